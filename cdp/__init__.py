@@ -1,0 +1,1 @@
+"""GraphQL customer data platform with self-service data export and deletion."""

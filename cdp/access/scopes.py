@@ -1,0 +1,31 @@
+"""OAuth scopes the platform knows, and what each lets a client do; the documented table is generated from this."""
+
+from collections.abc import Mapping
+
+SCOPES: Mapping[str, str] = {
+    "openid": "Sign you in",
+    "offline_access": "Stay signed in",
+    "profile:read": "Read your profile, orders and activity",
+    "profile:write": "Change your profile, contacts and preferences",
+    "consent:write": "Give and withdraw consents",
+    "privacy:read": "See your privacy requests",
+    "privacy:export": "Ask for a copy of your data and download it",
+    "privacy:erase": "Ask for the deletion of your data",
+    "customers:read": "Read customers (staff)",
+    "requests:work": "Work on privacy requests (staff)",
+    "systems:read": "See connected systems (staff)",
+}
+
+CUSTOMER_SCOPES = frozenset(
+    {
+        "openid",
+        "offline_access",
+        "profile:read",
+        "profile:write",
+        "consent:write",
+        "privacy:read",
+        "privacy:export",
+        "privacy:erase",
+    }
+)
+STAFF_SCOPES = frozenset({"openid", "offline_access", "customers:read", "requests:work", "systems:read"})

@@ -1,0 +1,77 @@
+"""The viewer: on whose behalf a statement runs, what they may ask for, and how fresh their sign-in is."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from cdp.core.db import Role
+from cdp.core.errors import Forbidden, StepUpRequired, Unauthenticated
+from cdp.core.ids import CustomerId
+
+
+class Actor(StrEnum):
+    """Kinds of viewers; each maps to one database role."""
+
+    ANONYMOUS = "anonymous"
+    CUSTOMER = "customer"
+    STAFF = "staff"
+    SYSTEM = "system"
+
+
+class MissingScope(Forbidden):
+    """The token lacks a scope this needs."""
+
+    code = "INSUFFICIENT_SCOPE"
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """One caller. ``customer_id`` only for customers; ``authenticated_at`` is the last real sign-in (RFC 9470)."""
+
+    actor: Actor
+    customer_id: CustomerId | None = None
+    staff_id: UUID | None = None
+    roles: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    authenticated_at: datetime | None = None
+    client_id: str | None = None
+    session_id: UUID | None = None
+    purpose: str = "self_access"
+
+    @property
+    def role(self) -> Role:
+        """The database role this viewer's statements run as."""
+        match self.actor:
+            case Actor.STAFF:
+                return Role.STAFF
+            case Actor.SYSTEM:
+                return Role.WORKER
+            case Actor.CUSTOMER | Actor.ANONYMOUS:
+                return Role.CUSTOMER
+
+    @property
+    def shape(self) -> tuple[str, ...]:
+        """What plans may depend on: never who it is, only what kind of viewer; the cache key of compiled documents."""
+        return (self.actor.value, self.purpose, *sorted(self.roles), "|", *sorted(self.scopes))
+
+    @property
+    def subject(self) -> CustomerId:
+        """The customer this viewer is. Raises Unauthenticated for everybody else."""
+        if self.customer_id is None:
+            raise Unauthenticated
+        return self.customer_id
+
+    def require_scope(self, scope: str) -> None:
+        """Raise MissingScope unless the token carries ``scope``."""
+        if scope not in self.scopes:
+            raise MissingScope(scope=scope)
+
+    def require_fresh(self, now: datetime, *, max_age_s: int) -> None:
+        """Raise StepUpRequired unless the sign-in is at most ``max_age_s`` old (RFC 9470)."""
+        if self.authenticated_at is None or now - self.authenticated_at > timedelta(seconds=max_age_s):
+            raise StepUpRequired(max_age=max_age_s)
+
+
+ANONYMOUS = Viewer(Actor.ANONYMOUS)
+SYSTEM = Viewer(Actor.SYSTEM, purpose="platform")

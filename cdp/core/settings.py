@@ -1,0 +1,128 @@
+"""Settings: the environment, prefix ``CDP_``, read once at a composition root and passed down.
+
+Every setting names its unit. A secret may also be given as a file: ``CDP_MASTER_KEYS_FILE=/run/secrets/keys``
+fills ``CDP_MASTER_KEYS``. Source: https://12factor.net/config
+"""
+
+import os
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+SECRETS = (
+    "database_url",
+    "database_owner_url",
+    "redis_url",
+    "objects_url",
+    "smtp_url",
+    "master_keys",
+)
+
+
+class Environment(StrEnum):
+    """Where this process runs; production refuses every convenience of development."""
+
+    DEVELOPMENT = "development"
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Secrets given as ``CDP_<NAME>_FILE``: the file's text without its trailing newline."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ANN401, ARG002
+        """Read one secret; the base class demands this shape."""
+        path = os.environ.get(f"CDP_{field_name.upper()}_FILE")
+        return (Path(path).read_text(encoding="utf-8").rstrip("\n") if path else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Read every secret that is given as a file."""
+        values = {name: self.get_field_value(None, name)[0] for name in SECRETS}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set; ``docs/settings.md`` is generated from the descriptions."""
+
+    model_config = SettingsConfigDict(env_prefix="CDP_", frozen=True, extra="ignore")
+
+    env: Environment = Field(Environment.DEVELOPMENT, description="development, test or production")
+    state_dir: Path = Field(Path(".cdp"), description="folder that holds all state of the embedded stack")
+    host: str = Field("127.0.0.1", description="address the API listens on")
+    port: int = Field(8000, description="TCP port the API listens on")
+    base_url: str = Field("", description="public URL of the API; default http://localhost:PORT")
+    database_url: str = Field("", description="Postgres URL; empty: the embedded server. May SET ROLE to the app roles")
+    database_owner_url: str = Field("", description="Postgres URL of the role that migrates; default CDP_DATABASE_URL")
+    redis_url: str = Field("", description="Valkey or Redis URL of the doorbell; empty: the embedded server")
+    objects_url: str = Field("", description="object store: file:///folder, s3://bucket/prefix or memory:///")
+    smtp_url: str = Field(
+        "", description="smtp://user:password@host:port; empty: messages land in STATE_DIR/outbox as .eml"
+    )
+    mail_from: str = Field("privacy@localhost", description="sender address of every message")
+    master_keys: str = Field(
+        "",
+        description="sealing keys, id:base64 of 32 bytes, comma-separated, newest first; empty: kept in the key store",
+    )
+    key_store_dir: Path | None = Field(
+        None, description="folder of keys that must be able to die; default STATE_DIR/keys"
+    )
+    cooling_off: timedelta = Field(
+        timedelta(days=7),
+        description="time between confirmation and erasure in which the customer can undo (seconds or ISO 8601)",
+    )
+    export_ttl: timedelta = Field(timedelta(days=7), description="life of a finished export (seconds or ISO 8601)")
+    step_up_max_age_s: int = Field(
+        600, description="seconds a sign-in counts as fresh for export, download and deletion"
+    )
+    access_token_ttl_s: int = Field(600, description="life of an access token, seconds")
+    refresh_token_ttl_s: int = Field(30 * 86400, description="life of a refresh token, seconds")
+    session_ttl_s: int = Field(12 * 3600, description="life of a browser session without use, seconds")
+    lease_s: float = Field(30.0, description="seconds a claimed task stays with its worker without a heartbeat")
+    sweep_s: float = Field(10.0, description="seconds between two sweeps for work whose doorbell was lost")
+    task_timeout_s: float = Field(60.0, description="longest call of one connected system, seconds")
+    max_attempts: int = Field(8, description="tries of one task before it needs attention")
+    pool_size: int = Field(8, description="database connections per role and process")
+    statement_timeout_s: float = Field(15.0, description="longest SQL statement of a read, seconds")
+    log_format: str = Field("console", description="console or json")
+    log_level: str = Field("info", description="debug, info, warning or error")
+    graphql_max_depth: int = Field(16, description="deepest selection of a document")
+    graphql_max_aliases: int = Field(100, description="aliases in one document")
+    graphql_max_cost: int = Field(20_000, description="rows times fields a document may ask for")
+    graphql_max_page: int = Field(500, description="largest first/last of a connection")
+    allow_private_targets: bool = Field(
+        False,
+        description="connected systems may live on loopback and private addresses (never in production)",
+    )
+    pg_bin: Path | None = Field(None, description="folder of other Postgres binaries for the embedded stack")
+    valkey_bin: Path | None = Field(None, description="another valkey-server binary for the embedded stack")
+
+    @property
+    def url(self) -> str:
+        """Public base URL without a trailing slash."""
+        return (self.base_url or f"http://localhost:{self.port}").rstrip("/")
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether customers reach us by TLS: decides __Host- cookies, Secure and HSTS."""
+        return self.url.startswith("https://")
+
+    @property
+    def keys_dir(self) -> Path:
+        """Folder of the key store: outside Postgres and outside its backups."""
+        return self.key_store_dir or self.state_dir / "keys"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over secret files."""
+        return init_settings, env_settings, SecretFiles(settings_cls)

@@ -1,0 +1,65 @@
+"""Accounts that can sign in, and their browser sessions."""
+
+from enum import StrEnum
+
+from sqlalchemy import Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Uuid
+
+from cdp.tables.base import (
+    Category,
+    enum_type,
+    foreign_key_indexes,
+    id_column,
+    metadata,
+    personal,
+    structural,
+    subject_columns,
+    timestamp,
+)
+
+
+class AccountStatus(StrEnum):
+    """A frozen account can only watch or undo its erasure."""
+
+    ACTIVE = "active"
+    FROZEN = "frozen"
+
+
+account = Table(
+    "account",
+    metadata,
+    id_column(),
+    *subject_columns(),
+    Column("username", String(320), nullable=False, unique=True, info=personal(Category.ACCOUNT)),
+    Column("password_hash", String(255), info=personal(Category.ACCOUNT, export=False)),
+    Column(
+        "status",
+        enum_type(AccountStatus, "account_status"),
+        nullable=False,
+        server_default="active",
+        info=structural(),
+    ),
+    timestamp("last_sign_in_at", nullable=True, info=personal(Category.ACCOUNT)),
+    Column("version", Integer, nullable=False, server_default="1", info=structural()),
+    timestamp("created_at", now=True, info=personal(Category.ACCOUNT)),
+)
+
+session = Table(
+    "session",
+    metadata,
+    id_column(),
+    *subject_columns(collected=False),
+    Column("account_id", Uuid, ForeignKey("account.id"), nullable=False, info=structural()),
+    Column("token_hash", LargeBinary(32), nullable=False, unique=True, info=structural()),
+    timestamp("authenticated_at", info=personal(Category.ACCOUNT)),
+    timestamp("last_seen_at", now=True, info=personal(Category.ACCOUNT)),
+    timestamp("expires_at"),
+    timestamp("revoked_at", nullable=True),
+    Column("ip_address", String(45), info=personal(Category.DEVICE)),
+    Column("user_agent", String(400), info=personal(Category.DEVICE)),
+    timestamp("created_at", now=True, info=personal(Category.ACCOUNT)),
+)
+
+Index("account_customer_id_key", account.c.customer_id, unique=True)
+Index("session_customer_id_created_at_idx", session.c.customer_id, session.c.created_at)
+foreign_key_indexes(account)
+foreign_key_indexes(session)

@@ -1,0 +1,102 @@
+"""The data map, derived from the columns and never kept by hand: what is personal, why, and what an erasure does to it.
+
+Source: GDPR art. 30 and art. 17; the completeness test walks table metadata, as sentry's deletion tests do.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Column, Table
+
+from cdp.tables.base import Category, Erase, Personal, Retention, Structural, metadata
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One personal column."""
+
+    table: str
+    column: str
+    category: Category
+    erase: Erase
+    export: bool
+    basis: str | None
+
+
+def personal_tables() -> Iterator[Table]:
+    """Tables whose rows belong to a customer, ``customer`` itself included; parents before children."""
+    for table in metadata.sorted_tables:
+        if table.name == "customer" or "customer_id" in table.columns:
+            yield table
+
+
+def entries() -> Iterator[Entry]:
+    """Every personal column with its decisions."""
+    for table in personal_tables():
+        for column in table.columns:
+            declared = column.info.get("datamap")
+            if isinstance(declared, Personal):
+                yield Entry(
+                    table.name,
+                    column.name,
+                    declared.category,
+                    declared.erase,
+                    declared.export,
+                    declared.basis,
+                )
+
+
+def retention(table: Table) -> Retention | None:
+    """The law under which rows of this table outlive an erasure, if any."""
+    declared = table.info.get("retention")
+    return declared if isinstance(declared, Retention) else None
+
+
+def keeps_rows(table: Table) -> bool:
+    """Whether rows stay after an erasure (with some columns cut) instead of going."""
+    return any(entry.erase is not Erase.DELETE for entry in entries() if entry.table == table.name)
+
+
+def gaps() -> list[str]:
+    """What is undeclared or contradictory; empty when the map is complete."""
+    found: list[str] = []
+    for table in personal_tables():
+        declared = {column.name: column.info.get("datamap") for column in table.columns if not column.primary_key}
+        found += [f"{table.name}.{name}: says nothing" for name, value in declared.items() if value is None]
+        decisions = {value.erase for value in declared.values() if isinstance(value, Personal)}
+        if decisions and Erase.DELETE in decisions and len(decisions) > 1:
+            found.append(f"{table.name}: some columns want the row gone, others want it kept")
+        if table.name != "customer" and keeps_rows(table) and not table.columns["customer_id"].nullable:
+            found.append(f"{table.name}: rows are kept but customer_id can not be cut")
+        found += [
+            f"{table.name}.{name}: must go to NULL but is NOT NULL"
+            for name, value in declared.items()
+            if isinstance(value, Personal) and value.erase is Erase.NULL and not table.columns[name].nullable
+        ]
+    found += [f"{table.name}: points to a customer without customer_id" for table in _orphans()]
+    return found
+
+
+def _orphans() -> Iterator[Table]:
+    for table in metadata.sorted_tables:
+        points = any(key.column.table.name == "customer" for key in table.foreign_keys)
+        if points and table.name != "customer" and "customer_id" not in table.columns:
+            yield table
+
+
+def subject_column(table: Table) -> Column[UUID]:
+    """The column that names the customer: ``customer.id`` or ``customer_id``."""
+    return table.columns["id"] if table.name == "customer" else table.columns["customer_id"]
+
+
+__all__ = [
+    "Entry",
+    "Structural",
+    "entries",
+    "gaps",
+    "keeps_rows",
+    "personal_tables",
+    "retention",
+    "subject_column",
+]

@@ -1,0 +1,205 @@
+"""Privacy requests and their tasks: the truth about every access, export and erasure; arq only rings for them.
+
+One task row per request, connected system and step, so that the idempotency key ``request:system:step`` is the row
+itself. After an erasure ``customer_id`` is cut; ``subject_ref`` (random, from ``customer.audit_ref``) stays.
+
+    received -> checking -> cooling_off -> erasing -> verifying -> completed
+                         \\-> cancelled (undo)      \\-> needs_attention -> erasing
+    received -> collecting -> packing -> completed
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+
+from cdp.tables.base import (
+    Category,
+    Erase,
+    enum_type,
+    foreign_key_indexes,
+    id_column,
+    metadata,
+    personal,
+    structural,
+    timestamp,
+)
+
+PROOF_LAW = "Accountability: GDPR art. 5(2)"
+_KEPT = personal(Category.REQUEST, erase=Erase.KEEP, basis=PROOF_LAW)
+_CUT = personal(Category.REQUEST, erase=Erase.NULL)
+
+
+class RequestType(StrEnum):
+    """What the person asks for (GDPR art. 15 to 21)."""
+
+    ACCESS = "access"
+    PORTABILITY = "portability"
+    ERASURE = "erasure"
+    RECTIFICATION = "rectification"
+    RESTRICTION = "restriction"
+    OBJECTION = "objection"
+
+
+class RequestStatus(StrEnum):
+    """Where a request stands; see TRANSITIONS."""
+
+    RECEIVED = "received"
+    CHECKING = "checking"
+    COOLING_OFF = "cooling_off"
+    ERASING = "erasing"
+    VERIFYING = "verifying"
+    COLLECTING = "collecting"
+    PACKING = "packing"
+    NEEDS_ATTENTION = "needs_attention"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+S = RequestStatus
+TRANSITIONS: Mapping[RequestStatus, frozenset[RequestStatus]] = {
+    S.RECEIVED: frozenset({S.CHECKING, S.COLLECTING, S.CANCELLED, S.REFUSED}),
+    S.CHECKING: frozenset({S.COOLING_OFF, S.CANCELLED, S.REFUSED, S.NEEDS_ATTENTION}),
+    S.COOLING_OFF: frozenset({S.ERASING, S.CANCELLED}),
+    S.ERASING: frozenset({S.VERIFYING, S.NEEDS_ATTENTION}),
+    S.VERIFYING: frozenset({S.COMPLETED, S.NEEDS_ATTENTION}),
+    S.COLLECTING: frozenset({S.PACKING, S.CANCELLED}),
+    S.PACKING: frozenset({S.COMPLETED, S.FAILED, S.CANCELLED}),
+    S.NEEDS_ATTENTION: frozenset({S.CHECKING, S.ERASING, S.VERIFYING, S.REFUSED}),
+    S.COMPLETED: frozenset(),
+    S.CANCELLED: frozenset(),
+    S.REFUSED: frozenset(),
+    S.FAILED: frozenset(),
+}
+SETTLED = frozenset(status for status, following in TRANSITIONS.items() if not following)
+
+
+class TaskStep(StrEnum):
+    """What a task asks of its system. ``read`` for exports; check, erase, verify for erasures."""
+
+    READ = "read"
+    CHECK = "check"
+    ERASE = "erase"
+    VERIFY = "verify"
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands. Unsupported is not failed; unknown is never done."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    WAITING = "waiting"
+    DONE = "done"
+    REFUSED = "refused"
+    HELD = "held"
+    UNSUPPORTED = "unsupported"
+    FAILED = "failed"
+    NEEDS_ATTENTION = "needs_attention"
+
+
+T = TaskStatus
+TASK_TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
+    T.PENDING: frozenset({T.RUNNING}),
+    T.RUNNING: frozenset(
+        {
+            T.RUNNING,
+            T.RETRYING,
+            T.WAITING,
+            T.DONE,
+            T.REFUSED,
+            T.HELD,
+            T.UNSUPPORTED,
+            T.FAILED,
+            T.NEEDS_ATTENTION,
+        }
+    ),
+    T.RETRYING: frozenset({T.RUNNING}),
+    T.WAITING: frozenset({T.RUNNING, T.DONE, T.NEEDS_ATTENTION}),
+    T.NEEDS_ATTENTION: frozenset({T.PENDING}),
+    T.FAILED: frozenset({T.PENDING}),
+    T.DONE: frozenset(),
+    T.REFUSED: frozenset(),
+    T.HELD: frozenset({T.PENDING}),
+    T.UNSUPPORTED: frozenset(),
+}
+
+privacy_request = Table(
+    "privacy_request",
+    metadata,
+    id_column(),
+    Column("customer_id", Uuid, ForeignKey("customer.id"), info=structural()),
+    Column("reference", String(20), nullable=False, unique=True, info=_KEPT),
+    Column("type", enum_type(RequestType, "request_type"), nullable=False, info=_KEPT),
+    Column("status", enum_type(RequestStatus, "request_status"), nullable=False, info=_KEPT),
+    Column("subject_ref", Uuid, nullable=False, info=structural()),
+    Column("channel", String(30), nullable=False, info=_KEPT),
+    Column("reason", Text, info=_CUT),
+    Column("refusal_reason", Text, info=_CUT),
+    Column("secret_hash", LargeBinary(32), info=structural()),
+    Column("identifiers_sealed", LargeBinary, info=personal(Category.REQUEST, erase=Erase.NULL, export=False)),
+    Column("key_id", String(60), info=structural()),
+    Column("version", Integer, nullable=False, server_default="1", info=structural()),
+    timestamp("requested_at", now=True, info=_KEPT),
+    timestamp("due_at", info=_KEPT),
+    timestamp("cooling_off_until", nullable=True, info=_KEPT),
+    timestamp("settled_at", nullable=True, info=_KEPT),
+    timestamp("updated_at", now=True),
+)
+
+request_task = Table(
+    "request_task",
+    metadata,
+    id_column(),
+    Column("customer_id", Uuid, ForeignKey("customer.id"), info=structural()),
+    Column("request_id", Uuid, ForeignKey("privacy_request.id"), nullable=False, info=structural()),
+    Column("system_id", Uuid, ForeignKey("system.id"), nullable=False, info=structural()),
+    Column("step", enum_type(TaskStep, "task_step"), nullable=False, info=_KEPT),
+    Column("status", enum_type(TaskStatus, "task_status"), nullable=False, server_default="pending", info=_KEPT),
+    Column("attempt", Integer, nullable=False, server_default="0", info=_KEPT),
+    Column("code", String(60), info=_KEPT),
+    Column("evidence", JSONB, info=_KEPT),
+    Column("fence", BigInteger, nullable=False, server_default="0", info=structural()),
+    Column("lease_owner", String(100), info=structural()),
+    timestamp("lease_until", nullable=True),
+    timestamp("next_run_at", now=True, info=_KEPT),
+    timestamp("started_at", nullable=True, info=_KEPT),
+    timestamp("settled_at", nullable=True, info=_KEPT),
+)
+
+Index(
+    "privacy_request_customer_id_requested_at_idx",
+    privacy_request.c.customer_id,
+    privacy_request.c.requested_at.desc(),
+    privacy_request.c.id.desc(),
+)
+Index(
+    "privacy_request_one_open_erasure_key",
+    privacy_request.c.customer_id,
+    unique=True,
+    postgresql_where="type = 'erasure' AND status NOT IN ('completed', 'cancelled', 'refused', 'failed')",
+)
+Index("privacy_request_secret_hash_key", privacy_request.c.secret_hash, unique=True)
+Index(
+    "privacy_request_status_cooling_off_until_idx",
+    privacy_request.c.status,
+    privacy_request.c.cooling_off_until,
+)
+Index("privacy_request_updated_at_idx", privacy_request.c.updated_at)
+Index(
+    "request_task_request_id_system_id_step_key",
+    request_task.c.request_id,
+    request_task.c.system_id,
+    request_task.c.step,
+    unique=True,
+)
+Index(
+    "request_task_due_idx",
+    request_task.c.next_run_at,
+    postgresql_where="status IN ('pending', 'running', 'retrying', 'waiting')",
+)
+foreign_key_indexes(privacy_request)
+foreign_key_indexes(request_task)
