@@ -1,0 +1,100 @@
+"""Object files through obstore: local disk, memory and S3 behind one interface (https://developmentseed.org/obstore)."""
+
+from collections.abc import AsyncIterable, AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import NotFoundError
+from obstore.store import LocalStore, MemoryStore, S3Store
+
+from cdp.core.errors import NotFound
+
+PART_BYTES = 8 * 1024 * 1024
+
+
+class ObjectMissing(NotFound):
+    """The file is not in the object store."""
+
+    code = "OBJECT_MISSING"
+
+
+class Blobs:
+    """A bucket of objects. Keys are slash-separated and never contain personal data."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._store: Any = _open(url)
+
+    async def put(self, key: str, payload: bytes) -> None:
+        """Write one small object; it appears whole or not at all."""
+        await obstore.put_async(self._store, key, payload)
+
+    async def put_stream(self, key: str, chunks: AsyncIterable[bytes]) -> int:
+        """Write a stream in parts with bounded memory and return its bytes; nothing appears if the stream breaks."""
+        size = 0
+        async with obstore.open_writer_async(self._store, key, buffer_size=PART_BYTES, max_concurrency=2) as writer:
+            async for chunk in chunks:
+                size += len(chunk)
+                await writer.write(chunk)
+        return size
+
+    async def get(self, key: str) -> bytes:
+        """Read one object whole. Raises ObjectMissing."""
+        try:
+            return bytes(await (await obstore.get_async(self._store, key)).bytes_async())
+        except (NotFoundError, FileNotFoundError) as error:
+            raise ObjectMissing from error
+
+    async def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Read ``length`` bytes from ``start``. Raises ObjectMissing."""
+        try:
+            return bytes(await obstore.get_range_async(self._store, key, start=start, length=length))
+        except (NotFoundError, FileNotFoundError) as error:
+            raise ObjectMissing from error
+
+    async def stream(self, key: str) -> AsyncIterator[bytes]:
+        """Read an object in chunks of about 1 MiB. Raises ObjectMissing."""
+        try:
+            result = await obstore.get_async(self._store, key)
+        except (NotFoundError, FileNotFoundError) as error:
+            raise ObjectMissing from error
+        async for chunk in result.stream(min_chunk_size=1024 * 1024):
+            yield bytes(chunk)
+
+    async def size(self, key: str) -> int:
+        """Bytes of an object. Raises ObjectMissing."""
+        try:
+            return int((await obstore.head_async(self._store, key))["size"])
+        except (NotFoundError, FileNotFoundError) as error:
+            raise ObjectMissing from error
+
+    async def delete(self, key: str) -> None:
+        """Delete an object; a missing one is fine."""
+        try:
+            await obstore.delete_async(self._store, key)
+        except (NotFoundError, FileNotFoundError):
+            return
+
+    async def keys(self, prefix: str) -> list[str]:
+        """All keys below a prefix, sorted."""
+        found: list[str] = []
+        async for batch in obstore.list(self._store, prefix=prefix):
+            found += [str(entry["path"]) for entry in batch]
+        return sorted(found)
+
+
+def _open(url: str) -> object:
+    parts = urlsplit(url)
+    match parts.scheme:
+        case "file":
+            folder = Path(unquote(parts.path))
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return LocalStore(folder, automatic_cleanup=True)
+        case "memory":
+            return MemoryStore()
+        case "s3":
+            return S3Store(bucket=parts.netloc, prefix=parts.path.strip("/") or None)
+        case scheme:
+            raise ValueError(f"CDP_OBJECTS_URL: {scheme or 'a URL without a scheme'} is not file, s3 or memory")

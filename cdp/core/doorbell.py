@@ -1,0 +1,74 @@
+"""The doorbell: arq jobs that carry a row id and nothing else (https://arq-docs.helpmanual.io).
+
+A ring may be lost, may ring twice, and never fails its caller: rows in Postgres are the truth, the sweeper finds what
+nobody rang for. After a failure the bell stays silent for a while, so that a dead Valkey costs no time.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from arq import create_pool
+from arq.connections import ArqRedis, RedisSettings
+from redis.exceptions import RedisError
+
+from cdp.core.db import Ring
+
+QUEUE = "cdp:jobs"
+SILENCE_S = 2.0
+
+log = structlog.get_logger()
+
+
+def redis_settings(url: str) -> RedisSettings:
+    """Read ``redis://``, ``rediss://`` or ``unix:///socket`` for arq."""
+    settings = RedisSettings.from_dsn(url.replace("valkey://", "redis://"))
+    settings.conn_timeout = 1
+    settings.conn_retries = 0
+    return settings
+
+
+def serialize(job: dict[str, Any]) -> bytes:
+    """Jobs are JSON, never pickle."""
+    return json.dumps(job).encode()
+
+
+def deserialize(raw: bytes) -> dict[str, Any]:
+    """Read a job."""
+    job: dict[str, Any] = json.loads(raw)
+    return job
+
+
+class ArqDoorbell:
+    """Rings arq workers; connects on first use and again after a failure."""
+
+    def __init__(self, url: str) -> None:
+        self._settings = redis_settings(url)
+        self._pool: ArqRedis | None = None
+        self._silent_until = 0.0
+
+    async def ring(self, rings: Sequence[Ring]) -> None:
+        """Press the bell for each row; swallow and log every trouble of Valkey."""
+        if time.monotonic() < self._silent_until:
+            return
+        try:
+            if self._pool is None:
+                self._pool = await create_pool(
+                    self._settings,
+                    job_serializer=serialize,
+                    job_deserializer=deserialize,
+                    default_queue_name=QUEUE,
+                )
+            for ring in rings:
+                await self._pool.enqueue_job(ring.job, str(ring.row_id), _defer_by=ring.defer_s or None)
+        except (RedisError, OSError) as error:
+            self._silent_until = time.monotonic() + SILENCE_S
+            log.warning("doorbell.silent", reason=type(error).__name__, rings=len(rings))
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        if self._pool is not None:
+            await self._pool.aclose()
+            self._pool = None
