@@ -7,8 +7,9 @@ The URL comes from ``CDP_DATABASE_OWNER_URL``, else ``CDP_DATABASE_URL``, or fro
 import os
 
 from alembic import context
-from cdp.tables import metadata
 from sqlalchemy import Connection, create_engine, make_url, text
+
+from cdp.tables import metadata
 
 config = context.config
 

@@ -15,6 +15,7 @@ opening up a parent folder for the servers' sake would open it for everybody.
 import hashlib
 import os
 import pwd
+import shutil
 import socket
 import stat
 import tempfile
@@ -172,11 +173,19 @@ def layout_of(settings: Settings) -> Layout:
 def create(layout: Layout) -> None:
     """Make the folders, each with the least rights that work; never touches a parent's mode."""
     mode = 0o711 if layout.account.is_dropped else 0o700
-    layout.state.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    missing = [parent for parent in layout.state.parents if not parent.exists()]
+    for parent in reversed(missing):  # ours then; a strict umask must not lock the servers out
+        _own_folder(parent, mode)
     _own_folder(layout.state, mode)
     _own_folder(layout.log, 0o700)
     for folder in (layout.run, layout.valkey):
         _own_folder(folder, 0o700, layout.account)
+
+
+def leave(layout: Layout) -> None:
+    """Remove what lies outside the state folder: nothing, unless the sockets had to move to /tmp."""
+    if not layout.run.is_relative_to(layout.state):
+        shutil.rmtree(layout.run, ignore_errors=True)
 
 
 def resolve(settings: Settings) -> Settings:

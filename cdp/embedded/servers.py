@@ -7,7 +7,7 @@ from typing import Protocol
 
 from cdp.core.settings import Settings
 from cdp.embedded.binaries import postgres_bin, valkey_server
-from cdp.embedded.layout import Layout, create, layout_of, parts_of, settings_for
+from cdp.embedded.layout import Layout, create, layout_of, leave, parts_of, settings_for
 from cdp.embedded.lock import held
 from cdp.embedded.postgres import Postgres
 from cdp.embedded.process import POLL_S, Child, Command, ProcessFailed, log_tail, start
@@ -62,6 +62,7 @@ def servers(settings: Settings, *, durable: bool = True) -> Iterator[Settings]:
             yield settings_for(settings, layout)
         finally:
             stop_all(children)
+            leave(layout)
 
 
 def start_servers(needed: Sequence[Server], children: list[Child]) -> None:
