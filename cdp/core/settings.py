@@ -126,3 +126,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, the environment over secret files."""
         return init_settings, env_settings, SecretFiles(settings_cls)
+
+
+def reference() -> str:
+    """Every setting as a Markdown table; ``docs/settings.md`` is this text and a test compares them."""
+    rows = ["| variable | default | what |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        secret = f" Also `CDP_{name.upper()}_FILE`." if name in SECRETS else ""
+        default = "" if field.default in ("", None) else f"`{getattr(field.default, 'value', field.default)}`"
+        rows.append(f"| `CDP_{name.upper()}` | {default} | {field.description}.{secret} |")
+    return "# Settings\n\nGenerated from `cdp/core/settings.py`.\n\n" + "\n".join(rows) + "\n"
