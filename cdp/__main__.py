@@ -1,0 +1,5 @@
+"""``python -m cdp`` is ``cdp``."""
+
+from cdp.cli import main
+
+main()

@@ -1,0 +1,76 @@
+"""The command line ``cdp``: verbs of a person at a terminal, one module a group of verbs.
+
+A verb's module is imported when the verb is called: ``cdp status`` must not wait for the API's imports. Exit codes: 0
+done, 1 failed, 2 usage, 3 refused. Errors are one line on stderr, ``error: sentence (CODE)``; never a stack, never
+somebody's data (``CDP_LOG_LEVEL=debug`` shows the stack of a bug).
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+import typer
+
+from cdp.core.errors import Forbidden, PlatformError, Unauthenticated
+
+FAILED = 1
+USAGE = 2
+REFUSED = 3
+
+# verb -> module with an ``app: typer.Typer`` that has it: a command of a nameless app, or the name of the app itself.
+VERBS = {
+    "up": "cdp.cli.stack",
+    "down": "cdp.cli.stack",
+    "status": "cdp.cli.stack",
+    "doctor": "cdp.cli.stack",
+    "api": "cdp.cli.serve",
+    "worker": "cdp.cli.serve",
+    "migrate": "cdp.cli.serve",
+    "print-schema": "cdp.cli.serve",
+}
+
+
+def build(verbs: Iterable[str]) -> typer.Typer:
+    """The command line with the modules of these verbs."""
+    app = typer.Typer(
+        name="cdp",
+        help="GraphQL customer data platform with self-service data export and deletion.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for module in dict.fromkeys(VERBS[verb] for verb in verbs):
+        app.add_typer(importlib.import_module(module).app)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one verb and exit with its code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    verbs = given[:1] if given[:1] and given[0] in VERBS else list(VERBS)
+    try:
+        build(verbs)(args=given, prog_name="cdp")
+    except PlatformError as error:
+        sys.exit(_report(error))
+    except Exception as error:  # noqa: BLE001 - the outermost edge: whatever comes is a bug of ours
+        sys.exit(_report_bug(error))
+    sys.exit(0)
+
+
+def _report(error: PlatformError) -> int:
+    print(f"error: {error.message.rstrip('.')} ({error.code})", file=sys.stderr)
+    if error.code == "INVALID_SETTINGS":
+        return USAGE
+    return REFUSED if isinstance(error, Forbidden | Unauthenticated) else FAILED
+
+
+def _report_bug(error: Exception) -> int:
+    """The text of an unexpected error may quote values, so only its type and place are shown."""
+    if os.environ.get("CDP_LOG_LEVEL", "").lower() == "debug":
+        traceback.print_exception(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    print(f"error: Something went wrong: {type(error).__name__} in {place.name} (INTERNAL)", file=sys.stderr)
+    return FAILED

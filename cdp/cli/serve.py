@@ -1,0 +1,63 @@
+"""``cdp api | worker | migrate | print-schema``: the processes of the platform, each alone.
+
+What they run is imported when they run: a worker needs no GraphQL server, a migration needs neither.
+"""
+
+import typer
+
+from cdp.cli.environment import read_settings
+from cdp.embedded.layout import resolve
+from cdp.embedded.ports import choose_port
+
+app = typer.Typer()
+
+# Open streams (server-sent events) end with their process; a browser reconnects by itself.
+GRACE_S = 5
+
+
+@app.command()
+def api() -> None:
+    """Serve GraphQL, pages and protocols over HTTP, until SIGTERM."""
+    import uvicorn
+
+    from cdp.app import build
+
+    settings = resolve(read_settings())
+    settings = settings.model_copy(update={"port": choose_port(settings)})
+    print(f"serving {settings.url}", flush=True)
+    uvicorn.run(
+        build(settings),
+        host=settings.host,
+        port=settings.port,
+        ssl_certfile=settings.tls_cert_file,
+        ssl_keyfile=settings.tls_key_file,
+        timeout_graceful_shutdown=GRACE_S,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+    )
+
+
+@app.command()
+def worker() -> None:
+    """Work on requests and exports: arq jobs and the sweeper, until SIGTERM."""
+    from cdp.worker import run
+
+    run(resolve(read_settings()))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database up to the newest schema, as CDP_DATABASE_OWNER_URL."""
+    from cdp.tables.migration import upgrade
+
+    settings = resolve(read_settings())
+    upgrade(settings.database_owner_url or settings.database_url, app_url=settings.database_url)
+
+
+@app.command(name="print-schema")
+def print_schema() -> None:
+    """Print the GraphQL schema as SDL."""
+    from cdp.schema import sdl
+
+    print(sdl())
