@@ -1,0 +1,1 @@
+"""Other systems that hold copies of the same customers, and our own tables, behind one contract (``base``)."""

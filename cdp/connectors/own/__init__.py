@@ -1,0 +1,1 @@
+"""Our own tables as a connected system."""

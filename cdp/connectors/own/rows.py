@@ -1,0 +1,201 @@
+"""What we hold about one customer, found, cut and removed by the data map: one statement a table.
+
+Nothing here names a table's columns except the identity columns at the end: a new personal table or column is erased
+because its data map says how.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Date,
+    Select,
+    Table,
+    Text,
+    and_,
+    case,
+    cast,
+    delete,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    union_all,
+    update,
+)
+
+from cdp.connectors.base import Identifier, Retained
+from cdp.core.db import Tx
+from cdp.core.ids import CustomerId, RequestId
+from cdp.tables import metadata
+from cdp.tables.account import account
+from cdp.tables.base import Erase, Personal
+from cdp.tables.contact import email_address, phone_number
+from cdp.tables.customer import IdentityType, customer, identity
+from cdp.tables.datamap import keeps_rows, personal_tables, retention, subject_column
+from cdp.tables.request import privacy_request
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What one table holds about a customer; ``basis`` and ``until`` where its rows outlive them."""
+
+    table: str
+    rows: int
+    basis: str | None = None
+    until: date | None = None
+
+
+@dataclass(frozen=True)
+class Erased:
+    """Rows per table that went, and that stayed without the person."""
+
+    deleted: Mapping[str, int] = field(default_factory=dict)
+    cut: Mapping[str, int] = field(default_factory=dict)
+    retained: tuple[Retained, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Rows of one identity column that carry an identifier: the subject's own, and other customers'."""
+
+    column: str
+    own: int
+    elsewhere: int
+
+
+async def holdings(tx: Tx, customer_id: CustomerId) -> list[Holding]:
+    """Count a customer's rows in every personal table, in one statement; tables without any are left out."""
+    found = await tx.all(union_all(*(_holding(table, customer_id) for table in personal_tables())))
+    return [Holding(row.table_name, row.rows, row.basis, row.until) for row in found if row.rows]
+
+
+async def erase_rows(tx: Tx, customer_id: CustomerId, *, request_id: RequestId | None = None) -> Erased:
+    """Remove a customer from every personal table, inside the caller's transaction (GDPR art. 17).
+
+    Rows kept under a law lose everything personal and every way back to the customer. ``request_id`` is the erasure
+    under way: its sealed identifiers stay, since verification needs them and their key dies by itself. Locks the
+    customer row; doing it again finds nothing. Identity and collection rows go before the customer row, whose
+    references to them are deferred.
+    """
+    await tx.execute(select(customer.c.id).where(customer.c.id == customer_id).with_for_update())
+    retained = kept(await holdings(tx, customer_id))
+    tables = list(personal_tables())
+    cut: dict[str, int] = {}
+    deleted: dict[str, int] = {}
+    salt = secrets.token_bytes(32)
+    for table in tables:
+        if keeps_rows(table):
+            values = _cut_values(table, salt, request_id)
+            result = await tx.execute(update(table).where(subject_column(table) == customer_id).values(values))
+            cut[table.name] = result.rowcount
+    for table in reversed(tables):
+        if not keeps_rows(table):
+            result = await tx.execute(delete(table).where(subject_column(table) == customer_id))
+            deleted[table.name] = result.rowcount
+    return Erased(_nonzero(deleted), _nonzero(cut), retained)
+
+
+async def traces(tx: Tx, customer_id: CustomerId, identifiers: Sequence[Identifier]) -> list[Trace]:
+    """Look every identifier up in every identity column, by indexed equality, in one statement."""
+    looks = [*_looks(identifiers)]
+    if not looks:
+        return []
+    found = await tx.all(union_all(*(_trace(name, table, where, customer_id) for name, table, where in looks)))
+    return [Trace(row.column_name, row.own, row.elsewhere) for row in found if row.own or row.elsewhere]
+
+
+def kept(found: Sequence[Holding]) -> tuple[Retained, ...]:
+    """The part of the holdings that outlives an erasure."""
+    return tuple(Retained(held.table, held.rows, held.basis, held.until) for held in found if held.basis)
+
+
+def _nonzero(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}
+
+
+def _holding(table: Table, customer_id: CustomerId) -> Select[str, int, str | None, date | None]:
+    basis: ColumnElement[str | None] = cast(null(), Text)
+    until: ColumnElement[date | None] = cast(null(), Date)
+    source = table
+    if keeps_rows(table):
+        basis = literal(_basis(table), Text)
+    rule = retention(table)
+    statement = select(literal(table.name, Text).label("table_name"), func.count().label("rows"))
+    if rule is not None:
+        other, _, column = rule.since.rpartition(".")
+        since = (metadata.tables[other] if other else table).c[column]
+        until = cast(func.max(since + func.make_interval(rule.years)), Date)
+        joined = source.join(metadata.tables[other]) if other else source
+        statement = statement.select_from(joined)
+    else:
+        statement = statement.select_from(source)
+    return statement.add_columns(basis.label("basis"), until.label("until")).where(subject_column(table) == customer_id)
+
+
+def _basis(table: Table) -> str:
+    rule = retention(table)
+    if rule is not None:
+        return rule.basis
+    declared = [column.info.get("datamap") for column in table.columns]
+    named = {entry.basis for entry in declared if isinstance(entry, Personal) and entry.basis}
+    return "; ".join(sorted(named))
+
+
+def _cut_values(table: Table, salt: bytes, request_id: RequestId | None) -> dict[str, ColumnElement[Any]]:
+    """What each column of a kept row becomes: the data map's decision, and NULL for every way back to the person."""
+    values: dict[str, ColumnElement[Any]] = {}
+    for column in table.columns:
+        declared = column.info.get("datamap")
+        to_the_person = any(_goes(key.column.table) for key in column.foreign_keys)
+        if to_the_person or (isinstance(declared, Personal) and declared.erase is Erase.NULL):
+            values[column.name] = null()
+        elif isinstance(declared, Personal) and declared.erase is Erase.HASH:
+            text = func.convert_to(cast(column, Text), "UTF8")
+            values[column.name] = func.encode(func.sha256(literal(salt).op("||")(text)), "hex")
+    rule = retention(table)
+    if rule is not None and "retained_until" in table.columns:
+        values["retained_until"] = table.c[rule.since] + func.make_interval(rule.years)
+    if table is privacy_request and request_id is not None:
+        sealed = privacy_request.c.identifiers_sealed
+        values["identifiers_sealed"] = case((privacy_request.c.id == request_id, sealed), else_=null())
+    return values
+
+
+def _goes(table: Table) -> bool:
+    return (table.name == "customer" or "customer_id" in table.columns) and not keeps_rows(table)
+
+
+def _looks(identifiers: Sequence[Identifier]) -> Iterator[tuple[str, Table, ColumnElement[bool]]]:
+    """Which column carries which type of identifier; usernames are often e-mail addresses."""
+    by_type: dict[str, list[str]] = {}
+    for known in identifiers:
+        by_type.setdefault(known.type, []).append(known.value)
+    emails, phones = by_type.get(IdentityType.EMAIL, []), by_type.get(IdentityType.PHONE, [])
+    usernames = by_type.get(IdentityType.USERNAME, []) + emails
+    for column, values in (
+        (email_address.c.normalized, emails),
+        (phone_number.c.e164, phones),
+        (account.c.username, usernames),
+    ):
+        if values:
+            yield f"{column.table.name}.{column.name}", column.table, column.in_(values)
+    if identifiers:
+        yield "identity.value", identity, or_(*(_same_identity(known) for known in identifiers))
+
+
+def _same_identity(known: Identifier) -> ColumnElement[bool]:
+    return and_(
+        cast(identity.c.type, Text) == known.type, identity.c.issuer == known.issuer, identity.c.value == known.value
+    )
+
+
+def _trace(name: str, table: Table, where: ColumnElement[bool], customer_id: CustomerId) -> Select[str, int, int]:
+    own = func.count().filter(table.c.customer_id == customer_id)
+    elsewhere = func.count().filter(table.c.customer_id != customer_id)
+    return select(literal(name, Text).label("column_name"), own.label("own"), elsewhere.label("elsewhere")).where(where)

@@ -1,0 +1,30 @@
+"""Which kinds of connected systems there are: one line each."""
+
+from collections.abc import Callable, Mapping
+
+from cdp.connectors.base import ConfigurationInvalid, Connector, Problem, System
+from cdp.connectors.own.connector import Own
+from cdp.core.platform import Platform
+
+KINDS: Mapping[str, Callable[[System, Platform], Connector]] = {
+    "own": Own,
+}
+
+
+def connect(system: System, platform: Platform) -> Connector:
+    """Build the connector of a system; opens nothing yet. Raises ConfigurationInvalid or Unsealable."""
+    if system.kind not in KINDS:
+        known = ", ".join(sorted(KINDS))
+        raise ConfigurationInvalid(
+            (Problem("UNKNOWN_KIND", "kind", f"There is no kind {system.kind}; known: {known}"),)
+        )
+    return KINDS[system.kind](system, platform)
+
+
+async def problems(system: System, platform: Platform) -> tuple[Problem, ...]:
+    """Everything wrong with a system's configuration, tried against the running system; empty means it will work."""
+    try:
+        connector = connect(system, platform)
+    except ConfigurationInvalid as error:
+        return error.problems
+    return await connector.probe()
