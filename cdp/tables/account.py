@@ -1,8 +1,8 @@
-"""Accounts that can sign in, and their browser sessions."""
+"""Accounts that can sign in, browser sessions of customers and staff, and the brake on guessing passwords."""
 
 from enum import StrEnum
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Uuid
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Uuid
 
 from cdp.tables.base import (
     Category,
@@ -47,8 +47,9 @@ session = Table(
     "session",
     metadata,
     id_column(),
-    *subject_columns(collected=False),
-    Column("account_id", Uuid, ForeignKey("account.id"), nullable=False, info=structural()),
+    *subject_columns(nullable=True, collected=False),
+    Column("account_id", Uuid, ForeignKey("account.id"), info=structural()),
+    Column("staff_id", Uuid, ForeignKey("staff.id"), info=structural()),
     Column("token_hash", LargeBinary(32), nullable=False, unique=True, info=structural()),
     timestamp("authenticated_at", info=personal(Category.ACCOUNT)),
     timestamp("last_seen_at", now=True, info=personal(Category.ACCOUNT)),
@@ -57,9 +58,22 @@ session = Table(
     Column("ip_address", String(45), info=personal(Category.DEVICE)),
     Column("user_agent", String(400), info=personal(Category.DEVICE)),
     timestamp("created_at", now=True, info=personal(Category.ACCOUNT)),
+    CheckConstraint("(customer_id IS NULL) <> (staff_id IS NULL)", name="one_subject"),
+    CheckConstraint("(customer_id IS NULL) = (account_id IS NULL)", name="account_of_customer"),
+)
+
+# Failed sign-ins per keyed hash of an account, an address or both; the hash says nothing about anybody by itself.
+sign_in_brake = Table(
+    "sign_in_brake",
+    metadata,
+    Column("key_hash", LargeBinary(32), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    timestamp("first_failure_at"),
+    timestamp("blocked_until"),
 )
 
 Index("account_customer_id_key", account.c.customer_id, unique=True)
 Index("session_customer_id_created_at_idx", session.c.customer_id, session.c.created_at)
+Index(None, sign_in_brake.c.blocked_until)
 foreign_key_indexes(account)
 foreign_key_indexes(session)

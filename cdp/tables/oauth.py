@@ -1,6 +1,11 @@
-"""OAuth clients, authorization codes and refresh tokens; secrets only as SHA-256 (RFC 6749, RFC 9700)."""
+"""OAuth clients, grants, authorization codes and refresh tokens; secrets only as SHA-256 (RFC 6749, RFC 9700).
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, LargeBinary, String, Table, Text, Uuid
+A grant is what one authorization allowed: the family of every token that came from it, ended as a whole. A trigger
+notes each grant that ends, by revocation or by deletion, in ``oauth_ended_grant``: that small table is what verifiers
+of access tokens watch, and it outlives the person.
+"""
+
+from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, LargeBinary, String, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from cdp.tables.base import (
@@ -30,14 +35,37 @@ oauth_client = Table(
     timestamp("revoked_at", nullable=True),
 )
 
+oauth_grant = Table(
+    "oauth_grant",
+    metadata,
+    id_column(),
+    *subject_columns(nullable=True, collected=False),
+    Column("staff_id", Uuid, ForeignKey("staff.id"), info=structural()),
+    Column("client_id", Uuid, ForeignKey("oauth_client.id"), nullable=False, info=structural()),
+    # No foreign key: a session is purged long before the grant it started.
+    Column("session_id", Uuid, info=structural()),
+    Column("scope", Text, nullable=False, info=personal(Category.ACCOUNT)),
+    timestamp("authenticated_at", info=personal(Category.ACCOUNT)),
+    timestamp("created_at", now=True, info=personal(Category.ACCOUNT)),
+    timestamp("revoked_at", nullable=True),
+    CheckConstraint("(customer_id IS NULL) <> (staff_id IS NULL)", name="one_subject"),
+)
+
+oauth_ended_grant = Table(
+    "oauth_ended_grant",
+    metadata,
+    Column("grant_id", Uuid, primary_key=True),
+    timestamp("ended_at", now=True),
+)
+
 oauth_code = Table(
     "oauth_code",
     metadata,
     id_column(),
-    *subject_columns(collected=False),
+    *subject_columns(nullable=True, collected=False),
     Column("code_hash", LargeBinary(32), nullable=False, unique=True, info=structural()),
     Column("client_id", Uuid, ForeignKey("oauth_client.id"), nullable=False, info=structural()),
-    Column("family_id", Uuid, nullable=False, info=structural()),
+    Column("family_id", Uuid, ForeignKey("oauth_grant.id"), nullable=False, info=structural()),
     Column("redirect_uri", Text, nullable=False, info=structural()),
     Column("scope", Text, nullable=False, info=structural()),
     Column("nonce", Text, info=structural()),
@@ -51,9 +79,9 @@ oauth_token = Table(
     "oauth_token",
     metadata,
     id_column(),
-    *subject_columns(collected=False),
+    *subject_columns(nullable=True, collected=False),
     Column("client_id", Uuid, ForeignKey("oauth_client.id"), nullable=False, info=structural()),
-    Column("family_id", Uuid, nullable=False, info=structural()),
+    Column("family_id", Uuid, ForeignKey("oauth_grant.id"), nullable=False, info=structural()),
     Column("refresh_hash", LargeBinary(32), nullable=False, unique=True, info=structural()),
     Column("scope", Text, nullable=False, info=personal(Category.ACCOUNT)),
     timestamp("authenticated_at", info=personal(Category.ACCOUNT)),
@@ -65,5 +93,8 @@ oauth_token = Table(
 
 Index(None, oauth_code.c.family_id)
 Index(None, oauth_token.c.family_id)
+Index(None, oauth_grant.c.session_id)
+Index(None, oauth_ended_grant.c.ended_at)
+foreign_key_indexes(oauth_grant)
 foreign_key_indexes(oauth_code)
 foreign_key_indexes(oauth_token)
