@@ -204,7 +204,9 @@ async def _all(tx: Tx, subject: Subject, kind: ContactKind) -> Sequence[RowMappi
 
 
 async def _has_account(tx: Tx, subject: Subject) -> bool:
-    return bool(await tx.scalar(select(exists().where(account.c.customer_id == subject.customer_id))))
+    return bool(
+        await tx.scalar(select(exists(select(account.c.id).where(account.c.customer_id == subject.customer_id))))
+    )
 
 
 async def _make_primary(tx: Tx, subject: Subject, contact: Contact) -> None:
