@@ -4,8 +4,10 @@ One task row per request, connected system and step, so that the idempotency key
 itself. After an erasure ``customer_id`` is cut; ``subject_ref`` (random, from ``customer.audit_ref``) stays.
 
     received -> checking -> cooling_off -> erasing -> verifying -> completed
-                         \\-> cancelled (undo)      \\-> needs_attention -> erasing
     received -> collecting -> packing -> completed
+
+Until ``erasing`` the person can undo (``cancelled``). Every working state can end in ``needs_attention``, from where
+an operator's retry leads back to it; ``operations.progress`` decides every move.
 """
 
 from collections.abc import Mapping
@@ -66,9 +68,11 @@ TRANSITIONS: Mapping[RequestStatus, frozenset[RequestStatus]] = {
     S.COOLING_OFF: frozenset({S.ERASING, S.CANCELLED}),
     S.ERASING: frozenset({S.VERIFYING, S.NEEDS_ATTENTION}),
     S.VERIFYING: frozenset({S.COMPLETED, S.NEEDS_ATTENTION}),
-    S.COLLECTING: frozenset({S.PACKING, S.CANCELLED}),
-    S.PACKING: frozenset({S.COMPLETED, S.FAILED, S.CANCELLED}),
-    S.NEEDS_ATTENTION: frozenset({S.CHECKING, S.ERASING, S.VERIFYING, S.REFUSED}),
+    S.COLLECTING: frozenset({S.PACKING, S.CANCELLED, S.NEEDS_ATTENTION}),
+    S.PACKING: frozenset({S.COMPLETED, S.FAILED, S.CANCELLED, S.NEEDS_ATTENTION}),
+    S.NEEDS_ATTENTION: frozenset(
+        {S.CHECKING, S.ERASING, S.VERIFYING, S.COLLECTING, S.PACKING, S.REFUSED, S.CANCELLED}
+    ),
     S.COMPLETED: frozenset(),
     S.CANCELLED: frozenset(),
     S.REFUSED: frozenset(),
@@ -78,9 +82,10 @@ SETTLED = frozenset(status for status, following in TRANSITIONS.items() if not f
 
 
 class TaskStep(StrEnum):
-    """What a task asks of its system. ``read`` for exports; check, erase, verify for erasures."""
+    """What a task asks of its system. ``read`` and (of ``own``) ``pack`` for exports; the others for erasures."""
 
     READ = "read"
+    PACK = "pack"
     CHECK = "check"
     ERASE = "erase"
     VERIFY = "verify"
@@ -121,8 +126,8 @@ TASK_TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
     T.WAITING: frozenset({T.RUNNING, T.DONE, T.NEEDS_ATTENTION}),
     T.NEEDS_ATTENTION: frozenset({T.PENDING}),
     T.FAILED: frozenset({T.PENDING}),
-    T.DONE: frozenset(),
-    T.REFUSED: frozenset(),
+    T.DONE: frozenset({T.PENDING}),  # an erase whose verification failed runs again when an operator retries
+    T.REFUSED: frozenset({T.PENDING}),
     T.HELD: frozenset({T.PENDING}),
     T.UNSUPPORTED: frozenset(),
 }

@@ -1,0 +1,14 @@
+"""How long to wait before the next try: exponential with full jitter, so that tries never march in step.
+
+Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+"""
+
+import random
+
+LONGEST_S = 900.0
+
+
+def wait_s(attempt: int, *, base_s: float, asked_s: float | None = None) -> float:
+    """Seconds until try ``attempt + 1``; at least what the other side asked for, at most LONGEST_S."""
+    jittered = random.uniform(0, min(LONGEST_S, base_s * 2.0 ** min(attempt, 20)))
+    return min(LONGEST_S, max(jittered, asked_s or 0.0))

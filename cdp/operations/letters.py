@@ -1,0 +1,144 @@
+"""The texts of every message about a privacy request, by language. No letter holds personal data beyond its address.
+
+A status key travels in the part of the link after ``#``, which browsers never send: it stays out of logs and Referer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cdp.operations.reference import Purpose
+
+
+class Template(StrEnum):
+    """Names of the letters; ``message.template``."""
+
+    EXPORT_OPENED = "export_opened"
+    EXPORT_READY = "export_ready"
+    ERASURE_OPENED = "erasure_opened"
+    ERASURE_CANCELLED = "erasure_cancelled"
+    ERASURE_REFUSED = "erasure_refused"
+    ERASURE_FINAL = "erasure_final"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One message ready to be queued."""
+
+    template: str
+    purpose: str
+    subject: str
+    body: str
+
+
+_ENGLISH: Mapping[Template, str] = {
+    Template.EXPORT_OPENED: """Your data copy {reference} is being prepared
+Hello,
+
+we are collecting everything we and our connected systems hold about you.
+Follow it here: {link}
+
+If you did not ask for this, sign in and change your password: {base}/account/security
+""",
+    Template.EXPORT_READY: """Your data copy {reference} is ready
+Hello,
+
+your data copy is ready. Sign in to download it: {base}/account/downloads/{reference}
+It is removed on {until}; you can remove it earlier, or make it again.
+""",
+    Template.ERASURE_OPENED: """We received your request to delete your data ({reference})
+Hello,
+
+your data will be deleted after {until}. Until then nothing is deleted and you can undo it.
+Your account is frozen and signed out everywhere.
+
+Watch or undo it, also without signing in: {link}
+Your status key, if the page asks for it: {secret}
+
+If you did not ask for this, undo it with that link and change your password.
+""",
+    Template.ERASURE_CANCELLED: """Your deletion request {reference} was undone
+Hello,
+
+your deletion request was undone. Nothing was deleted, your account works as before.
+""",
+    Template.ERASURE_REFUSED: """We can not delete your data yet ({reference})
+Hello,
+
+we can not delete your data. The reason is on the status page: {link}
+Nothing was deleted, your account works as before. You may complain to a supervisory authority.
+""",
+    Template.ERASURE_FINAL: """Your data is deleted ({reference})
+Hello,
+
+the connected systems have deleted your data and this was checked. Ours follows now, so this is the last message.
+
+The certificate, with what the law makes us keep and until when: {link}
+Your status key, if the page asks for it: {secret}
+The salt of the hash in the certificate, known only to you: {salt}
+""",
+}
+
+_GERMAN: Mapping[Template, str] = {
+    Template.EXPORT_OPENED: """Ihre Datenkopie {reference} wird vorbereitet
+Guten Tag,
+
+wir sammeln alles, was wir und unsere verbundenen Systeme über Sie speichern.
+Verlauf: {link}
+
+Wenn das nicht von Ihnen kommt, melden Sie sich an und ändern Sie Ihr Passwort: {base}/account/security
+""",
+    Template.EXPORT_READY: """Ihre Datenkopie {reference} ist fertig
+Guten Tag,
+
+Ihre Datenkopie ist fertig. Nach der Anmeldung laden Sie sie hier: {base}/account/downloads/{reference}
+Am {until} wird sie entfernt; das geht auch früher, und Sie können sie neu erstellen.
+""",
+    Template.ERASURE_OPENED: """Ihr Antrag auf Löschung Ihrer Daten ({reference})
+Guten Tag,
+
+Ihre Daten werden nach dem {until} gelöscht. Bis dahin wird nichts gelöscht, und Sie können es rückgängig machen.
+Ihr Konto ist gesperrt und überall abgemeldet.
+
+Verlauf und Rückgängigmachen, auch ohne Anmeldung: {link}
+Ihr Statusschlüssel, falls die Seite danach fragt: {secret}
+
+Wenn das nicht von Ihnen kommt, machen Sie es dort rückgängig und ändern Sie Ihr Passwort.
+""",
+    Template.ERASURE_CANCELLED: """Ihr Löschantrag {reference} ist zurückgenommen
+Guten Tag,
+
+Ihr Löschantrag ist zurückgenommen. Nichts wurde gelöscht, Ihr Konto funktioniert wie zuvor.
+""",
+    Template.ERASURE_REFUSED: """Wir können Ihre Daten noch nicht löschen ({reference})
+Guten Tag,
+
+wir können Ihre Daten nicht löschen. Der Grund steht auf der Statusseite: {link}
+Nichts wurde gelöscht, Ihr Konto funktioniert wie zuvor. Sie können sich bei einer Aufsichtsbehörde beschweren.
+""",
+    Template.ERASURE_FINAL: """Ihre Daten sind gelöscht ({reference})
+Guten Tag,
+
+die verbundenen Systeme haben Ihre Daten gelöscht, und das wurde geprüft. Unsere folgen jetzt; dies ist die letzte
+Nachricht.
+
+Die Bescheinigung, mit allem, was wir von Gesetzes wegen wie lange behalten: {link}
+Ihr Statusschlüssel, falls die Seite danach fragt: {secret}
+Das Salz des Hashwerts in der Bescheinigung, das nur Sie kennen: {salt}
+""",
+}
+
+_LANGUAGES: Mapping[str, Mapping[Template, str]] = {"en": _ENGLISH, "de": _GERMAN}
+
+
+def language_of(locale: str | None) -> str:
+    """The language of a locale if we write it, else English."""
+    language = (locale or "").replace("_", "-").split("-")[0].lower()
+    return language if language in _LANGUAGES else "en"
+
+
+def write(template: Template, locale: str | None, **values: str) -> Letter:
+    """Fill in a letter in the person's language; its first line is the subject."""
+    text = _LANGUAGES[language_of(locale)][template].format(**values)
+    subject, _, body = text.partition("\n")
+    return Letter(template.value, Purpose.PRIVACY_REQUESTS.value, subject, body)

@@ -1,0 +1,176 @@
+"""The outbox: queue a message with what caused it, claim it under a lease, settle what became of it.
+
+    queued -> sending -> sent
+         \\-> cancelled  \\-> queued (again, later) -> … -> failed
+
+A message may leave twice (a worker dies after the server took it), always under the same Message-ID.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import func, insert, select, update
+
+from cdp.access.viewer import SYSTEM
+from cdp.core.db import Tx
+from cdp.core.ids import CustomerId, new_id
+from cdp.operations import audit
+from cdp.operations.backoff import wait_s
+from cdp.operations.letters import Letter
+from cdp.tables.customer import customer
+from cdp.tables.message import MESSAGE_TRANSITIONS, MessageStatus, message
+
+JOB = "send_message"
+UNSENT = (MessageStatus.QUEUED, MessageStatus.SENDING)
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message this worker may hand over now; ``fence`` is the number of its claim."""
+
+    id: UUID
+    fence: int
+    attempt: int
+    template: str
+    customer_id: CustomerId
+    recipient: str = field(repr=False)
+    subject: str = field(repr=False)
+    body: str = field(repr=False)
+
+
+async def queue(tx: Tx, customer_id: CustomerId, recipient: str, letter: Letter) -> UUID:
+    """Write a message into the outbox; it is rung for after the commit."""
+    message_id = new_id()
+    await tx.execute(
+        insert(message).values(
+            id=message_id,
+            customer_id=customer_id,
+            purpose=letter.purpose,
+            template=letter.template,
+            recipient=recipient,
+            subject=letter.subject,
+            body=letter.body,
+        )
+    )
+    tx.ring(JOB, message_id)
+    return message_id
+
+
+async def due(tx: Tx, *, limit: int) -> list[UUID]:
+    """Messages nobody rang for, or whose worker died."""
+    found = select(message.c.id).where(message.c.status.in_(UNSENT), message.c.next_run_at <= func.now())
+    return [row.id for row in await tx.all(found.order_by(message.c.next_run_at).limit(limit))]
+
+
+async def claim(tx: Tx, message_id: UUID, *, lease_s: float) -> Outgoing | None:
+    """Take a due message for ``lease_s`` seconds; None when it is not due or somebody else has it."""
+    until = func.now() + timedelta(seconds=lease_s)
+    free = (
+        select(message.c.id)
+        .where(message.c.id == message_id, message.c.status.in_(UNSENT), message.c.next_run_at <= func.now())
+        .with_for_update(skip_locked=True)
+    )
+    taken = await tx.first(
+        update(message)
+        .where(message.c.id.in_(free))
+        .values(
+            status=MessageStatus.SENDING,
+            fence=message.c.fence + 1,
+            attempt=message.c.attempt + 1,
+            lease_until=until,
+            next_run_at=until,
+        )
+        .returning(
+            message.c.id,
+            message.c.fence,
+            message.c.attempt,
+            message.c.template,
+            message.c.customer_id,
+            message.c.recipient,
+            message.c.subject,
+            message.c.body,
+        )
+    )
+    if taken is None:
+        return None
+    return Outgoing(
+        id=taken.id,
+        fence=taken.fence,
+        attempt=taken.attempt,
+        template=taken.template,
+        customer_id=CustomerId(taken.customer_id),
+        recipient=taken.recipient,
+        subject=taken.subject,
+        body=taken.body,
+    )
+
+
+async def settle(
+    tx: Tx, outgoing: Outgoing, *, taken: bool, max_attempts: int, retry_base_s: float
+) -> MessageStatus | None:
+    """Record whether the next hop took the message; None when this claim is no longer the newest."""
+    if taken:
+        status = MessageStatus.SENT
+    elif outgoing.attempt >= max_attempts:
+        status = MessageStatus.FAILED
+    else:
+        status = MessageStatus.QUEUED
+    if status not in MESSAGE_TRANSITIONS[MessageStatus.SENDING]:
+        raise ValueError(f"a message never goes from sending to {status}")
+    delay_s = wait_s(outgoing.attempt, base_s=retry_base_s)
+    settled = await tx.execute(
+        update(message)
+        .where(
+            message.c.id == outgoing.id,
+            message.c.status == MessageStatus.SENDING,
+            message.c.fence == outgoing.fence,
+        )
+        .values(
+            status=status,
+            lease_until=None,
+            next_run_at=func.now() + timedelta(seconds=delay_s),
+            sent_at=func.now() if taken else None,
+        )
+    )
+    if settled.rowcount != 1:
+        return None
+    if status is MessageStatus.QUEUED:
+        tx.ring(JOB, outgoing.id, defer_s=delay_s)
+    subject_ref = await tx.scalar(select(customer.c.audit_ref).where(customer.c.id == outgoing.customer_id))
+    await audit.record(
+        tx,
+        SYSTEM,
+        f"message.{status.value}",
+        subject_ref=subject_ref,
+        object_type="Message",
+        object_id=outgoing.id,
+        details={"template": outgoing.template, "attempt": outgoing.attempt},
+    )
+    return status
+
+
+async def cancel_unsent(tx: Tx, customer_id: CustomerId, *, but: str) -> int:
+    """Cancel every queued message of a customer except those of template ``but``; returns how many."""
+    cancelled = await tx.execute(
+        update(message)
+        .where(
+            message.c.customer_id == customer_id,
+            message.c.status == MessageStatus.QUEUED,
+            message.c.template != but,
+        )
+        .values(status=MessageStatus.CANCELLED)
+    )
+    return cancelled.rowcount
+
+
+async def unsent(tx: Tx, customer_id: CustomerId) -> int:
+    """How many messages to a customer are queued or on their way."""
+    found = select(func.count()).where(message.c.customer_id == customer_id, message.c.status.in_(UNSENT))
+    return int(await tx.scalar(found))
+
+
+async def exists(tx: Tx, customer_id: CustomerId, template: str) -> bool:
+    """Whether a message of this template was ever queued for a customer."""
+    found = select(message.c.id).where(message.c.customer_id == customer_id, message.c.template == template).limit(1)
+    return await tx.scalar(found) is not None
