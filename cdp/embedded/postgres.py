@@ -11,9 +11,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import psycopg
-from psycopg import sql
-
 from cdp.core.errors import Unavailable
 from cdp.embedded.layout import DATABASE, Layout
 from cdp.embedded.passwords import APP, OWNER, SUPERUSER, make_passwords, read_passwords
@@ -105,6 +102,9 @@ class Postgres:
 
     def welcome(self) -> None:
         """Make the login roles and the database, if missing; cheap, so it runs after every start."""
+        import psycopg  # a tenth of a second that ``cdp status`` need not pay
+        from psycopg import sql
+
         passwords = read_passwords(self.layout.passwords)
         rights = {OWNER: sql.SQL("CREATEROLE CREATEDB"), APP: sql.SQL("NOINHERIT")}
         with psycopg.connect(self.layout.database_url(SUPERUSER, "postgres"), autocommit=True) as connection:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-
-from sqlalchemy import make_url
+from urllib.parse import urlsplit
 
 from cdp.core.errors import PlatformError
 from cdp.core.settings import Settings
@@ -99,17 +98,23 @@ def status(settings: Settings) -> StackStatus:
 
 def _server(name: str, external_url: str, socket: Path, recorded: PartRecord | None) -> PartStatus:
     if external_url:
-        return PartStatus(name, State.EXTERNAL, make_url(external_url).render_as_string(hide_password=True))
+        return PartStatus(name, State.EXTERNAL, _address(external_url))
     alive = answers(socket)
     if recorded is None:
         return PartStatus(name, State.RUNNING if alive else State.STOPPED, f"unix:{socket}")
     return _recorded(recorded, f"unix:{socket}", is_answering=alive)
 
 
+def _address(url: str) -> str:
+    """Where a URL leads, without who signs in: query and user part may hold a password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def _own(part: PartRecord, settings: Settings, record: Record | None) -> PartStatus:
     if part.name != "api" or record is None:
         return _recorded(part, "", is_answering=True)
-    port = make_url(record.url).port or settings.port
+    port = urlsplit(record.url).port or settings.port
     is_ready = answers_ready(settings.model_copy(update={"port": port}))
     return _recorded(part, record.url, is_answering=is_ready)
 
