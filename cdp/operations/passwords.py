@@ -1,0 +1,88 @@
+"""Passwords: what is accepted, and Argon2id hashing in a thread of its own (RFC 9106, NIST SP 800-63B section 5.1.1).
+
+Length counts, composition rules do not; what everybody tries first is refused. Checking a password of somebody we do
+not know costs the same work as checking a known one, so that time tells nothing.
+"""
+
+import base64
+import re
+import unicodedata
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from cdp.core.errors import InvalidInput
+
+SHORTEST = 10
+LONGEST = 256
+
+# One a line: words that lists of leaked passwords begin with, and whole passwords of digits and letters.
+COMMON = frozenset((Path(__file__).parent / "common_passwords.txt").read_text(encoding="ascii").split())
+_PLAIN = str.maketrans("@$!013457", "asioieast")
+
+_hasher = PasswordHasher()
+_UNKNOWN = "$argon2id$v=19$m={},t={},p={}${}${}".format(
+    _hasher.memory_cost,
+    _hasher.time_cost,
+    _hasher.parallelism,
+    base64.b64encode(b"\x01" * _hasher.salt_len).rstrip(b"=").decode(),
+    base64.b64encode(b"\x01" * _hasher.hash_len).rstrip(b"=").decode(),
+)
+# 64 MiB a hash: more at once would only fight for the same cores and memory.
+_lanes = CapacityLimiter(4)
+T = TypeVar("T")
+
+
+class WeakPassword(InvalidInput):
+    """Choose a password of at least 10 characters that is not easy to guess."""
+
+    code = "WEAK_PASSWORD"
+
+
+def check_strength(password: str, *, username: str = "") -> None:
+    """Raise WeakPassword when it is too short, too long, one of the common ones, or close to the user name."""
+    plain = _normal(password).casefold()
+    if not SHORTEST <= len(plain) <= LONGEST:
+        raise WeakPassword(field="password")
+    letters = {re.sub(r"[^a-z]", "", plain), re.sub(r"[^a-z]", "", plain.translate(_PLAIN))}
+    own = {part for part in re.split(r"[@.+_\-]", username.casefold()) if len(part) >= 4} | {username.casefold()}
+    few = len(set(plain)) <= 3
+    run = len(plain) > 3 and len({ord(b) - ord(a) for a, b in pairwise(plain)}) == 1
+    stripped = plain.strip("0123456789!?.#*$ ")
+    if few or run or plain in COMMON or letters & COMMON or plain in own or stripped in own:
+        raise WeakPassword(field="password")
+
+
+async def hash_password(password: str) -> str:
+    """Hash with Argon2id; takes tens of milliseconds in a thread."""
+    return await _in_lane(lambda: _hasher.hash(_normal(password)))
+
+
+async def matches(password_hash: str | None, password: str) -> bool:
+    """Whether the password is right. ``None`` (nobody, or no password set) is refused after the same work."""
+    return await _in_lane(lambda: _verify(password_hash or _UNKNOWN, _normal(password)))
+
+
+def needs_rehash(password_hash: str) -> bool:
+    """Whether the hash was made with weaker parameters than today's."""
+    return _hasher.check_needs_rehash(password_hash)
+
+
+def _normal(password: str) -> str:
+    return unicodedata.normalize("NFKC", password)[: LONGEST + 1]
+
+
+def _verify(password_hash: str, password: str) -> bool:
+    try:
+        return _hasher.verify(password_hash, password)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+async def _in_lane(work: Callable[[], T]) -> T:
+    return await to_thread.run_sync(work, limiter=_lanes)

@@ -1,0 +1,196 @@
+"""Browser sessions: rows that can be ended, found by the SHA-256 of a random cookie; of customers, and of staff.
+
+A fresh sign-in of the same person renews the session they have: new cookie value, new ``authenticated_at`` (OWASP
+Session Management Cheat Sheet, https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html).
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, insert, or_, select, update
+
+from cdp.access.scopes import CUSTOMER_SCOPES, STAFF_SCOPES
+from cdp.access.viewer import Actor, Viewer
+from cdp.core.db import Role, Tx
+from cdp.core.ids import CustomerId, new_id, new_token
+from cdp.core.platform import Platform
+from cdp.core.settings import Settings
+from cdp.tables.account import account, session
+from cdp.tables.oauth import oauth_grant
+from cdp.tables.staff import staff
+
+# Writing the time of every request would turn each read of a page into a write.
+SEEN_EVERY = timedelta(minutes=1)
+STAFF_PURPOSE = "customer_service"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who signs in: an account of a customer, or a member of staff."""
+
+    actor: Actor
+    account_id: UUID
+    username: str
+    customer_id: CustomerId | None = None
+    audit_ref: UUID | None = None
+
+
+@dataclass(frozen=True)
+class Client:
+    """Where a sign-in comes from."""
+
+    address: str
+    user_agent: str
+
+
+@dataclass(frozen=True)
+class BrowserSession:
+    """A living session and the viewer it stands for."""
+
+    id: UUID
+    viewer: Viewer
+    username: str
+    expires_at: datetime
+
+    @property
+    def csrf_binding(self) -> str:
+        """What the tokens of its forms are bound to."""
+        return f"session:{self.id}"
+
+
+def cookie_name(settings: Settings, actor: Actor) -> str:
+    """Cookie of a realm; ``__Host-`` over TLS, so that no other host of the domain can set it."""
+    name = "cdp_console" if actor is Actor.STAFF else "cdp_session"
+    return f"__Host-{name}" if settings.is_secure else name
+
+
+async def start(tx: Tx, person: Person, client: Client, *, now: datetime, settings: Settings) -> str:
+    """Open a session; answers the cookie's value, which is kept nowhere else."""
+    token = new_token()
+    is_staff = person.actor is Actor.STAFF
+    await tx.execute(
+        insert(session).values(
+            id=new_id(),
+            customer_id=person.customer_id,
+            account_id=None if is_staff else person.account_id,
+            staff_id=person.account_id if is_staff else None,
+            token_hash=_digest(token),
+            authenticated_at=now,
+            last_seen_at=now,
+            expires_at=now + timedelta(seconds=settings.session_ttl_s),
+            ip_address=client.address[:45],
+            user_agent=client.user_agent[:400],
+            created_at=now,
+        )
+    )
+    return token
+
+
+async def renew(tx: Tx, current: BrowserSession, *, now: datetime, settings: Settings) -> str:
+    """Record a fresh sign-in in the session that is there; answers the new cookie's value."""
+    token = new_token()
+    await tx.execute(
+        update(session)
+        .where(session.c.id == current.id)
+        .values(
+            token_hash=_digest(token),
+            authenticated_at=now,
+            last_seen_at=now,
+            expires_at=now + timedelta(seconds=settings.session_ttl_s),
+        )
+    )
+    return token
+
+
+async def find(platform: Platform, token: str | None, *, actor: Actor = Actor.CUSTOMER) -> BrowserSession | None:
+    """The living session of a cookie's value, or None; keeps it alive."""
+    if not token:
+        return None
+    now = platform.clock()
+    async with platform.db.transaction(Role.WORKER) as tx:
+        row = await tx.first(
+            select(
+                session,
+                account.c.username.label("account_name"),
+                staff.c.username.label("staff_name"),
+                staff.c.roles,
+            )
+            .select_from(session.outerjoin(account).outerjoin(staff, staff.c.id == session.c.staff_id))
+            .where(
+                session.c.token_hash == _digest(token),
+                session.c.expires_at > now,
+                session.c.revoked_at.is_(None),
+                staff.c.active if actor is Actor.STAFF else session.c.customer_id.is_not(None),
+            )
+        )
+        if row is None:
+            return None
+        expires_at = row.expires_at
+        if now - row.last_seen_at > SEEN_EVERY:
+            expires_at = now + timedelta(seconds=platform.settings.session_ttl_s)
+            await tx.execute(
+                update(session).where(session.c.id == row.id).values(last_seen_at=now, expires_at=expires_at)
+            )
+    viewer = _staff_viewer(row.staff_id, row.roles) if row.staff_id else _customer_viewer(CustomerId(row.customer_id))
+    viewer = _with_session(viewer, row.id, row.authenticated_at)
+    return BrowserSession(row.id, viewer, row.staff_name or row.account_name, expires_at)
+
+
+def _customer_viewer(customer_id: CustomerId) -> Viewer:
+    return Viewer(Actor.CUSTOMER, customer_id=customer_id, scopes=CUSTOMER_SCOPES)
+
+
+def _staff_viewer(staff_id: UUID, roles: list[str]) -> Viewer:
+    return Viewer(Actor.STAFF, staff_id=staff_id, roles=frozenset(roles), scopes=STAFF_SCOPES, purpose=STAFF_PURPOSE)
+
+
+def _with_session(viewer: Viewer, session_id: UUID, authenticated_at: datetime) -> Viewer:
+    return replace(viewer, session_id=session_id, authenticated_at=authenticated_at)
+
+
+async def end(tx: Tx, session_id: UUID, *, now: datetime) -> None:
+    """End one session, and with it the grants that were not promised to outlive it (``offline_access``)."""
+    await tx.execute(
+        update(session).where(session.c.id == session_id, session.c.revoked_at.is_(None)).values(revoked_at=now)
+    )
+    await tx.execute(
+        update(oauth_grant)
+        .where(
+            oauth_grant.c.session_id == session_id,
+            oauth_grant.c.revoked_at.is_(None),
+            ~oauth_grant.c.scope.regexp_match(r"(^| )offline_access( |$)"),
+        )
+        .values(revoked_at=now)
+    )
+
+
+async def end_everywhere(
+    tx: Tx,
+    *,
+    customer_id: CustomerId | None = None,
+    staff_id: UUID | None = None,
+    now: datetime,
+    keep: UUID | None = None,
+) -> int:
+    """Sign somebody out of every browser and every app; answers how many sessions and grants ended.
+
+    ``keep`` names the session that asked for it. Access tokens die within seconds.
+    """
+    ended = 0
+    for table in (session, oauth_grant):
+        whose: list[ColumnElement[bool]] = []
+        if customer_id is not None:
+            whose.append(table.c.customer_id == customer_id)
+        if staff_id is not None:
+            whose.append(table.c.staff_id == staff_id)
+        statement = update(table).where(or_(False, *whose), table.c.revoked_at.is_(None)).values(revoked_at=now)
+        if keep is not None and table is session:
+            statement = statement.where(table.c.id != keep)
+        ended += (await tx.execute(statement)).rowcount
+    return ended
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
