@@ -1,0 +1,138 @@
+"""A GraphQL request as it comes over HTTP: strict JSON in, a plain record out, everything else a coded refusal.
+
+Nothing here trusts its size or shape: the body is limited before it is read, a key may stand once, a batch is refused,
+and text that Postgres or JSON can not carry (NUL, lone surrogates) is refused before it could break a statement.
+Source: GraphQL over HTTP, https://graphql.github.io/graphql-over-http/draft/
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+from urllib.parse import parse_qsl
+
+from cdp.core.errors import InvalidInput, TooLarge
+
+MAX_BODY_BYTES = 1024 * 1024
+MEMBERS = frozenset({"query", "variables", "operationName", "extensions"})
+JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
+# An escape in a string literal of the document that names what can not be stored.
+_UNSTORABLE_ESCAPE = re.compile(r"\\u(?:0000|\{0+\})")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class InvalidRequest(InvalidInput):
+    """This is not a GraphQL request: send a JSON object with a query."""
+
+    code = "BAD_REQUEST"
+
+
+class BodyTooLarge(TooLarge):
+    """The body of the request is too large."""
+
+    code = "BODY_TOO_LARGE"
+
+
+class BatchRefused(InvalidInput):
+    """Batches are not accepted: send one operation a request."""
+
+    code = "BATCH_REFUSED"
+
+
+class UnstorableText(InvalidInput):
+    """The request holds characters that can not be stored: NUL or half of a surrogate pair."""
+
+    code = "UNSTORABLE_TEXT"
+
+
+@dataclass(frozen=True)
+class GraphQLRequest:
+    """One operation to run."""
+
+    query: str
+    variables: Mapping[str, JsonValue] | None = None
+    operation_name: str | None = None
+
+
+def read_body(body: bytes) -> GraphQLRequest:
+    """Read a POST body. Raises InvalidRequest, BatchRefused, UnstorableText."""
+    given = _json(body)
+    if isinstance(given, list):
+        raise BatchRefused
+    if not isinstance(given, dict):
+        raise InvalidRequest
+    request = _request(given)
+    # Only an escape can bring such a character into valid UTF-8 JSON.
+    if b"\\u" in body:
+        _refuse_unstorable(given)
+    return request
+
+
+def read_query_string(query_string: bytes) -> GraphQLRequest:
+    """Read the parameters of a GET. Raises InvalidRequest, UnstorableText."""
+    try:
+        pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=20)
+    except ValueError:
+        raise InvalidRequest("The address of this request can not be read.") from None
+    names = [name for name, _ in pairs if name in MEMBERS]
+    if len(names) != len(set(names)):
+        raise InvalidRequest("A parameter stands twice.")
+    given: dict[str, JsonValue] = dict(pairs)
+    for name in ("variables", "extensions"):
+        text = given.get(name)
+        if isinstance(text, str):
+            given[name] = _json(text.encode()) if text else None
+    request = _request(given)
+    _refuse_unstorable(given)
+    return request
+
+
+def _request(given: Mapping[str, JsonValue]) -> GraphQLRequest:
+    query, variables = given.get("query"), given.get("variables")
+    name, extensions = given.get("operationName"), given.get("extensions")
+    if not isinstance(query, str) or not query:
+        raise InvalidRequest("The member query is missing: a text with a GraphQL document.", member="query")
+    if variables is not None and not isinstance(variables, dict):
+        raise InvalidRequest("The member variables is an object or null.", member="variables")
+    if name is not None and not isinstance(name, str):
+        raise InvalidRequest("The member operationName is a text or null.", member="operationName")
+    if extensions is not None and not isinstance(extensions, dict):
+        raise InvalidRequest("The member extensions is an object or null.", member="extensions")
+    return GraphQLRequest(query, variables, name or None)
+
+
+def _json(text: bytes) -> JsonValue:
+    """Parse strict JSON: UTF-8, every key once, no NaN. Nesting and length of numbers are bounded by the parser."""
+    try:
+        value: JsonValue = json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_constant)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("This is not JSON.") from None
+    return value
+
+
+def _object(pairs: Sequence[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise InvalidRequest("A key stands twice in one object.")
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _refuse_unstorable(given: Mapping[str, JsonValue]) -> None:
+    query = given["query"]
+    if isinstance(query, str) and _UNSTORABLE_ESCAPE.search(query):
+        raise UnstorableText
+    waiting: list[JsonValue] = [given.get(name) for name in MEMBERS]
+    for value in waiting:
+        if isinstance(value, str):
+            if _UNSTORABLE.search(value):
+                raise UnstorableText
+        elif isinstance(value, dict):
+            waiting.extend(value)
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
