@@ -1,0 +1,162 @@
+"""The person a request is about: identifiers gathered once, sealed under a key of that request alone.
+
+Connected systems are asked with what is sealed here, also after our own rows are gone. The key lives in the key store,
+outside Postgres and its backups; destroying it ends every way back from a request to a person.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import CompoundSelect, String, literal, select, union_all
+
+from cdp.connectors.base import Identifier, Subject
+from cdp.core.db import Tx
+from cdp.core.ids import CustomerId, RequestId
+from cdp.core.keys import KeyStore
+from cdp.core.seal import Sealer
+from cdp.core.sign import canonical
+from cdp.tables.account import account
+from cdp.tables.contact import email_address, phone_number
+from cdp.tables.customer import IdentityType, customer, identity
+
+_PREFERRED = (IdentityType.EMAIL, IdentityType.PHONE, IdentityType.CUSTOMER_NUMBER, IdentityType.USERNAME)
+
+
+@dataclass(frozen=True)
+class Person:
+    """A customer as a request needs them: identifiers, where to write to, in which language."""
+
+    customer_id: CustomerId
+    subject_ref: UUID
+    identifiers: tuple[Identifier, ...] = field(repr=False)
+    recipient: str | None = field(repr=False)
+    locale: str | None
+
+
+@dataclass(frozen=True)
+class SealedPerson:
+    """What a request seals: the person, and the status key by which they reach the request without an account."""
+
+    person: Person
+    status_key: str = field(repr=False)
+
+    def with_identifiers(self, more: Iterable[Identifier]) -> "SealedPerson":
+        """The same person known by more identifiers."""
+        known = self.person
+        merged = _merge([*known.identifiers, *more])
+        return SealedPerson(
+            Person(known.customer_id, known.subject_ref, merged, known.recipient, known.locale), self.status_key
+        )
+
+    def subject(self, keys: KeyStore, request_id: RequestId) -> Subject:
+        """The person as connectors see them; their tombstone secret dies with the request's key."""
+        secret = hmac.digest(keys.get(key_name(request_id)), b"tombstones", hashlib.sha256)
+        known = self.person
+        return Subject(request_id, known.customer_id, known.subject_ref, known.identifiers, secret)
+
+
+def key_name(request_id: UUID) -> str:
+    """Name of the request's key in the key store."""
+    return f"request-{request_id}"
+
+
+def salt_of(status_key: str) -> str:
+    """The salt of the certificate's hash: derived from the status key, so only who holds that can know it."""
+    return hashlib.sha256(b"cdp certificate salt\0" + status_key.encode()).hexdigest()[:32]
+
+
+def canonical_identifier(person: Person) -> Identifier | None:
+    """The identifier a certificate is about: the strongest one, verified before unverified."""
+    ranked = [i for kind in _PREFERRED for i in person.identifiers if i.type == kind]
+    return next((i for i in ranked if i.verified), ranked[0] if ranked else None)
+
+
+async def gather(tx: Tx, customer_id: CustomerId) -> Person | None:
+    """Read every identifier of a customer, who also is the only one visible to a customer's role; None if unknown."""
+    found = await tx.first(select(customer.c.audit_ref, customer.c.locale).where(customer.c.id == customer_id))
+    if found is None:
+        return None
+    known = await tx.all(_identifiers(customer_id))
+    primary = await tx.first(
+        select(email_address.c.address)
+        .where(email_address.c.customer_id == customer_id)
+        .order_by(email_address.c.is_primary.desc(), email_address.c.verified_at, email_address.c.created_at)
+        .limit(1)
+    )
+    username = await tx.scalar(select(account.c.username).where(account.c.customer_id == customer_id))
+    recipient = primary.address if primary else (username if username and "@" in username else None)
+    identifiers = _merge(Identifier(r.type, r.value, r.issuer, r.verified) for r in known)
+    return Person(customer_id, found.audit_ref, identifiers, recipient, found.locale)
+
+
+def _identifiers(customer_id: CustomerId) -> CompoundSelect[str, str, str, bool]:
+    proven_email, proven_phone = (t.c.verified_at.is_not(None) for t in (email_address, phone_number))
+    contacts = (
+        (IdentityType.EMAIL, email_address.c.normalized, proven_email),
+        (IdentityType.PHONE, phone_number.c.e164, proven_phone),
+        (IdentityType.USERNAME, account.c.username, literal(False)),
+    )
+    return union_all(
+        select(
+            identity.c.type.cast(String).label("type"),
+            identity.c.value,
+            identity.c.issuer,
+            identity.c.verified_at.is_not(None).label("verified"),
+        ).where(identity.c.customer_id == customer_id),
+        *(
+            select(literal(kind.value), value, literal(""), verified).where(
+                value.table.c.customer_id == customer_id, value.is_not(None)
+            )
+            for kind, value, verified in contacts
+        ),
+    )
+
+
+def _merge(identifiers: Iterable[Identifier]) -> tuple[Identifier, ...]:
+    """One of each; verified if any of its sources says so."""
+    merged: dict[tuple[str, str, str], bool] = {}
+    for known in identifiers:
+        place = (known.type, known.issuer, known.value)
+        merged[place] = merged.get(place, False) or known.verified
+    return tuple(Identifier(kind, value, issuer, verified) for (kind, issuer, value), verified in merged.items())
+
+
+def seal(keys: KeyStore, request_id: RequestId, sealed: SealedPerson) -> bytes:
+    """Seal a person under the request's key, which is made on first use."""
+    known = sealed.person
+    plain = canonical(
+        {
+            "customerId": str(known.customer_id),
+            "subjectRef": str(known.subject_ref),
+            "identifiers": [[i.type, i.value, i.issuer, i.verified] for i in known.identifiers],
+            "recipient": known.recipient,
+            "locale": known.locale,
+            "statusKey": sealed.status_key,
+        }
+    )
+    return _sealer(keys.create(key_name(request_id))).seal(plain, _context(request_id))
+
+
+def unseal(keys: KeyStore, request_id: RequestId, sealed: bytes) -> SealedPerson:
+    """Open what ``seal`` made. Raises KeyGone once the request's key was destroyed, Unsealable on any change."""
+    read = json.loads(_sealer(keys.get(key_name(request_id))).open(sealed, _context(request_id)))
+    person = Person(
+        CustomerId(UUID(read["customerId"])),
+        UUID(read["subjectRef"]),
+        tuple(Identifier(kind, value, issuer, verified) for kind, value, issuer, verified in read["identifiers"]),
+        read["recipient"],
+        read["locale"],
+    )
+    return SealedPerson(person, read["statusKey"])
+
+
+def _sealer(key: bytes) -> Sealer:
+    return Sealer({"request": key})
+
+
+def _context(request_id: UUID) -> str:
+    return f"request:{request_id}:identifiers"
