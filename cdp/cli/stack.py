@@ -96,6 +96,8 @@ def _detach(settings: Settings, *, with_processes: bool) -> None:
     if (pid := holder(layout.lock)) is not None:
         raise AlreadyRunning(f"The stack is already running (pid {pid}); stop it with: cdp down")
     create(layout)
+    if layout.is_moved:
+        print(layout.notice)
     output = layout.log / "up.log"
     command = [sys.executable, "-m", "cdp", "up", *([] if with_processes else ["--no-processes"])]
     with output.open("wb") as log:

@@ -98,6 +98,13 @@ class Layout:
         return self.state != self.asked_for
 
     @property
+    def notice(self) -> str:
+        """What to say when the state moved; empty when it did not."""
+        if not self.is_moved:
+            return ""
+        return f"{self.account.name} cannot enter {self.asked_for}: state is kept in {self.state}"
+
+    @property
     def postgres(self) -> Path:
         """Data folder of Postgres."""
         return self.state / "postgres"

@@ -134,8 +134,7 @@ def doctor(settings: Settings) -> Iterator[Check]:
     except PlatformError as error:
         yield Check("state folder", Verdict.PROBLEM, error.message)
         return
-    moved = f" ({layout.account.name} cannot enter {layout.asked_for})" if layout.is_moved else ""
-    yield Check("state folder", Verdict.OK, f"{layout.state}{moved}")
+    yield Check("state folder", Verdict.OK, layout.notice or str(layout.state))
     yield _writable(layout)
     yield _disk(layout)
     yield from _binaries(settings)

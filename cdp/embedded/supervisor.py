@@ -70,7 +70,7 @@ def up(settings: Settings, *, with_processes: bool, say: Say) -> None:
         cleanup.callback(leave, layout)
         cleanup.callback(layout.record.unlink, missing_ok=True)
         if layout.is_moved:
-            say(f"{layout.account.name} cannot enter {layout.asked_for}: state is kept in {layout.state}")
+            say(layout.notice)
         if with_processes:
             settings = settings.model_copy(update={"port": choose_port(settings)})
         stack = Stack(layout.record, settings.url if with_processes else "", say)
