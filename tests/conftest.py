@@ -3,9 +3,10 @@
 The pair lives in its own folder under ``.cdp/tests`` and ends with the run, however that ends. The schema is migrated
 once, into a template; every worker's database, and every ``fresh_*`` one, is a clone of it.
 
-    settings, db, database_url, owner_url, redis_url    shared by the tests of a worker: use your own customers
-    fresh_settings, fresh_database                       an empty database and Valkey of your own
-    stack_folder                                         an empty state folder for a stack of your own
+    settings, db, platform, database_url, owner_url, redis_url    shared by a worker's tests: use your own customers
+    fresh_settings, fresh_database, fresh_platform                 an empty database and Valkey of your own
+    other_postgres_url                                             another real server, as a connected system has it
+    stack_folder                                                   an empty state folder for a stack of your own
 """
 
 import os
@@ -16,6 +17,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 import redis
@@ -23,6 +25,7 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from cdp.core.db import Database
+from cdp.core.platform import Platform
 from cdp.core.settings import Environment, Settings
 from cdp.embedded.layout import layout_of
 from cdp.embedded.lock import holder
@@ -47,13 +50,18 @@ class ServerPair:
         """Start them, or answer with the running ones."""
         if self._settings is None:
             _sweep_old_runs()
-            self._settings = self._exit.enter_context(_own_servers())
+            self._settings = self._exit.enter_context(_own_servers("run"))
         return self._settings
 
     def stop(self) -> None:
         """Stop them and remove their folder."""
         self._exit.close()
 
+
+# No deadlines: a machine that is busy is not wrong. What the gate found stays in .hypothesis for the next run.
+hypothesis.settings.register_profile("gate", deadline=None)
+hypothesis.settings.register_profile("soak", deadline=None, max_examples=3000, print_blob=True)
+hypothesis.settings.load_profile("gate")
 
 PAIR = pytest.StashKey[ServerPair]()
 
@@ -149,6 +157,27 @@ async def fresh_database(fresh_settings: Settings) -> AsyncIterator[Database]:
     await database.close()
 
 
+@pytest.fixture(scope="session")
+async def platform(settings: Settings) -> AsyncIterator[Platform]:
+    opened = Platform.open(settings)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def fresh_platform(fresh_settings: Settings) -> AsyncIterator[Platform]:
+    opened = Platform.open(fresh_settings)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
+def other_postgres_url() -> Iterator[str]:
+    """URL of an empty database on a second server, as its owner."""
+    with _own_servers("other", redis_url="redis://not-started") as other:
+        yield other.database_owner_url
+
+
 @pytest.fixture
 def stack_folder() -> Iterator[Path]:
     """An empty state folder, reachable by the servers' account, for a stack of the test's own."""
@@ -158,9 +187,9 @@ def stack_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _own_servers() -> Iterator[Settings]:
-    settings = Settings(env=Environment.TEST, state_dir=TESTS_STATE / f"run-{os.getpid()}")
-    settings = settings.model_copy(update={"database_url": "", "redis_url": "", "objects_url": ""})
+def _own_servers(purpose: str, *, redis_url: str = "") -> Iterator[Settings]:
+    settings = Settings(env=Environment.TEST, state_dir=TESTS_STATE / f"{purpose}-{os.getpid()}")
+    settings = settings.model_copy(update={"database_url": "", "redis_url": redis_url, "objects_url": ""})
     try:
         with servers(settings, durable=False) as running:
             yield running

@@ -9,11 +9,12 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import typer
 
+from cdp.cli.environment import InvalidSettings
 from cdp.core.errors import Forbidden, PlatformError, Unauthenticated
 
 FAILED = 1
@@ -33,7 +34,7 @@ VERBS = {
 }
 
 
-def build(verbs: Iterable[str]) -> typer.Typer:
+def build(verbs: Mapping[str, str]) -> typer.Typer:
     """The command line with the modules of these verbs."""
     app = typer.Typer(
         name="cdp",
@@ -42,17 +43,17 @@ def build(verbs: Iterable[str]) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for module in dict.fromkeys(VERBS[verb] for verb in verbs):
+    for module in dict.fromkeys(verbs.values()):
         app.add_typer(importlib.import_module(module).app)
     return app
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
+def main(arguments: Sequence[str] | None = None, *, verbs: Mapping[str, str] = VERBS) -> NoReturn:
     """Run one verb and exit with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    verbs = given[:1] if given[:1] and given[0] in VERBS else list(VERBS)
+    called = {verb: home for verb, home in verbs.items() if verb in given[:1]}
     try:
-        build(verbs)(args=given, prog_name="cdp")
+        build(called or verbs)(args=given, prog_name="cdp")
     except PlatformError as error:
         sys.exit(_report(error))
     except Exception as error:  # noqa: BLE001 - the outermost edge: whatever comes is a bug of ours
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _report(error: PlatformError) -> int:
     print(f"error: {error.message.rstrip('.')} ({error.code})", file=sys.stderr)
-    if error.code == "INVALID_SETTINGS":
+    if isinstance(error, InvalidSettings):
         return USAGE
     return REFUSED if isinstance(error, Forbidden | Unauthenticated) else FAILED
 
