@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 
 from cdp.connectors.base import ConfigurationInvalid, Connector, Problem, System
 from cdp.connectors.own.connector import Own
+from cdp.connectors.sql.connector import Sql
 from cdp.core.platform import Platform
 
 KINDS: Mapping[str, Callable[[System, Platform], Connector]] = {
     "own": Own,
+    "sql": Sql,
 }
 
 

@@ -1,0 +1,1 @@
+"""Any SQL database with a declared mapping as a connected system."""

@@ -1,0 +1,208 @@
+"""Any SQL database with a declared mapping: synchronous drivers in a thread, one transaction a step."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Annotated, TypeVar
+
+import anyio.to_thread
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from sqlalchemy import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from cdp.connectors.base import (
+    Code,
+    ConfigurationInvalid,
+    Identifier,
+    Json,
+    Outcome,
+    Page,
+    Problem,
+    State,
+    Subject,
+    System,
+    Unfinished,
+)
+from cdp.connectors.failures import outcome_of
+from cdp.connectors.sql.database import Database, DriverMissing, functions
+from cdp.connectors.sql.mapping import parse
+from cdp.connectors.sql.reach import Search
+from cdp.connectors.sql.schema import problems, reflect, undeclared
+from cdp.connectors.sql.steps import LeftBehind, Step
+from cdp.core.ids import new_id
+from cdp.core.platform import Platform
+
+T = TypeVar("T")
+
+
+class MappingMismatch(Exception):
+    """The database is not what the mapping says."""
+
+    def __init__(self, found: tuple[Problem, ...]) -> None:
+        self.found = found
+        super().__init__("MAPPING_MISMATCH")
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Address:
+    """``configuration`` without its mapping: where the database is. A password belongs into the secrets."""
+
+    url: str
+    timeout_s: Annotated[int, Field(gt=0, le=600)] = 15
+
+
+class Sql:
+    """One database. ``configuration``: url, timeout_s, mapping; ``secrets``: password, or the whole url."""
+
+    def __init__(self, system: System, platform: Platform) -> None:
+        self._system = system
+        self._declared = parse(system.configuration.get("mapping"))
+        self._database = _database(system, _secrets(system, platform))
+
+    async def read(self, subject: Subject, key: str) -> AsyncIterator[Page]:  # noqa: ARG002
+        """Yield every reached row from one snapshot, fetched page by page."""
+        if refused := self._unsearchable(subject):
+            raise Unfinished(refused)
+        pages = self._pages(subject)
+        try:
+            while (page := await anyio.to_thread.run_sync(next, pages, None)) is not None:
+                if isinstance(page, Outcome):
+                    raise Unfinished(page)
+                yield page
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(pages.close)
+
+    async def check(self, subject: Subject, key: str) -> Outcome:  # noqa: ARG002
+        """Count what would go and what would stay."""
+        return await self._run(subject, self._check)
+
+    async def erase(self, subject: Subject, key: str) -> Outcome:  # noqa: ARG002
+        """Cut and delete in one transaction that commits only if the read-back finds nothing."""
+        return await self._run(subject, self._erase)
+
+    async def verify(self, subject: Subject, key: str) -> Outcome:  # noqa: ARG002
+        """Read again: no identifier, and nothing uncut behind a tombstone."""
+        return await self._run(subject, self._verify)
+
+    async def probe(self) -> tuple[Problem, ...]:
+        """Hold the mapping against the database, then rehearse an erasure of nobody and roll it back."""
+        return await _in_thread(self._rehearse)
+
+    def _check(self, subject: Subject) -> Outcome:
+        with self._database.looking() as connection:
+            return self._step(connection, subject).check()
+
+    def _erase(self, subject: Subject) -> Outcome:
+        with self._database.writing() as connection:
+            return self._step(connection, subject).erase()
+
+    def _verify(self, subject: Subject) -> Outcome:
+        with self._database.looking() as connection:
+            return self._step(connection, subject).verify()
+
+    def _pages(self, subject: Subject) -> Generator[Page | Outcome]:
+        """Pages, or one outcome when they can not be had: an exception would cross threads with its values."""
+        try:
+            with self._database.looking() as connection:
+                yield from self._step(connection, subject).read()
+        except (SQLAlchemyError, OSError, DriverMissing, MappingMismatch) as error:
+            yield _failure(error)
+
+    def _rehearse(self) -> tuple[Problem, ...]:
+        nobody = tuple(
+            Identifier(one.type, str(new_id()), one.issuer, verified=True)
+            for rule in self._declared.tables
+            for one in rule.identities
+        )
+        try:
+            with self._database.looking(writes=True) as connection:
+                found = tuple(undeclared(connection, self._declared))
+                step = Step(connection, self._search(connection, nobody, b"rehearsal"))
+                step.erase()
+                return found
+        except MappingMismatch as error:
+            return error.found
+        except (SQLAlchemyError, OSError, DriverMissing, LeftBehind) as error:
+            code = _failure(error).code
+            return (Problem(code, "url", "An erasure of nobody, tried and rolled back, did not work here"),)
+
+    def _step(self, connection: Connection, subject: Subject) -> Step:
+        return Step(connection, self._search(connection, subject.proven, subject.secret))
+
+    def _search(self, connection: Connection, identifiers: tuple[Identifier, ...], secret: bytes) -> Search:
+        schema = reflect(connection, self._declared)
+        found = tuple(problems(self._declared, schema))
+        if found:
+            raise MappingMismatch(found)
+        known = functions(schema.dialect)
+        return Search(self._declared, schema, known, identifiers, secret, str(self._system.id))
+
+    async def _run(self, subject: Subject, step: Callable[[Subject], Outcome]) -> Outcome:
+        if refused := self._unsearchable(subject):
+            return refused
+        try:
+            return await _in_thread(lambda: step(subject))
+        except (SQLAlchemyError, OSError, DriverMissing, MappingMismatch, LeftBehind) as error:
+            return _failure(error)
+
+    def _unsearchable(self, subject: Subject) -> Outcome | None:
+        """Nobody can be looked for without a verified identifier of a type that this database is searched by."""
+        searched = {(one.type, one.issuer) for rule in self._declared.tables for one in rule.identities}
+        if any((known.type, known.issuer) in searched for known in subject.proven):
+            return None
+        unproven = sum((known.type, known.issuer) in searched for known in subject.identifiers)
+        return Outcome(State.UNSUPPORTED, Code.NO_IDENTIFIER, {"unverified": unproven})
+
+
+def _failure(error: Exception) -> Outcome:
+    match error:
+        case LeftBehind():
+            return Outcome(State.FAILED, Code.LEFT_BEHIND, records=dict(error.left))
+        case MappingMismatch():
+            codes = sorted({problem.code for problem in error.found})
+            return Outcome(State.FAILED, "MAPPING_MISMATCH", {"problems": list(codes)})
+        case DriverMissing():
+            return Outcome(State.FAILED, "DRIVER_MISSING")
+        case SQLAlchemyError() | OSError():
+            return outcome_of(error)
+        case _:
+            raise error
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """A cancelled step lets go of its thread: time-outs end the work, and every step may be called again."""
+    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+
+def _secrets(system: System, platform: Platform) -> dict[str, Json]:
+    if system.secrets_sealed is None:
+        return {}
+    opened = json.loads(platform.sealer.open(system.secrets_sealed, system.seal_context))
+    if not isinstance(opened, dict) or not set(opened) <= {"url", "password"}:
+        raise ConfigurationInvalid((Problem("FIELD_UNKNOWN", "secrets", "Secrets are password, or the whole url"),))
+    return opened
+
+
+def _database(system: System, secrets: dict[str, Json]) -> Database:
+    plain = {name: value for name, value in system.configuration.items() if name != "mapping"}
+    try:
+        known = TypeAdapter(Address).validate_python(plain | ({"url": secrets["url"]} if "url" in secrets else {}))
+        url = make_url(known.url)
+    except ValidationError as error:
+        raise ConfigurationInvalid(
+            tuple(
+                Problem("VALUE_INVALID", ".".join(map(str, one["loc"])), one["msg"])
+                for one in error.errors(include_url=False, include_input=False)
+            )
+        ) from None
+    except ArgumentError as error:
+        raise ConfigurationInvalid((Problem("VALUE_INVALID", "url", "This is not a database URL"),)) from error
+    if url.password and "url" not in secrets:
+        raise ConfigurationInvalid((Problem("SECRET_IN_CONFIGURATION", "url", "Seal the password as a secret"),))
+    return Database(_with_password(url, secrets), known.timeout_s)
+
+
+def _with_password(url: URL, secrets: dict[str, Json]) -> URL:
+    password = secrets.get("password")
+    return url.set(password=password) if isinstance(password, str) else url

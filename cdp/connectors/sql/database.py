@@ -1,0 +1,208 @@
+"""Somebody else's database: short-lived connections with time-outs, and the functions the dialects spell differently.
+
+Drivers are imported by SQLAlchemy when a system first needs them. On Postgres ``row_security`` is off: a policy that
+would hide rows from us then raises instead, so that hidden rows can not pass as erased ones
+(https://www.postgresql.org/docs/18/ddl-rowsecurity.html).
+"""
+
+import hashlib
+import hmac
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TypeAlias
+from urllib.parse import quote
+
+from sqlalchemy import URL, ColumnElement, Connection, Engine, NullPool, Text, cast, create_engine, event, func, literal
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+TextColumn: TypeAlias = ColumnElement[str]
+
+CONNECT_TIMEOUT_S = 5
+_HMAC_BLOCK = 64
+
+
+class DriverMissing(Exception):
+    """SQLAlchemy knows no such dialect, or its driver is not installed here."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database by URL. Every block of work is one transaction on a connection of its own."""
+
+    url: URL = field(repr=False)
+    timeout_s: int
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that commits at the end of the block. Raises SQLAlchemyError or DriverMissing."""
+        opened = self._engine().connect().execution_options(cdp_begin="BEGIN IMMEDIATE")
+        with opened as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def looking(self, *, writes: bool = False) -> Iterator[Connection]:
+        """A transaction on one snapshot that is always rolled back; ``writes`` when it will try changes."""
+        begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+        options: dict[str, str] = {"cdp_begin": begin}
+        if self.url.get_backend_name() == "postgresql":
+            options["isolation_level"] = "REPEATABLE READ"
+        with self._engine().connect().execution_options(**options) as connection:
+            transaction = connection.begin()
+            try:
+                yield connection
+            finally:
+                transaction.rollback()
+
+    def _engine(self) -> Engine:
+        try:
+            return _engine(self.url, self.timeout_s)
+        except (NoSuchModuleError, ModuleNotFoundError, ArgumentError) as error:
+            raise DriverMissing from error
+
+
+@lru_cache(maxsize=64)
+def _engine(url: URL, timeout_s: int) -> Engine:
+    match url.get_backend_name():
+        case "postgresql":
+            return _postgres(url, timeout_s)
+        case "sqlite":
+            return _sqlite(url, timeout_s)
+        case _:
+            return create_engine(url, poolclass=NullPool, hide_parameters=True)
+
+
+def _postgres(url: URL, timeout_s: int) -> Engine:
+    settings = {
+        "statement_timeout": f"{timeout_s}s",
+        "lock_timeout": f"{timeout_s}s",
+        "idle_in_transaction_session_timeout": "60s",
+        "row_security": "off",
+    }
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "tcp_user_timeout": timeout_s * 1000,
+            "application_name": "cdp",
+            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        },
+    )
+
+
+def _sqlite(url: URL, timeout_s: int) -> Engine:
+    def connect() -> sqlite3.Connection:
+        # mode=rw: a missing file is an error, not a new and empty database in which nobody is found
+        connection = sqlite3.connect(
+            f"file:{quote(url.database or '')}?mode=rw",
+            uri=True,
+            timeout=CONNECT_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        deadline = time.monotonic() + timeout_s
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+        connection.execute("PRAGMA foreign_keys = ON")
+        for name, arguments, function in _SQLITE_FUNCTIONS:
+            connection.create_function(name, arguments, function, deterministic=True)
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("cdp_begin", "BEGIN"))
+
+    return engine
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _digits(value: object) -> str | None:
+    text = _text(value)
+    return None if text is None else digits_of(text)
+
+
+def _lower(value: object) -> str | None:
+    text = _text(value)
+    return None if text is None else text.lower()
+
+
+def _sha256(value: object) -> str | None:
+    text = _text(value)
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+
+
+def _hmac(key: bytes, value: object) -> str | None:
+    text = _text(value)
+    return None if text is None else hmac_of(key, text)
+
+
+_SQLITE_FUNCTIONS: tuple[tuple[str, int, Callable[..., str | None]], ...] = (
+    ("cdp_digits", 1, _digits),
+    ("cdp_lower", 1, _lower),
+    ("cdp_sha256", 1, _sha256),
+    ("cdp_hmac", 2, _hmac),
+)
+
+
+def digits_of(text: str) -> str:
+    """The ASCII digits of a text, as the databases' functions find them."""
+    return "".join(character for character in text if character in "0123456789")
+
+
+def hmac_of(key: bytes, text: str) -> str:
+    """HMAC-SHA256 in hexadecimal, as the databases' functions compute it."""
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _bytes(column: TextColumn) -> ColumnElement[bytes]:
+    return func.convert_to(cast(column, Text), "UTF8")
+
+
+def _postgres_hmac(column: TextColumn, key: bytes) -> TextColumn:
+    """HMAC from its definition (RFC 2104) over the built-in sha256: no extension is needed."""
+    block = (hashlib.sha256(key).digest() if len(key) > _HMAC_BLOCK else key).ljust(_HMAC_BLOCK, b"\0")
+    inner, outer = (literal(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5C))
+    hashed = func.sha256(inner.op("||")(_bytes(column)))
+    return func.encode(func.sha256(outer.op("||")(hashed)), "hex")
+
+
+@dataclass(frozen=True)
+class Functions:
+    """Expressions that dialects spell differently; None where a dialect has none we have tested."""
+
+    lower: Callable[[TextColumn], TextColumn] = func.lower
+    digits: Callable[[TextColumn], TextColumn] | None = None
+    sha256: Callable[[TextColumn], TextColumn] | None = None
+    hmac: Callable[[TextColumn, bytes], TextColumn] | None = None
+    random: Callable[[], TextColumn] | None = None  # 32 hexadecimal digits, new for every row
+
+
+FUNCTIONS: Mapping[str, Functions] = {
+    "postgresql": Functions(
+        digits=lambda column: func.regexp_replace(column, "[^0-9]", "", "g"),
+        sha256=lambda column: func.encode(func.sha256(_bytes(column)), "hex"),
+        hmac=_postgres_hmac,
+        random=lambda: func.replace(cast(func.gen_random_uuid(), Text), "-", ""),
+    ),
+    "sqlite": Functions(
+        lower=func.cdp_lower,  # SQLite's own knows ASCII alone
+        digits=func.cdp_digits,
+        sha256=func.cdp_sha256,
+        hmac=lambda column, key: func.cdp_hmac(literal(key), column),
+        random=lambda: func.lower(func.hex(func.randomblob(16))),
+    ),
+}
+
+
+def functions(dialect: str) -> Functions:
+    """The functions of a dialect by SQLAlchemy's name for it."""
+    return FUNCTIONS.get(dialect, Functions())

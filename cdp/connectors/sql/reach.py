@@ -1,0 +1,199 @@
+"""Which rows of which tables belong to one person: identities first, then references until nothing new appears.
+
+The values other tables refer to are collected in temporary tables before anything changes, so that a row is still found
+after the row that led to it is gone. Only rows of the person are in them, whatever the graph: a ring simply ends when a
+round finds nothing new.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    CreateTableAs,
+    Integer,
+    Numeric,
+    Table,
+    Uuid,
+    and_,
+    exists,
+    false,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+)
+from sqlalchemy.schema import DropTable
+
+from cdp.connectors.base import Identifier
+from cdp.connectors.sql.database import Functions, digits_of
+from cdp.connectors.sql.mapping import Declared, IdentityRule, Normalise, Rows, Strategy, TableRule
+from cdp.connectors.sql.schema import Schema
+from cdp.connectors.sql.strategies import column_key, normalised, tombstone
+
+MIN_DIGITS = 6
+KeySet = tuple[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Search:
+    """Everything that finds one person in one database."""
+
+    declared: Declared
+    schema: Schema
+    functions: Functions
+    identifiers: tuple[Identifier, ...]
+    secret: bytes
+    system: str
+
+    def values(self, identity: IdentityRule) -> list[str]:
+        """The person's identifiers for a column, in its normalised form."""
+        least = MIN_DIGITS if identity.normalise is Normalise.DIGITS else 1
+        found = {
+            _normalise(identity.normalise, known.value)
+            for known in self.identifiers
+            if known.type == identity.type and known.issuer == identity.issuer
+        }
+        return sorted(value for value in found if len(value) >= least)
+
+    def key(self, rule: TableRule, column: str) -> bytes:
+        """The key of a column's tombstones for this request."""
+        return column_key(self.secret, self.system, rule.key, column)
+
+    def named(self, rule: TableRule) -> ColumnElement[bool]:
+        """Rows of a table that carry the person's identifiers."""
+        return or_(false(), *(self._carries(rule, identity) for identity in rule.identities))
+
+    def exposed(self, rule: TableRule) -> ColumnElement[bool]:
+        """Rows that carry identifiers an erasure should have removed: all but preserved numbers."""
+        return or_(
+            false(), *(self._carries(rule, identity) for identity in rule.identities if not _preserved(rule, identity))
+        )
+
+    def buried(self, rule: TableRule) -> ColumnElement[bool]:
+        """Kept rows of the person after an erasure: by tombstone, or by a number that was preserved."""
+        found: list[ColumnElement[bool]] = []
+        for identity in rule.identities if rule.rows is Rows.KEEP else ():
+            if _preserved(rule, identity):
+                found.append(self._carries(rule, identity))
+            else:
+                column = self.schema.tables[rule.key].c[identity.column]
+                key = self.key(rule, identity.column)
+                found.append(column.in_([tombstone(column, key, value) for value in self.values(identity)]))
+        return or_(false(), *found)
+
+    def _carries(self, rule: TableRule, identity: IdentityRule) -> ColumnElement[bool]:
+        column = self.schema.tables[rule.key].c[identity.column]
+        values = [known for value in self.values(identity) if (known := _typed(column, value)) is not None]
+        return normalised(column, identity.normalise, self.functions).in_(values)
+
+
+class Reach:
+    """The person's rows, in one transaction. Make it before anything changes; ``close`` drops its temporary tables."""
+
+    def __init__(self, connection: Connection, search: Search, roots: Mapping[str, ColumnElement[bool]]) -> None:
+        self._connection = connection
+        self._search = search
+        self._roots = roots
+        self._keys: dict[KeySet, Table] = {}
+        for number, wanted in enumerate(sorted(self._wanted())):
+            self._keys[wanted] = self._create(number, wanted)
+        while any([self._extend(wanted) for wanted in self._keys]):  # noqa: C419 - every set grows in each round
+            pass
+        if connection.dialect.name == "postgresql":
+            for keys in self._keys.values():
+                connection.execute(text(f"ANALYZE {keys.name}"))
+
+    def rows(self, rule: TableRule) -> ColumnElement[bool]:
+        """Whether a row of a table is the person's."""
+        return or_(self._roots[rule.key], *self._referring(rule))
+
+    def rows_afterwards(self, rule: TableRule) -> ColumnElement[bool]:
+        """The same rows once they were cut, whatever was cut: by primary key where there is one."""
+        primary = tuple(column.name for column in self._search.schema.tables[rule.key].primary_key)
+        remembered = self._keys.get((rule.key, primary))
+        found = list(self._referring(rule))
+        if remembered is not None:
+            found.append(_within(self._search.schema.tables[rule.key], primary, remembered))
+        return or_(self._search.named(rule), self._search.buried(rule), *found)
+
+    def close(self) -> None:
+        """Drop the temporary tables, also when the connection lives on in somebody's pool."""
+        for keys in self._keys.values():
+            self._connection.execute(DropTable(keys))
+
+    def _wanted(self) -> set[KeySet]:
+        wanted = {
+            (reference.table, reference.keys) for rule in self._search.declared.tables for reference in rule.references
+        }
+        for rule in self._search.declared.tables:
+            primary = tuple(column.name for column in self._search.schema.tables[rule.key].primary_key)
+            if rule.rows is Rows.KEEP and primary:
+                wanted.add((rule.key, primary))
+        return wanted
+
+    def _create(self, number: int, wanted: KeySet) -> Table:
+        table = self._search.schema.tables[wanted[0]]
+        columns = [table.c[name].label(f"k{position}") for position, name in enumerate(wanted[1])]
+        statement = CreateTableAs(select(*columns).where(false()), f"cdp_keys_{number}", temporary=True)
+        self._connection.execute(statement)
+        return statement.table
+
+    def _extend(self, wanted: KeySet) -> bool:
+        """Add the keys of every row reached by now; whether there were new ones."""
+        rule = self._search.declared.table(wanted[0])
+        assert rule is not None
+        table, keys = self._search.schema.tables[rule.key], self._keys[wanted]
+        columns = [table.c[name] for name in wanted[1]]
+        known = exists(select(literal(1)).where(*(key == column for key, column in zip(keys.c, columns, strict=True))))
+        found = (
+            select(*columns)
+            .distinct()
+            .where(self.rows(rule), *(column.is_not(None) for column in columns), ~known.correlate(table))
+        )
+        result = self._connection.execute(insert(keys).from_select([key.name for key in keys.c], found))
+        return result.rowcount > 0
+
+    def _referring(self, rule: TableRule) -> Iterable[ColumnElement[bool]]:
+        table = self._search.schema.tables[rule.key]
+        for reference in rule.references:
+            yield _within(table, reference.columns, self._keys[reference.table, reference.keys])
+
+
+def _within(table: Table, columns: tuple[str, ...], keys: Table) -> ColumnElement[bool]:
+    if len(columns) == 1:
+        return table.c[columns[0]].in_(select(keys.c.k0))
+    pairs = (key == table.c[name] for key, name in zip(keys.c, columns, strict=True))
+    return exists(select(literal(1)).select_from(keys).where(and_(*pairs))).correlate(table)
+
+
+def _preserved(rule: TableRule, identity: IdentityRule) -> bool:
+    decided = rule.columns.get(identity.column)
+    return rule.rows is Rows.KEEP and decided is not None and decided.strategy is Strategy.PRESERVE
+
+
+def _normalise(form: Normalise, value: str) -> str:
+    match form:
+        case Normalise.LOWER:
+            return value.lower()
+        case Normalise.DIGITS:
+            return digits_of(value)
+        case Normalise.NONE:
+            return value
+
+
+def _typed(column: ColumnElement[Any], value: str) -> ColumnElement[Any] | None:
+    """A value as the column's type takes it; None when no row can carry it."""
+    if isinstance(column.type, Integer | Numeric):
+        return literal(int(value), column.type) if value.isascii() and value.isdigit() and len(value) < 19 else None
+    if isinstance(column.type, Uuid):
+        compact = value.replace("-", "").lower()
+        return literal(value, Uuid(as_uuid=False)) if len(compact) == 32 and _is_hex(compact) else None
+    return literal(value)
+
+
+def _is_hex(text_: str) -> bool:
+    return all(character in "0123456789abcdef" for character in text_)

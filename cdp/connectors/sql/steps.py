@@ -1,0 +1,187 @@
+"""The steps against one open connection, in its transaction: read, count, erase with a read-back, verify."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, null, or_, select, text, update
+
+from cdp.connectors.base import Code, Evidence, Outcome, Page, Retained, State
+from cdp.connectors.records import record
+from cdp.connectors.sql.mapping import Rows, Strategy, TableRule
+from cdp.connectors.sql.reach import Reach, Search
+from cdp.connectors.sql.schema import delete_order
+from cdp.connectors.sql.strategies import new_values, uncut
+
+PAGE_RECORDS = 500
+
+
+class LeftBehind(Exception):
+    """The statements ran, and rows are still there: roll back."""
+
+    def __init__(self, left: Mapping[str, int]) -> None:
+        self.left = left
+        super().__init__(Code.LEFT_BEHIND)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One person's rows in one transaction."""
+
+    connection: Connection
+    search: Search
+
+    def read(self) -> Iterator[Page]:
+        """Every reached row, whole, table by table."""
+        reach = self._reach(erased_too=False)
+        for rule in self.search.declared.tables:
+            table = self.search.schema.tables[rule.key]
+            found = self.connection.execution_options(yield_per=PAGE_RECORDS).execute(
+                select(table).where(reach.rows(rule))
+            )
+            for rows in found.mappings().partitions():
+                yield Page(rule.key, [record(dict(row)) for row in rows])
+
+    def check(self) -> Outcome:
+        """Count what would go and what would stay."""
+        reach = self._reach()
+        going, retained = self._going(reach), self._retained(reach)
+        code = Code.FOUND if going or retained else Code.NOTHING_FOUND
+        return Outcome(State.DONE, code, retained=retained, records=going)
+
+    def erase(self) -> Outcome:
+        """Cut kept rows, delete the others, then read back what was meant. Raises LeftBehind; the caller rolls back."""
+        reach = self._reach()
+        retained = self._retained(reach)
+        touched = {**self._cut(reach), **self._delete(reach)}
+        left = self._left(reach, within_erasure=True)
+        if left:
+            raise LeftBehind(left)
+        reach.close()
+        tables: dict[str, Evidence] = {}
+        for rule in self.search.declared.tables:
+            if touched.get(rule.key):
+                tables[label(rule)] = {"deleted" if rule.rows is Rows.DELETE else "cut": touched[rule.key]}
+        code = Code.ERASED if tables or retained else Code.NOTHING_FOUND
+        records = {label(rule): touched[rule.key] for rule in self.search.declared.tables if touched.get(rule.key)}
+        return Outcome(State.DONE, code, {"tables": tables, "read_back": True}, retained, records)
+
+    def verify(self) -> Outcome:
+        """Look for the identifiers, and through the tombstones for anything uncut."""
+        reach = self._reach(only_erased=True)
+        left, retained = self._left(reach), self._retained(reach)
+        state, code = (State.FAILED, Code.LEFT_BEHIND) if left else (State.DONE, Code.NOTHING_LEFT)
+        return Outcome(state, code, {"tables_read": len(self.search.declared.tables)}, retained, left)
+
+    def _reach(self, *, erased_too: bool = True, only_erased: bool = False) -> Reach:
+        roots: dict[str, ColumnElement[bool]] = {}
+        for rule in self.search.declared.tables:
+            named, buried = self.search.named(rule), self.search.buried(rule)
+            roots[rule.key] = buried if only_erased else or_(named, buried) if erased_too else named
+        return Reach(self.connection, self.search, roots)
+
+    def _going(self, reach: Reach) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for rule in self.search.declared.tables:
+            where = reach.rows(rule)
+            if rule.rows is Rows.KEEP:
+                where = and_(where, uncut(rule, self.search.schema.tables[rule.key]))
+            if count := self._count(rule, where):
+                found[label(rule)] = count
+        return found
+
+    def _retained(self, reach: Reach) -> tuple[Retained, ...]:
+        return tuple(
+            Retained(label(rule), count, rule.retention.basis, self._until(reach, rule))
+            for rule in self.search.declared.tables
+            if rule.retention is not None and (count := self._count(rule, reach.rows(rule)))
+        )
+
+    def _until(self, reach: Reach, rule: TableRule) -> date | None:
+        assert rule.retention is not None
+        if rule.retention.since is None or rule.retention.years is None:
+            return None
+        other, _, name = rule.retention.since.rpartition(".")
+        dated = self.search.declared.table(other) if other else rule
+        assert dated is not None
+        column = self.search.schema.tables[dated.key].c[name]
+        return _years_after(
+            self.connection.scalar(select(func.max(column)).where(reach.rows(dated))), rule.retention.years
+        )
+
+    def _cut(self, reach: Reach) -> dict[str, int]:
+        """One UPDATE a table with kept rows; rows that are already cut are left alone."""
+        counts: dict[str, int] = {}
+        for rule in self.search.declared.tables:
+            if rule.rows is Rows.KEEP and any(c.strategy is not Strategy.PRESERVE for c in rule.columns.values()):
+                table = self.search.schema.tables[rule.key]
+                keys = {name: self.search.key(rule, name) for name in rule.columns}
+                values = new_values(rule, table, self.search.functions, keys)
+                where = and_(reach.rows(rule), uncut(rule, table))
+                counts[rule.key] = self.connection.execute(update(table).where(where).values(values)).rowcount
+        return counts
+
+    def _delete(self, reach: Reach) -> dict[str, int]:
+        """One DELETE a table, children first; rings of foreign keys are deferred or loosened."""
+        order = delete_order(self.search.declared, self.search.schema)
+        match self.search.schema.dialect:
+            case "sqlite":
+                self.connection.execute(text("PRAGMA defer_foreign_keys = ON"))
+            case "postgresql":
+                self.connection.execute(text("SET CONSTRAINTS ALL DEFERRED"))
+        for key, columns in order.loosen:
+            rule = self._rule(key)
+            nothing = dict.fromkeys(columns, null())
+            table = self.search.schema.tables[key]
+            self.connection.execute(update(table).where(reach.rows(rule)).values(nothing))
+        counts: dict[str, int] = {}
+        for key in order.tables:
+            where = reach.rows(self._rule(key))
+            counts[key] = self.connection.execute(delete(self.search.schema.tables[key]).where(where)).rowcount
+        return counts
+
+    def _left(self, reach: Reach, *, within_erasure: bool = False) -> dict[str, int]:
+        """Rows that should be gone or cut and are not."""
+        found: dict[str, int] = {}
+        for rule in self.search.declared.tables:
+            table = self.search.schema.tables[rule.key]
+            if rule.rows is Rows.DELETE:
+                left = or_(self.search.named(rule), reach.rows(rule))
+            else:
+                kept = reach.rows_afterwards(rule) if within_erasure else reach.rows(rule)
+                left = or_(self.search.exposed(rule), and_(kept, uncut(rule, table)))
+            if count := self._count(rule, left):
+                found[label(rule)] = count
+        return found
+
+    def _count(self, rule: TableRule, where: ColumnElement[bool]) -> int:
+        table = self.search.schema.tables[rule.key]
+        return int(self.connection.scalar(select(func.count()).select_from(table).where(where)) or 0)
+
+    def _rule(self, key: str) -> TableRule:
+        rule = self.search.declared.table(key)
+        assert rule is not None
+        return rule
+
+
+def label(rule: TableRule) -> str:
+    """A table's name as evidence may carry it."""
+    return re.sub(r"[^A-Za-z0-9_.:-]", "_", rule.key)[:200]
+
+
+def _years_after(moment: object, years: int) -> date | None:
+    """The day ``years`` after a moment; databases without a date type keep it as text."""
+    if isinstance(moment, str):
+        try:
+            moment = date.fromisoformat(moment[:10])
+        except ValueError:
+            return None
+    if isinstance(moment, datetime):
+        moment = moment.date()
+    if not isinstance(moment, date):
+        return None
+    try:
+        return moment.replace(year=moment.year + years)
+    except ValueError:
+        return moment.replace(year=moment.year + years, day=28)

@@ -1,0 +1,108 @@
+"""What each strategy writes into a column, and how to see that it was written.
+
+Hashed and random values carry a prefix, so that a second run leaves them alone and verification can tell them from
+what was there before.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Table, Text, and_, case, cast, false, func, literal, null, or_
+
+from cdp.connectors.sql.database import Functions, TextColumn, hmac_of
+from cdp.connectors.sql.mapping import ColumnRule, Normalise, Strategy, TableRule
+from cdp.connectors.sql.schema import constant
+
+TOMBSTONE = "erased-"
+PREFIXES: Mapping[Strategy, str] = {
+    Strategy.KEYED_HASH: TOMBSTONE,
+    Strategy.HASH: "hashed-",
+    Strategy.RANDOM: "random-",
+}
+_DIGEST_LENGTH = 32
+
+
+def column_key(secret: bytes, system: str, table: str, column: str) -> bytes:
+    """The key of one column's tombstones: no two columns, systems or requests share one."""
+    return hmac.new(secret, f"{system}\0{table}\0{column}".encode(), hashlib.sha256).digest()
+
+
+def tombstone(column: Column[str], key: bytes, value: str) -> str:
+    """The tombstone of a known (normalised) value, as ``new_values`` writes it."""
+    return TOMBSTONE + hmac_of(key, value)[: _room(column, TOMBSTONE)]
+
+
+def normalised(column: Column[str], rule: Normalise, functions: Functions) -> TextColumn:
+    """A stored value in the form identifiers have."""
+    match rule:
+        case Normalise.LOWER:
+            return functions.lower(column)
+        case Normalise.DIGITS:
+            assert functions.digits is not None
+            return functions.digits(column)
+        case Normalise.NONE:
+            return column
+
+
+def new_values(
+    rule: TableRule, table: Table, functions: Functions, keys: Mapping[str, bytes]
+) -> dict[str, ColumnElement[Any]]:
+    """What every column of a kept row becomes that is not preserved; NULL stays NULL."""
+    forms = {identity.column: identity.normalise for identity in rule.identities}
+    values: dict[str, ColumnElement[Any]] = {}
+    for name, decided in rule.columns.items():
+        column = table.columns[name]
+        match decided.strategy:
+            case Strategy.PRESERVE:
+                continue
+            case Strategy.NULL:
+                values[name] = null()
+            case Strategy.CONSTANT:
+                values[name] = literal(constant(column, decided), column.type)
+            case Strategy.HASH | Strategy.RANDOM | Strategy.KEYED_HASH:
+                plain = normalised(column, forms.get(name, Normalise.NONE), functions)
+                digest = _digest(decided.strategy, plain, functions, keys.get(name, b""))
+                prefix = PREFIXES[decided.strategy]
+                fresh = literal(prefix, Text).op("||")(func.substr(digest, 1, _room(column, prefix)))
+                values[name] = case((_unhashed(column, prefix), fresh), else_=column)
+    return values
+
+
+def uncut(rule: TableRule, table: Table) -> ColumnElement[bool]:
+    """Whether a kept row still holds anything that should have been cut."""
+    return or_(
+        false(),
+        *(still for name, decided in rule.columns.items() if (still := _still(table.c[name], decided)) is not None),
+    )
+
+
+def _still(column: Column[Any], decided: ColumnRule) -> ColumnElement[bool] | None:
+    match decided.strategy:
+        case Strategy.PRESERVE:
+            return None
+        case Strategy.NULL:
+            return column.is_not(None)
+        case Strategy.CONSTANT:
+            return column.is_distinct_from(literal(constant(column, decided), column.type))
+        case Strategy.HASH | Strategy.RANDOM | Strategy.KEYED_HASH:
+            return _unhashed(column, PREFIXES[decided.strategy])
+
+
+def _unhashed(column: Column[Any], prefix: str) -> ColumnElement[bool]:
+    return and_(column.is_not(None), cast(column, Text).not_like(f"{prefix}%"))
+
+
+def _digest(strategy: Strategy, plain: TextColumn, functions: Functions, key: bytes) -> TextColumn:
+    assert functions.sha256 is not None
+    assert functions.hmac is not None
+    assert functions.random is not None
+    if strategy is Strategy.HASH:
+        return functions.sha256(plain)
+    return functions.hmac(plain, key) if strategy is Strategy.KEYED_HASH else functions.random()
+
+
+def _room(column: Column[str], prefix: str) -> int:
+    length = getattr(column.type, "length", None)
+    return _DIGEST_LENGTH if length is None else min(_DIGEST_LENGTH, length - len(prefix))
