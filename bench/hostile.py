@@ -1,0 +1,226 @@
+"""Hostile documents: how long the worst of them keeps the event loop from everybody else.
+
+Runs the product's application in a process of its own (``python -m bench.hostile``) beside a task that does nothing but
+yield: the longest time between two of its turns is the longest block. Settings come from the environment.
+"""
+
+import asyncio
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+from starlette.types import ASGIApp, Message
+
+from cdp.app import build
+from cdp.core.settings import Settings
+
+WORDS = ("viewer", "customer", "account", "orders", "edges", "node", "items", "contacts", "emails", "preferences")
+Maker = Callable[[random.Random, int], str]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What the flood of documents did; times in milliseconds. ``statuses`` counts the answers by HTTP status."""
+
+    documents: int
+    worst_ms: float
+    p99_ms: float
+    worst_kind: str
+    statuses: dict[str, int]
+
+
+def deep(pick: random.Random, size: int) -> str:
+    """Selections within selections."""
+    return "{" + "".join(f"{pick.choice(WORDS)}{{" for _ in range(size)) + "id" + "}" * (size + 1)
+
+
+def aliased(pick: random.Random, size: int) -> str:
+    """The same field under many names."""
+    return "{" + " ".join(f"a{n}:viewer{{customer{{id}}}}" for n in range(size)) + "}"
+
+
+def bombed(pick: random.Random, size: int) -> str:
+    """Fragments that double at every step."""
+    steps = min(size, 60)
+    chain = " ".join(f"fragment F{n} on Customer{{...F{n + 1} x{n}:id ...F{n + 1}}}" for n in range(steps))
+    return f"{{viewer{{customer{{...F0}}}}}} {chain} fragment F{steps} on Customer{{id}}"
+
+
+def circular(pick: random.Random, size: int) -> str:
+    """Fragments that spread each other in a circle."""
+    ring = max(1, size % 50)
+    circle = " ".join(f"fragment F{n} on Customer{{...F{(n + 1) % ring} id}}" for n in range(ring))
+    return f"{{viewer{{customer{{...F0}}}}}} {circle}"
+
+
+def inlined(pick: random.Random, size: int) -> str:
+    """Inline fragments within inline fragments."""
+    return "{viewer{customer{" + "...on Customer{" * size + "id" + "}" * (size + 3)
+
+
+def directed(pick: random.Random, size: int) -> str:
+    """Directives upon directives, known and unknown."""
+    name = pick.choice(("include(if:true)", "skip(if:false)", "unknown", "deprecated"))
+    return "{viewer{customer{id" + f"@{name}" * size + "}}}"
+
+
+def misspelt(pick: random.Random, size: int) -> str:
+    """Unknown fields close to known ones: each asks for a suggestion."""
+    return "{viewer{customer{" + " ".join(f"{pick.choice(WORDS)}{n}" for n in range(size)) + "}}}"
+
+
+def overlapping(pick: random.Random, size: int) -> str:
+    """One response name asked for with many different arguments: each pair may conflict."""
+    return "{viewer{customer{" + " ".join(f"orders(first:{n}){{totalCount}}" for n in range(size)) + "}}}"
+
+
+def overlapping_deep(pick: random.Random, size: int) -> str:
+    """The same chain again and again: merging compares every pair."""
+    return "{" + "viewer{customer{orders{edges{node{items{sku}}}}}}" * size + "}"
+
+
+def introspecting(pick: random.Random, size: int) -> str:
+    """Introspection that runs in circles."""
+    steps = min(size, 40)
+    return "{__schema{types{" + "fields{type{" * steps + "name" + "}}" * steps + "}}}"
+
+
+def greedy(pick: random.Random, size: int) -> str:
+    """Pages of pages."""
+    page = pick.choice((500, 501, 2**31 - 1, 2**31, -1, 10**30))
+    return f"{{viewer{{customer{{orders(first:{page}){{edges{{node{{items{{sku}}}}}}}}}}}}}}"
+
+
+def many_ids(pick: random.Random, size: int) -> str:
+    """A long list of ids."""
+    return "{nodes(ids:[" + ",".join(f'"{pick.getrandbits(128):x}"' for _ in range(size)) + "]){id}}"
+
+
+def nested_value(pick: random.Random, size: int) -> str:
+    """A value within a value within a value."""
+    opening, closing = pick.choice((("[", "]"), ("{a:", "}")))
+    return "{nodes(ids:" + opening * size + "1" + closing * size + "){id}}"
+
+
+def nested_type(pick: random.Random, size: int) -> str:
+    """A variable of a list of lists of lists."""
+    return "query Q($v:" + "[" * size + "ID" + "]" * size + "){nodes(ids:$v){id}}"
+
+
+def many_operations(pick: random.Random, size: int) -> str:
+    """Operation after operation."""
+    return " ".join(f"query Q{n}{{viewer{{customer{{id}}}}}}" for n in range(size))
+
+
+def long_text(pick: random.Random, size: int) -> str:
+    """Strings, names, numbers, comments and commas without end."""
+    filling = pick.choice(('"' + "a" * size * 20 + '"', '"""' + '\\"""' * size * 4 + '"""', "9" * size * 20, "a" * size))
+    return pick.choice((f"{{node(id:{filling}){{id}}}}", "#" * size * 20 + "\n{viewer{x}}", "," * size * 20 + "{viewer{x}}"))
+
+
+def garbage(pick: random.Random, size: int) -> str:
+    """Tokens in no order."""
+    tokens = ("{", "}", "(", ")", "...", "on", "query", "fragment", "@", "$", ":", '"', '"""', "[", "]", "!", "\\u0000", "é")
+    return " ".join(pick.choice((*tokens, *WORDS)) for _ in range(size))
+
+
+KINDS: tuple[Maker, ...] = (
+    deep,
+    aliased,
+    bombed,
+    circular,
+    inlined,
+    directed,
+    misspelt,
+    overlapping,
+    overlapping_deep,
+    introspecting,
+    greedy,
+    many_ids,
+    nested_value,
+    nested_type,
+    many_operations,
+    long_text,
+    garbage,
+)
+
+
+def documents(count: int, *, seed: int) -> Iterator[tuple[str, str]]:
+    """Kind and text of each document; small ones, ones at the edge of the limits, and ones far beyond."""
+    pick = random.Random(seed)
+    for number in range(count):
+        make = KINDS[number % len(KINDS)]
+        yield make.__name__, make(pick, pick.choice((3, 10, 15, 30, 60, 95, 150, 300, 700, 1500)))
+
+
+async def measure(app: ASGIApp, token: str, *, count: int, seed: int) -> Blocks:
+    """Ask every document, one after the other, and watch the loop."""
+    watch = Watch()
+    watching = asyncio.create_task(watch.run())
+    worst: list[tuple[float, str]] = []
+    statuses: Counter[str] = Counter()
+    for kind, text in documents(count, seed=seed):
+        watch.worst_s = 0.0
+        statuses[str(await _ask(app, token, text))] += 1
+        await asyncio.sleep(0)
+        worst.append((1000 * watch.worst_s, kind))
+    watching.cancel()
+    worst.sort()
+    return Blocks(count, worst[-1][0], worst[int(count * 0.99)][0], worst[-1][1], dict(statuses))
+
+
+class Watch:
+    """A task that only yields and notes how long it had to wait for its next turn."""
+
+    def __init__(self) -> None:
+        self.worst_s = 0.0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        before = time.perf_counter()
+        while True:
+            await asyncio.sleep(0)
+            now = time.perf_counter()
+            self.worst_s = max(self.worst_s, now - before)
+            before = now
+
+
+async def _ask(app: ASGIApp, token: str, text: str) -> int:
+    body = json.dumps({"query": text}).encode()
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"accept", b"application/json")]
+    headers += [(b"authorization", f"Bearer {token}".encode()), (b"content-length", str(len(body)).encode())]
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/graphql",
+        "raw_path": b"/graphql",
+        "root_path": "",
+        "query_string": b"",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("localhost", 80),
+        "state": {},
+    }
+    incoming: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    status = 0
+
+    async def receive() -> Message:
+        if incoming:
+            return incoming.pop()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+
+    await app(scope, receive, send)
+    return status
