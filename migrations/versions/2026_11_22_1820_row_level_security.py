@@ -93,7 +93,9 @@ def upgrade() -> None:
     """Create the roles where missing, then rights and policies table by table."""
     for role in ROLES:
         op.execute(
-            f"DO $$ BEGIN CREATE ROLE {role} NOLOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+            # Asked first: who may not create roles is refused even for one that an administrator has made already.
+            f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN CREATE ROLE {role} NOLOGIN; "
+            f"END IF; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
         )
         op.execute(f"GRANT USAGE ON SCHEMA public TO {role}")
         op.execute(f"GRANT {role} TO CURRENT_USER")
