@@ -15,12 +15,15 @@ from cdp.core.db import Database, Role
 from cdp.core.errors import PlatformError
 from cdp.core.ids import new_id
 from cdp.core.keys import KeyStore
+from cdp.core.platform import Platform
 from cdp.core.seal import Pepper
 from cdp.core.settings import Settings
+from cdp.operations.accounts import Registration, register
 from cdp.operations.imports import mapping
 from cdp.operations.imports.run import ImportRefused, Order, run
 from cdp.operations.imports.sources import SourceUnreadable, TableMissing
 from cdp.operations.imports.staging import ColumnMissing
+from cdp.operations.reference import ensure_reference
 from cdp.tables import metadata
 from cdp.tables.audit import audit_event
 from cdp.tables.certificate import suppression
@@ -308,6 +311,25 @@ async def test_two_people_of_the_source_are_never_made_one(importer: Importer, s
     report = await importer(shop(people=[{**PEOPLE[0], "id": "3"}, PEOPLE[1]]))
     assert ("customers", 1, "IDENTITY_CONFLICT") in {(e.section, e.row, e.code) for e in report.rejects}
     assert len(await _all(fresh_database, select(customer))) == 2
+
+
+async def test_registering_with_somebodys_address_does_not_bring_their_orders(
+    importer: Importer, shop: Shop, fresh_database: Database, fresh_settings: Settings
+):
+    platform = Platform.open(fresh_settings)
+    async with fresh_database.transaction(Role.WORKER) as tx:
+        await ensure_reference(tx)
+    stranger = await register(platform, Registration("ada@example.com", "violet tandem orbit 73", True))
+    await platform.close()
+    for outcome in ("created", "unchanged"):
+        report = await importer(shop())
+        assert report.counts("customers")[outcome] == 2
+        assert report.is_clean
+        owners = await _all(fresh_database, select(sales_order.c.customer_id))
+        assert stranger not in {row.customer_id for row in owners}
+    only_email = {**SHOP["customers"], "identities": SHOP["customers"]["identities"][1:]}
+    report = await importer(shop(), {**SHOP, "name": "other", "customers": only_email})
+    assert {(e.row, e.code) for e in report.rejects if e.section == "customers"} == {(1, "IDENTITY_UNPROVEN")}
 
 
 async def test_an_order_number_of_somebody_else_is_refused(importer: Importer, shop: Shop, fresh_database: Database):

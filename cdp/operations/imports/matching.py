@@ -17,6 +17,7 @@ from cdp.tables.customer import CustomerStatus, IdentityType, customer, identity
 from cdp.tables.order import sales_order, sales_order_item
 from cdp.tables.policy import CollectionPoint, collection
 
+ISSUED = frozenset({IdentityType.CUSTOMER_NUMBER})  # given by an issuer, so there is nothing to prove
 CHILDREN = (email_address, phone_number, postal_address, preference)
 
 
@@ -56,6 +57,7 @@ class Matches:
 
     suppressed: frozenset[int]
     conflicting: frozenset[int]
+    unproven: frozenset[IdentityKey]
     known: dict[int, Known]
     orders: dict[str, KnownOrder]
 
@@ -64,10 +66,12 @@ async def match(tx: Tx, pepper: Pepper, drafts: Sequence[CustomerDraft], *, sour
     """Find suppressed and known customers by their identifiers, and lock the known ones.
 
     A draft conflicts when its identifiers belong to two customers, or when its customer already has another number of
-    the same issuer: the source says they are two, and merging is not an import's decision.
+    the same issuer: the source says they are two, and merging is not an import's decision. An address that somebody
+    registered and never proved leads nowhere: otherwise registering with it would be enough to be given the orders of
+    its owner.
     """
     suppressed = await _suppressed(tx, pepper, drafts)
-    owners = await _owners(tx, {key for draft in drafts for key in draft.identities})
+    owners, unproven = await _owners(tx, {key for draft in drafts for key in draft.identities})
     found = {index: {owners[key] for key in draft.identities if key in owners} for index, draft in enumerate(drafts)}
     conflicting = {index for index, ids in found.items() if len(ids) > 1}
     single = {index: next(iter(ids)) for index, ids in found.items() if len(ids) == 1}
@@ -76,7 +80,7 @@ async def match(tx: Tx, pepper: Pepper, drafts: Sequence[CustomerDraft], *, sour
     conflicting |= {index for index, owner in known.items() if _has_other_number(drafts[index], owner)}
     numbers = {order.number for draft in drafts for order in draft.orders}
     orders = await _orders(tx, sorted(numbers), source)
-    return Matches(frozenset(suppressed), frozenset(conflicting), known, orders)
+    return Matches(frozenset(suppressed), frozenset(conflicting), frozenset(unproven), known, orders)
 
 
 def _has_other_number(draft: CustomerDraft, owner: Known) -> bool:
@@ -111,20 +115,29 @@ async def _suppressed(tx: Tx, pepper: Pepper, drafts: Sequence[CustomerDraft]) -
     return found
 
 
-async def _owners(tx: Tx, keys: Iterable[IdentityKey]) -> dict[IdentityKey, UUID]:
+async def _owners(tx: Tx, keys: Iterable[IdentityKey]) -> tuple[dict[IdentityKey, UUID], set[IdentityKey]]:
     wanted = list(keys)
     columns = ([key.type.value for key in wanted], [key.issuer for key in wanted], [key.value for key in wanted])
     arrays = [cast(literal(column, ARRAY(String)), ARRAY(String)) for column in columns]
     given = func.unnest(*arrays).table_valued("type", "issuer", "value").render_derived(name="given")
-    statement = select(identity).join(
-        given,
-        and_(
-            cast(identity.c.type, String) == given.c.type,
-            identity.c.issuer == given.c.issuer,
-            identity.c.value == given.c.value,
-        ),
+    same = and_(
+        cast(identity.c.type, String) == given.c.type,
+        identity.c.issuer == given.c.issuer,
+        identity.c.value == given.c.value,
     )
-    return {_key(row): row["customer_id"] for row in (await tx.execute(statement)).mappings()}
+    statement = (
+        select(identity, collection.c.point)
+        .join(given, same)
+        .outerjoin(collection, identity.c.collection_id == collection.c.id)
+    )
+    owners: dict[IdentityKey, UUID] = {}
+    unproven: set[IdentityKey] = set()
+    for row in (await tx.execute(statement)).mappings():
+        if row["verified_at"] is not None or row["type"] in ISSUED or row["point"] is CollectionPoint.IMPORT:
+            owners[_key(row)] = row["customer_id"]
+        else:
+            unproven.add(_key(row))
+    return owners, unproven
 
 
 def _key(row: RowMapping) -> IdentityKey:

@@ -7,7 +7,7 @@ which the first bad row, or the end, rolls back.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -22,7 +22,7 @@ from cdp.operations import audit, reference
 from cdp.operations.imports.changes import Changes, Origin, Outcome
 from cdp.operations.imports.mapping import MappingFile
 from cdp.operations.imports.matching import Matches, match
-from cdp.operations.imports.records import CustomerDraft, Reader
+from cdp.operations.imports.records import CustomerDraft, IdentityKey, Reader
 from cdp.operations.imports.report import Report
 from cdp.operations.imports.sources import open_source
 from cdp.operations.imports.staging import Read, Reject, Staged, Staging
@@ -243,19 +243,28 @@ class _Run:
         known = matches.known.get(index)
         if index in matches.suppressed:
             return lambda report: report.skip(draft, Outcome.SUPPRESSED)
-        is_twin = known is not None and not self.staging.claim([("customer", str(known.id))], draft.place)
-        if is_twin or index in matches.conflicting:
-            return lambda report: report.reject([Reject("customers", draft.row, "IDENTITY_CONFLICT", "identities")])
+        if refusal := self._refusal(draft, index, matches):
+            return lambda report: report.reject([refusal])
         if known is not None and known.is_frozen:
             return lambda report: report.skip(draft, Outcome.FROZEN)
+        proven = replace(draft, identities=_proven(draft, matches))
+        settled = changes.create(proven) if known is None else changes.change(proven, known, matches.orders)
+        return lambda report: report.settle(draft, settled)
+
+    def _refusal(self, draft: CustomerDraft, index: int, matches: Matches) -> Reject | None:
+        known = matches.known.get(index)
+        is_twin = known is not None and not self.staging.claim([("customer", str(known.id))], draft.place)
+        if is_twin or index in matches.conflicting:
+            return Reject("customers", draft.row, "IDENTITY_CONFLICT", "identities")
+        if not _proven(draft, matches):
+            return Reject("customers", draft.row, "IDENTITY_UNPROVEN", "identities")
         for order in draft.orders:
             taken = matches.orders.get(order.number)
             mine = known is not None and taken is not None and taken.is_ours and taken.row["customer_id"] == known.id
             if taken is not None and not mine:
-                refusal = Reject("orders", order.row, "ORDER_NUMBER_TAKEN", "fields.number")
-                return lambda report: report.reject([refusal])
-        if known is None:
-            created = changes.create(draft)
-            return lambda report: report.settle(draft, created)
-        changed = changes.change(draft, known, matches.orders)
-        return lambda report: report.settle(draft, changed)
+                return Reject("orders", order.row, "ORDER_NUMBER_TAKEN", "fields.number")
+        return None
+
+
+def _proven(draft: CustomerDraft, matches: Matches) -> tuple[IdentityKey, ...]:
+    return tuple(key for key in draft.identities if key not in matches.unproven)
