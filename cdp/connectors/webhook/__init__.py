@@ -1,0 +1,1 @@
+"""A system that answers signed JSON over HTTP as a connected system."""
