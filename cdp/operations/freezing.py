@@ -1,0 +1,45 @@
+"""A frozen customer: signed out everywhere, nothing changes, nothing is sent but what is about the erasure; undo works.
+
+The person's own transaction may end their browser sessions; grants of apps are the worker's to end, a moment later.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import func, update
+
+from cdp.core.db import Tx
+from cdp.core.ids import CustomerId
+from cdp.tables.account import AccountStatus, account, session
+from cdp.tables.customer import CustomerStatus, customer
+from cdp.tables.oauth import oauth_grant
+
+
+async def freeze(tx: Tx, customer_id: CustomerId, *, now: datetime) -> None:
+    """Freeze customer and account, and end every browser session."""
+    await tx.execute(update(customer).where(customer.c.id == customer_id).values(status=CustomerStatus.FROZEN))
+    await tx.execute(update(account).where(account.c.customer_id == customer_id).values(status=AccountStatus.FROZEN))
+    await tx.execute(
+        update(session)
+        .where(session.c.customer_id == customer_id, session.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+
+
+async def end_grants(tx: Tx, customer_id: CustomerId, *, given_before: datetime) -> int:
+    """End every app's access given before the freeze, as the worker role; who signs in again to undo stays."""
+    ended = await tx.execute(
+        update(oauth_grant)
+        .where(
+            oauth_grant.c.customer_id == customer_id,
+            oauth_grant.c.revoked_at.is_(None),
+            oauth_grant.c.created_at <= given_before,
+        )
+        .values(revoked_at=func.now())
+    )
+    return ended.rowcount
+
+
+async def unfreeze(tx: Tx, customer_id: CustomerId) -> None:
+    """Let customer and account work again; they sign in anew."""
+    await tx.execute(update(customer).where(customer.c.id == customer_id).values(status=CustomerStatus.ACTIVE))
+    await tx.execute(update(account).where(account.c.customer_id == customer_id).values(status=AccountStatus.ACTIVE))

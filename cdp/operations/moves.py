@@ -1,0 +1,123 @@
+"""The one place that changes a request's status: a conditional UPDATE naming the old one, with its audit event."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+
+from cdp.access.viewer import SYSTEM, Viewer
+from cdp.core.db import Tx
+from cdp.core.ids import CustomerId, RequestId
+from cdp.operations import audit
+from cdp.tables.request import SETTLED, TRANSITIONS, RequestStatus, RequestType, privacy_request
+
+ADVANCE = "advance_request"
+CLOSE = "close_request"
+# A ring further away than this is left to the sweeper: the doorbell forgets after a day anyway.
+LONGEST_RING_S = 3600.0
+
+
+@dataclass(frozen=True)
+class RequestRow:
+    """A request as the engine needs it; ``customer_id`` is None once the person is gone."""
+
+    id: RequestId
+    reference: str
+    type: RequestType
+    status: RequestStatus
+    customer_id: CustomerId | None
+    subject_ref: UUID
+    requested_at: datetime
+    cooling_off_until: datetime | None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing will happen to it any more."""
+        return self.status in SETTLED
+
+
+async def lock(tx: Tx, request_id: UUID) -> RequestRow | None:
+    """Lock a request for a decision; always before its tasks, so that two workers never wait for each other."""
+    row = await tx.first(
+        select(
+            privacy_request.c.id,
+            privacy_request.c.reference,
+            privacy_request.c.type,
+            privacy_request.c.status,
+            privacy_request.c.customer_id,
+            privacy_request.c.subject_ref,
+            privacy_request.c.requested_at,
+            privacy_request.c.cooling_off_until,
+        )
+        .where(privacy_request.c.id == request_id)
+        .with_for_update()
+    )
+    if row is None:
+        return None
+    return RequestRow(
+        id=RequestId(row.id),
+        reference=row.reference,
+        type=row.type,
+        status=row.status,
+        customer_id=row.customer_id,
+        subject_ref=row.subject_ref,
+        requested_at=row.requested_at,
+        cooling_off_until=row.cooling_off_until,
+    )
+
+
+async def move(
+    tx: Tx,
+    request: RequestRow,
+    new: RequestStatus,
+    *,
+    viewer: Viewer = SYSTEM,
+    code: str | None = None,
+    values: Mapping[str, object] | None = None,
+) -> bool:
+    """Change the status, if it still is the one that was read; settled requests are closed next.
+
+    Returns False when somebody else moved it first. ``values`` are further columns to write with it.
+    """
+    if new not in TRANSITIONS[request.status]:
+        raise ValueError(f"a request never goes from {request.status} to {new}")
+    settled = {"settled_at": func.now()} if new in SETTLED else {}
+    moved = await tx.execute(
+        update(privacy_request)
+        .where(privacy_request.c.id == request.id, privacy_request.c.status == request.status)
+        .values(
+            {
+                **(values or {}),
+                **settled,
+                "status": new,
+                "version": privacy_request.c.version + 1,
+                "updated_at": func.now(),
+            }
+        )
+    )
+    if moved.rowcount != 1:
+        return False
+    await audit.record(
+        tx,
+        viewer,
+        f"request.{new.value}",
+        subject_ref=request.subject_ref,
+        object_type="PrivacyRequest",
+        object_id=request.id,
+        code=code,
+        details={"from": request.status.value, "type": request.type.value},
+    )
+    if new in SETTLED:
+        tx.ring(CLOSE, request.id)
+    return True
+
+
+async def touch(tx: Tx, request_id: UUID) -> None:
+    """Let those who watch a request see that one of its tasks changed."""
+    await tx.execute(
+        update(privacy_request)
+        .where(privacy_request.c.id == request_id)
+        .values(version=privacy_request.c.version + 1, updated_at=func.now())
+    )

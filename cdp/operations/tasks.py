@@ -1,0 +1,358 @@
+"""Tasks: one row per request, system and step; claimed under a lease, settled only by the newest claim.
+
+    pending -> running -> done | refused | held | unsupported | failed | needs_attention
+                 |  \\-> retrying -> running     (passing trouble, or a worker that died: its lease runs out)
+                 \\-> waiting -> running         (the system works on it; asked again with the same key)
+
+``next_run_at`` is when a row may be claimed; while it runs that is the end of its lease, so one index finds all due
+work. Every claim raises ``fence``; a settle that names an older one changes nothing. The database's clock decides.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Update, and_, case, delete, func, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+
+from cdp.access.viewer import SYSTEM
+from cdp.connectors.base import Code, Evidence, Outcome, State, System
+from cdp.core.db import Tx
+from cdp.core.ids import CustomerId, RequestId, SystemId, TaskId, new_id
+from cdp.core.settings import Settings
+from cdp.operations import audit, moves
+from cdp.operations.backoff import wait_s
+from cdp.operations.progress import OPEN, RUNS_IN, Standing
+from cdp.operations.systems import OWN
+from cdp.tables.request import (
+    SETTLED,
+    TASK_TRANSITIONS,
+    RequestStatus,
+    TaskStatus,
+    TaskStep,
+    privacy_request,
+    request_task,
+)
+from cdp.tables.system import system
+
+RUN = "run_task"
+PACK = "pack_export"
+WAIT_S = 5.0
+LOST = "WORKER_LOST"
+
+log = structlog.get_logger()
+
+_STATUS = {
+    State.DONE: TaskStatus.DONE,
+    State.REFUSED: TaskStatus.REFUSED,
+    State.HELD: TaskStatus.HELD,
+    State.UNSUPPORTED: TaskStatus.UNSUPPORTED,
+    State.WAITING: TaskStatus.WAITING,
+    State.RETRY: TaskStatus.RETRYING,
+    State.FAILED: TaskStatus.FAILED,
+}
+
+_is_own = system.c.kind == OWN
+# A task may run only while its request is in the state of its step.
+_may_run = or_(
+    tuple_(request_task.c.step, privacy_request.c.status).in_(list(RUNS_IN.items())),
+    and_(_is_own, request_task.c.step == TaskStep.ERASE, privacy_request.c.status == RequestStatus.VERIFYING),
+)
+_due = and_(request_task.c.status.in_(OPEN), request_task.c.next_run_at <= func.now(), _may_run)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One claimed task and everything its worker needs to know; ``fence`` numbers the claim."""
+
+    id: TaskId
+    request_id: RequestId
+    reference: str
+    step: TaskStep
+    system: System
+    fence: int
+    attempt: int
+    round: int
+    customer_id: CustomerId | None
+    subject_ref: UUID
+    identifiers_sealed: bytes | None = field(repr=False)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is about our own tables."""
+        return self.system.kind == OWN
+
+    def is_poison(self, settings: Settings) -> bool:
+        """Whether its workers died again and again: more claims than tries that could have been answered."""
+        return self.attempt > settings.max_attempts
+
+    @property
+    def key(self) -> str:
+        """The idempotency key of the one effect; an erase that proved wrong and runs again is another effect."""
+        suffix = f":{self.round}" if self.round > 1 else ""
+        return f"{self.request_id}:{self.system.name}:{self.step.value}{suffix}"
+
+
+@dataclass(frozen=True)
+class Performed:
+    """What a step came to. ``then`` runs in the transaction that settles it and has the last word on the outcome."""
+
+    outcome: Outcome
+    then: Callable[[Tx], Awaitable[Outcome]] | None = None
+
+
+def job_of(step: TaskStep) -> str:
+    """The job that works on a step."""
+    return PACK if step is TaskStep.PACK else RUN
+
+
+async def open_tasks(
+    tx: Tx, request_id: RequestId, customer_id: CustomerId | None, step: TaskStep, systems: list[SystemId]
+) -> None:
+    """Write one task of a step for each system, all at once, and ring for each; those already there stay."""
+    if not systems:
+        return
+    ids = [new_id() for _ in systems]
+    rows = [
+        {"id": task_id, "customer_id": customer_id, "request_id": request_id, "system_id": one, "step": step}
+        for task_id, one in zip(ids, systems, strict=True)
+    ]
+    place = [request_task.c.request_id, request_task.c.system_id, request_task.c.step]
+    await tx.execute(insert(request_task).values(rows).on_conflict_do_nothing(index_elements=place))
+    for task_id in ids:
+        tx.ring(job_of(step), task_id)
+
+
+async def of_request(tx: Tx, request_id: UUID) -> list[Standing]:
+    """Every task of a request as decisions see it."""
+    found = await tx.all(
+        select(
+            request_task.c.id,
+            request_task.c.system_id,
+            _is_own.label("own"),
+            request_task.c.step,
+            request_task.c.status,
+        )
+        .join(system)
+        .where(request_task.c.request_id == request_id)
+    )
+    return [Standing(row.id, row.system_id, row.own, row.step, row.status) for row in found]
+
+
+async def due(tx: Tx, *, limit: int) -> list[tuple[TaskId, TaskStep]]:
+    """Tasks nobody rang for, or whose worker died."""
+    found = await tx.all(
+        select(request_task.c.id, request_task.c.step)
+        .join(privacy_request)
+        .join(system)
+        .where(_due)
+        .order_by(request_task.c.next_run_at)
+        .limit(limit)
+    )
+    return [(TaskId(row.id), row.step) for row in found]
+
+
+async def claim(tx: Tx, task_id: UUID, *, owner: str, lease_s: float) -> Work | None:
+    """Take a due task for ``lease_s``; None when it is not due, not allowed to run yet, or somebody else has it."""
+    until = func.now() + timedelta(seconds=lease_s)
+    free = (
+        select(request_task.c.id)
+        .join(privacy_request)
+        .join(system)
+        .where(request_task.c.id == task_id, _due)
+        .with_for_update(of=request_task, skip_locked=True)
+        .cte("free")
+    )
+    taken = await tx.first(
+        update(request_task)
+        .where(
+            request_task.c.id == free.c.id,
+            system.c.id == request_task.c.system_id,
+            privacy_request.c.id == request_task.c.request_id,
+        )
+        .values(
+            status=TaskStatus.RUNNING,
+            fence=request_task.c.fence + 1,
+            attempt=request_task.c.attempt + 1,
+            lease_owner=owner,
+            lease_until=until,
+            next_run_at=until,
+            started_at=func.coalesce(request_task.c.started_at, func.now()),
+        )
+        .returning(
+            request_task.c.id,
+            request_task.c.request_id,
+            request_task.c.step,
+            request_task.c.fence,
+            request_task.c.attempt,
+            request_task.c.evidence,
+            privacy_request.c.reference,
+            privacy_request.c.customer_id,
+            privacy_request.c.subject_ref,
+            privacy_request.c.identifiers_sealed,
+            system.c.id.label("system_id"),
+            system.c.name,
+            system.c.kind,
+            system.c.configuration,
+            system.c.secrets_sealed,
+        )
+    )
+    if taken is None:
+        return None
+    return Work(
+        id=TaskId(taken.id),
+        request_id=RequestId(taken.request_id),
+        reference=taken.reference,
+        step=taken.step,
+        system=System(SystemId(taken.system_id), taken.name, taken.kind, taken.configuration, taken.secrets_sealed),
+        fence=taken.fence,
+        attempt=taken.attempt,
+        round=int((taken.evidence or {}).get("round", 1)),
+        customer_id=taken.customer_id,
+        subject_ref=taken.subject_ref,
+        identifiers_sealed=taken.identifiers_sealed,
+    )
+
+
+async def extend(tx: Tx, work: Work, *, lease_s: float) -> bool:
+    """Keep a task a while longer (the heartbeat); False when it is no longer ours."""
+    until = func.now() + timedelta(seconds=lease_s)
+    kept = await tx.execute(_ours(work).values(lease_until=until, next_run_at=until))
+    return kept.rowcount == 1
+
+
+async def release(tx: Tx, work: Work) -> None:
+    """Give a task back unworked, at once and without costing a try: the worker is told to stop."""
+    given = await tx.execute(
+        _ours(work).values(
+            status=TaskStatus.RETRYING,
+            attempt=request_task.c.attempt - 1,
+            lease_owner=None,
+            lease_until=None,
+            next_run_at=func.now(),
+        )
+    )
+    if given.rowcount == 1:
+        tx.ring(job_of(work.step), work.id)
+
+
+async def settle(tx: Tx, work: Work, performed: Performed, *, settings: Settings) -> TaskStatus | None:
+    """Record how a claimed step ended, and ring for what follows; None when the claim is no longer the newest.
+
+    Trouble that may pass is tried again after a while, ``max_attempts`` times; then a person has to look at it.
+    """
+    await moves.lock(tx, work.request_id)
+    if not await _holds(tx, work):
+        log.warning("task.stale_fence", task=str(work.id), fence=work.fence)
+        return None
+    outcome = await performed.then(tx) if performed.then else performed.outcome
+    status = _STATUS[outcome.state]
+    delay_s = 0.0
+    if status is TaskStatus.RETRYING and work.attempt >= settings.max_attempts:
+        status = TaskStatus.NEEDS_ATTENTION
+    elif status is TaskStatus.RETRYING:
+        delay_s = wait_s(work.attempt, base_s=settings.retry_base_s, asked_s=outcome.retry_after_s)
+    elif status is TaskStatus.WAITING:
+        delay_s = max(outcome.retry_after_s or WAIT_S, settings.retry_base_s)
+    await _write(tx, work, status, outcome, delay_s=delay_s)
+    if outcome.state is State.DONE:
+        await tx.execute(update(system).where(system.c.id == work.system.id).values(last_ok_at=func.now()))
+    await _after(tx, work, status, outcome.code)
+    if status in OPEN:
+        tx.ring(job_of(work.step), work.id, defer_s=delay_s)
+    return status
+
+
+async def _holds(tx: Tx, work: Work) -> bool:
+    mine = select(request_task.c.id).where(
+        request_task.c.id == work.id,
+        request_task.c.fence == work.fence,
+        request_task.c.status == TaskStatus.RUNNING,
+    )
+    return await tx.scalar(mine.with_for_update()) is not None
+
+
+def _ours(work: Work) -> Update:
+    return update(request_task).where(
+        request_task.c.id == work.id,
+        request_task.c.fence == work.fence,
+        request_task.c.status == TaskStatus.RUNNING,
+    )
+
+
+async def _write(tx: Tx, work: Work, status: TaskStatus, outcome: Outcome, *, delay_s: float) -> None:
+    if status not in TASK_TRANSITIONS[TaskStatus.RUNNING]:
+        raise ValueError(f"a task never goes from running to {status}")
+    evidence: dict[str, Evidence] = {**outcome.document(), "round": work.round}
+    await tx.execute(
+        _ours(work).values(
+            status=status,
+            code=str(outcome.code),
+            evidence=evidence,
+            attempt=request_task.c.attempt - (1 if status is TaskStatus.WAITING else 0),
+            lease_owner=None,
+            lease_until=None,
+            next_run_at=func.now() + timedelta(seconds=delay_s),
+            settled_at=None if status in OPEN else func.now(),
+        )
+    )
+
+
+async def _after(tx: Tx, work: Work, status: TaskStatus, code: str) -> None:
+    await moves.touch(tx, work.request_id)
+    await audit.record(
+        tx,
+        SYSTEM,
+        f"task.{status.value}",
+        subject_ref=work.subject_ref,
+        object_type="RequestTask",
+        object_id=work.id,
+        code=str(code),
+        details={"system": work.system.name, "step": work.step.value, "attempt": work.attempt},
+    )
+    still_open = select(request_task.c.id).where(
+        request_task.c.request_id == work.request_id, request_task.c.status.in_(OPEN)
+    )
+    if status not in OPEN and await tx.scalar(still_open.limit(1)) is None:
+        tx.ring(moves.ADVANCE, work.request_id)
+
+
+async def forget_orphans(tx: Tx) -> int:
+    """Remove open tasks of settled requests: an undone erasure leaves checks that nobody waits for."""
+    over = select(privacy_request.c.id).where(privacy_request.c.status.in_(SETTLED))
+    gone = await tx.execute(
+        delete(request_task).where(request_task.c.status.in_(OPEN), request_task.c.request_id.in_(over))
+    )
+    return gone.rowcount
+
+
+async def run_again(tx: Tx, task_ids: frozenset[UUID]) -> None:
+    """Reset settled tasks to be run again with a fresh budget of tries; an erase gets a new key if it was done."""
+    done = request_task.c.status == TaskStatus.DONE
+    round_before = func.coalesce(request_task.c.evidence["round"].as_integer(), 1)
+    rows = await tx.all(
+        update(request_task)
+        .where(request_task.c.id.in_(task_ids), request_task.c.status.not_in(OPEN))
+        .values(
+            status=TaskStatus.PENDING,
+            attempt=0,
+            next_run_at=func.now(),
+            settled_at=None,
+            evidence=func.jsonb_build_object("round", case((done, round_before + 1), else_=round_before)),
+        )
+        .returning(request_task.c.id, request_task.c.step)
+    )
+    for row in rows:
+        tx.ring(job_of(row.step), row.id)
+
+
+async def make_anew(tx: Tx, task_ids: frozenset[UUID]) -> None:
+    """Forget verifications that proved an erase wrong; they are written again once the erase ran again."""
+    await tx.execute(delete(request_task).where(request_task.c.id.in_(task_ids)))
+
+
+def lost(code: str = Code.UNREACHABLE) -> Outcome:
+    """The outcome of a step whose trouble may pass."""
+    return Outcome(State.RETRY, code)
