@@ -83,7 +83,7 @@ async def _append(
         viewer,
         f"consent.{action.value}",
         subject_ref=subject.audit_ref,
-        object_type="consent",
+        object_type="Consent",
         object_id=row_id,
         details={"purpose": code, "channel": channel.value},
     )

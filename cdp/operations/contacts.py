@@ -224,6 +224,6 @@ async def _record(tx: Tx, viewer: Viewer, subject: Subject, action: str, contact
         viewer,
         action,
         subject_ref=subject.audit_ref,
-        object_type=TABLES[contact.kind].name,
+        object_type=contact.kind.value,
         object_id=contact.id,
     )

@@ -49,7 +49,7 @@ async def submit_inquiry(tx: Tx, viewer: Viewer, kind: InquiryKind, *, subject: 
         viewer,
         "inquiry.submitted",
         subject_ref=customer.audit_ref,
-        object_type="inquiry",
+        object_type="Inquiry",
         object_id=row_id,
         details={"kind": kind.value},
     )
@@ -77,7 +77,7 @@ async def submit_survey(tx: Tx, viewer: Viewer, survey: str, *, answers: Mapping
         viewer,
         "survey.submitted",
         subject_ref=customer.audit_ref,
-        object_type="survey_response",
+        object_type="SurveyResponse",
         object_id=row_id,
     )
     return row_id

@@ -67,7 +67,7 @@ async def set_preferences(tx: Tx, viewer: Viewer, choices: Mapping[str, JsonValu
         viewer,
         "preference.set",
         subject_ref=subject.audit_ref,
-        object_type="customer",
+        object_type="Customer",
         details={"set": len(kept), "removed": len(gone)},
     )
     return subject.customer_id

@@ -75,7 +75,7 @@ async def update_profile(
         viewer,
         "customer.updated",
         subject_ref=subject.audit_ref,
-        object_type="customer",
+        object_type="Customer",
         details={"fields": sorted(columns)},
     )
     return subject.customer_id
