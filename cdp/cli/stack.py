@@ -105,18 +105,18 @@ def _detach(settings: Settings, *, with_processes: bool) -> None:
         child = subprocess.Popen(  # noqa: S603 - our own verb
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
-    _wait_until_ready(layout, child)
-    record = read_record(layout.record)
-    print(f"ready: {record.url}" if record and record.url else "ready: the servers alone")
+    url = _wait_until_ready(layout, child)
+    print(f"ready: {url}" if url else "ready: the servers alone")
 
 
-def _wait_until_ready(layout: Layout, child: subprocess.Popen[bytes]) -> None:
+def _wait_until_ready(layout: Layout, child: subprocess.Popen[bytes]) -> str:
+    """Wait for the child's own record; the URL it serves, empty for servers alone."""
     output = layout.log / "up.log"
     deadline = time.monotonic() + STARTED_WITHIN_S
     while child.poll() is None and time.monotonic() < deadline:
-        record = read_record(layout.record)
-        if record is not None and record.is_ready and holder(layout.lock) == child.pid:
-            return
+        record = read_record(layout.record, child.pid)
+        if record is not None and record.is_ready:
+            return record.url
         time.sleep(POLL_S)
     if child.poll() is None:
         child.terminate()

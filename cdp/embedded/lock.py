@@ -33,8 +33,9 @@ class PartRecord:
 
 @dataclass(frozen=True)
 class Record:
-    """What one supervisor runs; its pid is in the lock."""
+    """What one supervisor runs."""
 
+    pid: int
     since: float
     url: str
     is_ready: bool
@@ -84,11 +85,12 @@ def write_record(path: Path, record: Record) -> None:
     partial.replace(path)
 
 
-def read_record(path: Path) -> Record | None:
-    """The record, or None when there is none."""
+def read_record(path: Path, holder_pid: int | None) -> Record | None:
+    """The record of the supervisor that holds the lock; None before it wrote one: what lies there is a dead one's."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
     parts = tuple(PartRecord(**part) for part in found.pop("parts"))
-    return Record(**found, parts=parts)
+    record = Record(**found, parts=parts)
+    return record if record.pid == holder_pid else None

@@ -76,10 +76,10 @@ class Check:
 
 
 def status(settings: Settings) -> StackStatus:
-    """What runs in this state folder. A record without a holder of the lock is a dead supervisor's."""
+    """What runs in this state folder."""
     layout = layout_of(settings)
     pid = holder(layout.lock)
-    record = read_record(layout.record) if pid is not None else None
+    record = read_record(layout.record, pid)
     recorded = {part.name: part for part in record.parts} if record else {}
     parts = [
         _server("postgres", settings.database_url, layout.postgres_socket, recorded.get("postgres")),
@@ -185,7 +185,7 @@ def _binary(name: str, find: Callable[[Settings], Path], settings: Settings) -> 
 
 
 def _port(settings: Settings, layout: Layout) -> Check:
-    record = read_record(layout.record) if holder(layout.lock) is not None else None
+    record = read_record(layout.record, holder(layout.lock))
     if record and record.url:
         return Check("port", Verdict.OK, f"our API serves {record.url}")
     if is_free(settings.host, settings.port):

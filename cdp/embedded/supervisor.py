@@ -4,6 +4,7 @@ A part that ends is started again after a pause that doubles. When *we* are kill
 launch.py), so the worst a SIGKILL leaves behind is a file that says we were here.
 """
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -44,7 +45,7 @@ class Stack:
     def write(self, *, is_ready: bool) -> None:
         """Tell ``cdp status`` what runs."""
         parts = tuple(kept.record() for kept in self.running)
-        write_record(self.path, Record(since=self.since, url=self.url, is_ready=is_ready, parts=parts))
+        write_record(self.path, Record(os.getpid(), self.since, self.url, is_ready=is_ready, parts=parts))
 
     def keep_running(self) -> NoReturn:
         """Tend every part for ever; ends only by Stopped."""
@@ -68,6 +69,7 @@ def up(settings: Settings, *, with_processes: bool, say: Say) -> None:
     with ExitStack() as cleanup:
         cleanup.enter_context(held(layout.lock))
         cleanup.callback(leave, layout)
+        layout.record.unlink(missing_ok=True)  # of one that was killed
         cleanup.callback(layout.record.unlink, missing_ok=True)
         if layout.is_moved:
             say(layout.notice)

@@ -20,6 +20,7 @@ from tests import peers
 from tests.conftest import PROJECT
 from tests.embedded.conftest import Terminal, is_alive, wait_for
 
+pytestmark = pytest.mark.stack
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root drops rights")
 NOBODY = pwd.getpwnam("nobody")
 

@@ -18,6 +18,8 @@ from cdp.embedded.passwords import PasswordsLost
 from cdp.embedded.servers import servers
 from tests.embedded.conftest import Terminal, is_alive
 
+pytestmark = pytest.mark.stack
+
 
 def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
