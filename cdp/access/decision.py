@@ -1,0 +1,134 @@
+"""What a rule says about one field for one kind of viewer, and the SQL it stands for.
+
+Decisions depend on the viewer's kind, roles, scopes and purpose (``Viewer.shape``), never on who it is, so a statement
+is compiled once for all viewers of a shape; who it is arrives as the parameter ``subject``.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from sqlalchemy import ColumnElement
+
+from cdp.access.viewer import Actor, MissingScope, Viewer
+from cdp.core.errors import Forbidden, PlatformError, Unauthenticated
+
+
+class Columns(Protocol):
+    """A row's columns by name."""
+
+    def __getitem__(self, name: str) -> ColumnElement[Any]:
+        """The column of this row."""
+
+
+MaskSql: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[Any]]
+
+
+@dataclass(frozen=True)
+class Allow:
+    """The value as it is."""
+
+
+@dataclass(frozen=True)
+class Deny:
+    """No value: null, and this error."""
+
+    error: PlatformError
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A veiled value: enough to recognise it, not to use it."""
+
+    sql: MaskSql
+
+
+Decision: TypeAlias = Allow | Deny | Mask
+ALLOW = Allow()
+
+
+class Rows(Protocol):
+    """Which rows of a type a viewer may see: a predicate over the row and the viewer's own customer id."""
+
+    def __call__(self, row: Columns, subject: ColumnElement[Any]) -> ColumnElement[bool] | None:
+        """The predicate, or None for every row."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """Rows of the viewer's own customer id, by the column that names it."""
+
+    column: str
+
+    def __call__(self, row: Columns, subject: ColumnElement[Any]) -> ColumnElement[bool] | None:
+        """Compare the row's subject."""
+        return row[self.column] == subject
+
+
+@dataclass(frozen=True)
+class Everything:
+    """All rows: what the type holds belongs to nobody, or the viewer works with everybody's."""
+
+    def __call__(self, row: Columns, subject: ColumnElement[Any]) -> ColumnElement[bool] | None:
+        """No predicate."""
+        return None
+
+
+@dataclass(frozen=True)
+class Who:
+    """Viewers a rule is about: a kind, any of some roles (none: all of that kind), and a scope of their token."""
+
+    actor: Actor
+    roles: frozenset[str] = frozenset()
+    scope: str | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of the catalogue: these viewers, these fields of this type, this decision."""
+
+    who: Who
+    type: str
+    fields: frozenset[str]
+    decision: Decision = ALLOW
+
+
+@dataclass(frozen=True)
+class RowRule:
+    """Which rows of a type a kind of viewer may see."""
+
+    actor: Actor
+    type: str
+    rows: Rows
+
+
+class Rules:
+    """The catalogue, indexed. What no rule lists is denied, fields and rows alike."""
+
+    def __init__(self, fields: Iterable[Rule], rows: Iterable[RowRule]) -> None:
+        self.fields = tuple(fields)
+        self.row_rules = tuple(rows)
+        self._fields: dict[tuple[str, str], list[Rule]] = {}
+        for rule in self.fields:
+            for name in rule.fields:
+                self._fields.setdefault((rule.type, name), []).append(rule)
+        self._rows: Mapping[tuple[Actor, str], Rows] = {(rule.actor, rule.type): rule.rows for rule in self.row_rules}
+
+    def decide(self, viewer: Viewer, type_name: str, field: str) -> Decision:
+        """The first rule that fits decides. ``maskedFields`` and ``__typename`` follow their type's other fields."""
+        missing: str | None = None
+        for rule in self._fields.get((type_name, field), ()):
+            who = rule.who
+            if who.actor is not viewer.actor or (who.roles and not who.roles & viewer.roles):
+                continue
+            if who.scope is not None and who.scope not in viewer.scopes:
+                missing = who.scope
+                continue
+            return rule.decision
+        if missing is not None:
+            return Deny(MissingScope(scope=missing))
+        return Deny(Unauthenticated() if viewer.actor is Actor.ANONYMOUS else Forbidden())
+
+    def rows(self, viewer: Viewer, type_name: str) -> Rows | None:
+        """The row rule of a type, or None: this kind of viewer sees no row of it."""
+        return self._rows.get((viewer.actor, type_name))

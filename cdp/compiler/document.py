@@ -1,0 +1,266 @@
+"""Documents: limited, parsed and validated once, with everything about their operations that no call changes."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLBoolean,
+    GraphQLError,
+    GraphQLID,
+    GraphQLInputType,
+    GraphQLInt,
+    GraphQLString,
+    GraphQLSyntaxError,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionSetNode,
+    Undefined,
+    VariableDefinitionNode,
+    VariableNode,
+    get_nullable_type,
+    is_non_null_type,
+    parse,
+    specified_rules,
+    type_from_ast,
+    validate,
+)
+from graphql.utilities import coerce_input_literal, coerce_input_value
+from graphql.validation import OverlappingFieldsCanBeMergedRule
+
+from cdp.compiler.arguments import page_shape, shape
+from cdp.compiler.graph import Graph
+from cdp.compiler.limits import Limits, Scale, check_document, check_size, check_weight
+from cdp.compiler.merge import FieldConflict, FieldMerge
+from cdp.core.errors import PlatformError
+from cdp.core.ids import InvalidGlobalId, parse_global_id
+
+RULES = tuple(rule for rule in specified_rules if rule is not OverlappingFieldsCanBeMergedRule)
+MAX_ERRORS = 20
+NO_VARIABLES: Mapping[str, Any] = {}
+
+
+class DocumentRefused(PlatformError):
+    """The request can not be run; ``errors`` are its entries in specification form."""
+
+    code = "GRAPHQL_VALIDATION_FAILED"
+    status = 400
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__(errors[0]["message"])
+        self.errors = errors
+
+
+def error_entry(error: PlatformError, path: tuple[str | int, ...] = ()) -> dict[str, Any]:
+    """One entry of ``errors``: message, path, and the code with what the error adds."""
+    entry: dict[str, Any] = {"message": error.message}
+    if path:
+        entry["path"] = list(path)
+    entry["extensions"] = {"code": error.code, **error.extensions}
+    return entry
+
+
+def _refuse(code: str, message: str) -> DocumentRefused:
+    return DocumentRefused([{"message": message, "extensions": {"code": code}}])
+
+
+def _refuse_all(code: str, errors: list[GraphQLError]) -> DocumentRefused:
+    return DocumentRefused([{**error.formatted, "extensions": {"code": code}} for error in errors])
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A declared variable, ready to be coerced."""
+
+    name: str
+    kind: GraphQLInputType
+    default: object
+    plain: type | None
+    shape: Callable[[object], object]
+
+
+class Operation:
+    """One operation: its root fields, how its variables are coerced, and how they shape a statement."""
+
+    def __init__(self, node: OperationDefinitionNode, document: "Document", graph: Graph, limits: Limits) -> None:
+        self.node = node
+        self.name = node.name.value if node.name else None
+        self.fragments = document.fragments
+        self.is_query = node.operation is OperationType.QUERY
+        self._graph = graph
+        self._limits = limits
+        self._affordable: set[tuple[object, ...]] = set()
+        usage = _Usage(self.fragments)
+        usage.walk(node.selection_set)
+        self._pages = usage.pages | usage.ids
+        self.variables = tuple(self._variable(d, usage) for d in node.variable_definitions or ())
+        self._weigh(NO_VARIABLES)
+        self.roots = frozenset(_root_names(node.selection_set, self.fragments))
+        self.is_compiled = self.is_query and self.roots <= graph.query.fields.keys() | {"__typename"}
+
+    def _variable(self, node: VariableDefinitionNode, usage: "_Usage") -> Variable:
+        name = node.variable.name.value
+        kind = type_from_ast(self._graph.schema, node.type)
+        assert kind is not None
+        shaper = _ids_shape if name in usage.ids else page_shape if name in usage.pages else shape
+        default = coerce_input_literal(node.default_value, kind) if node.default_value else Undefined  # type: ignore[arg-type]  # validated: an input type
+        plain = {GraphQLString: str, GraphQLID: str, GraphQLBoolean: bool, GraphQLInt: None}.get(
+            get_nullable_type(kind)
+        )  # type: ignore[call-overload]
+        return Variable(name, kind, default, plain, shaper)  # type: ignore[arg-type]
+
+    def coerce(self, given: Mapping[str, object] | None) -> Mapping[str, Any]:
+        """Coerce a call's variables and weigh what depends on them. Raises DocumentRefused, DocumentTooComplex."""
+        if not self.variables:
+            return NO_VARIABLES
+        given = given or NO_VARIABLES
+        values: dict[str, Any] = {}
+        for variable in self.variables:
+            value = given.get(variable.name, Undefined)
+            if value is Undefined:
+                if variable.default is not Undefined:
+                    values[variable.name] = variable.default
+                elif is_non_null_type(variable.kind):
+                    raise _refuse("BAD_USER_INPUT", f"Variable '${variable.name}' is required.")
+                continue
+            if type(value) is not variable.plain:
+                value = coerce_input_value(value, variable.kind)
+                if value is Undefined:
+                    message = f"Variable '${variable.name}' is not a valid {variable.kind}."
+                    raise _refuse("BAD_USER_INPUT", message)
+            values[variable.name] = value
+        if self._pages:
+            self._weigh(values)
+        return values
+
+    def structure(self, values: Mapping[str, Any]) -> tuple[object, ...]:
+        """What of the coerced variables shapes the statement; part of the key under which plans are kept."""
+        return tuple(
+            variable.shape(values[variable.name]) if variable.name in values else Undefined
+            for variable in self.variables
+        )
+
+    def _weigh(self, values: Mapping[str, Any]) -> None:
+        pages = tuple(_count(values.get(name)) for name in sorted(self._pages))
+        if pages in self._affordable and values is not NO_VARIABLES:
+            return
+        scale = Scale(self._graph, self.fragments, values, self._limits.page)
+        check_weight(scale.weigh(self.node), self._limits)
+        if len(self._affordable) > 100:
+            self._affordable.clear()
+        self._affordable.add(pages)
+
+
+def _count(value: object) -> object:
+    return len(value) if isinstance(value, list) else value
+
+
+def _ids_shape(value: object) -> object:
+    """Types named by global ids: a statement over several types is made for exactly these."""
+    values = value if isinstance(value, list) else [value]
+    names = set()
+    for one in values:
+        try:
+            names.add(parse_global_id(one)[0] if isinstance(one, str) else "")
+        except InvalidGlobalId:
+            names.add("")
+    return tuple(sorted(names))
+
+
+def _root_names(node: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Iterator[str]:
+    waiting, seen = [node], set[str]()
+    for selection_set in waiting:
+        for selection in selection_set.selections:
+            if isinstance(selection, FieldNode):
+                yield selection.name.value
+            elif isinstance(selection, InlineFragmentNode):
+                waiting.append(selection.selection_set)
+            elif isinstance(selection, FragmentSpreadNode) and selection.name.value not in seen:
+                seen.add(selection.name.value)
+                waiting.append(fragments[selection.name.value].selection_set)
+
+
+class _Usage:
+    """Which variables are page sizes and which are global ids of any type, by where they stand."""
+
+    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
+        self.pages: set[str] = set()
+        self.ids: set[str] = set()
+        self._fragments = fragments
+        self._seen: set[str] = set()
+
+    def walk(self, node: SelectionSetNode) -> None:
+        """Look at a selection set and every fragment it reaches, each once."""
+        waiting = [node]
+        for selection_set in waiting:
+            for selection in selection_set.selections:
+                if isinstance(selection, FieldNode):
+                    self._field(selection)
+                if isinstance(selection, FragmentSpreadNode):
+                    name = selection.name.value
+                    if name not in self._seen and name in self._fragments:
+                        self._seen.add(name)
+                        waiting.append(self._fragments[name].selection_set)
+                elif selection.selection_set:  # type: ignore[attr-defined]  # field or inline fragment
+                    waiting.append(selection.selection_set)  # type: ignore[attr-defined]
+
+    def _field(self, node: FieldNode) -> None:
+        for argument in node.arguments or ():
+            value = argument.value
+            if isinstance(value, VariableNode):
+                if argument.name.value in {"first", "last"}:
+                    self.pages.add(value.name.value)
+                if (node.name.value, argument.name.value) in {("node", "id"), ("nodes", "ids")}:
+                    self.ids.add(value.name.value)
+
+
+class Document:
+    """A document that may be run."""
+
+    def __init__(self, text: str, graph: Graph, limits: Limits) -> None:
+        """Limit, parse and validate. Raises DocumentRefused, DocumentTooLarge, DocumentTooComplex."""
+        check_size(text, limits)
+        self.text = text
+        self.ast = self._parse(text)
+        self.fragments = check_document(self.ast, limits)
+        nodes = [d for d in self.ast.definitions if isinstance(d, OperationDefinitionNode)]
+        for node in nodes:
+            scale = Scale(graph, self.fragments, NO_VARIABLES, limits.page)
+            check_weight(scale.weigh(node), limits)
+        self._validate(graph, nodes)
+        self.operations = {
+            (node.name.value if node.name else None): Operation(node, self, graph, limits) for node in nodes
+        }
+
+    @staticmethod
+    def _parse(text: str) -> DocumentNode:
+        try:
+            return parse(text)
+        except GraphQLSyntaxError as error:
+            raise _refuse_all("GRAPHQL_PARSE_FAILED", [error]) from None
+
+    def _validate(self, graph: Graph, nodes: list[OperationDefinitionNode]) -> None:
+        errors = validate(graph.schema, self.ast, RULES, max_errors=MAX_ERRORS, hide_suggestions=True)
+        if errors:
+            raise _refuse_all("GRAPHQL_VALIDATION_FAILED", errors)
+        merge = FieldMerge(graph.schema, self.fragments)
+        try:
+            for node in nodes:
+                merge.check(node)
+        except FieldConflict as conflict:
+            raise _refuse("GRAPHQL_VALIDATION_FAILED", str(conflict)) from None
+
+    def operation(self, name: str | None) -> Operation:
+        """The operation to run. Raises DocumentRefused when it is missing or ambiguous."""
+        if name is None and len(self.operations) == 1:
+            return next(iter(self.operations.values()))
+        found = self.operations.get(name) if name is not None else None
+        if found is None:
+            message = "There is no such operation." if name else "Several operations: say which by operationName."
+            raise _refuse("OPERATION_NOT_FOUND", message)
+        return found

@@ -1,0 +1,233 @@
+"""Relay connections as SQL: keyset pages, their cursors, page info and totals, in one subquery each.
+
+The page's rows come from an ordered, limited subquery, so an index on the sort key serves them; one more row than
+asked for says whether there is a next page. Source: https://relay.dev/graphql/connections.htm
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from sqlalchemy import ColumnElement, Integer, Text, Uuid, cast, func, literal_column, select, tuple_
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.sql.selectable import Subquery
+
+from cdp.compiler.arguments import Leaf, Lifted, page_shape
+from cdp.compiler.context import Context, Selected, Sets
+from cdp.compiler.filters import TYPES, predicates
+from cdp.compiler.graph import Connection, Kind, Ordering
+from cdp.compiler.limits import DEFAULT_PAGE, PageTooLarge
+from cdp.compiler.plan import Call, Path
+from cdp.compiler.render import EMPTY_LIST, Json, Pair, Source, constant, json_object, position, quoted
+from cdp.core.errors import InvalidInput
+
+ObjectJson: TypeAlias = Callable[[Sets, Source, Path], Json]
+Conditions: TypeAlias = list[ColumnElement[bool]]
+_ONE = literal_column("1", Integer)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which page is asked for. ``size`` is a literal or a parameter; ``about`` bounds a parameter for the planner."""
+
+    size: ColumnElement[int]
+    about: int | None
+    backward: bool
+    edge: Leaf | None
+
+
+@dataclass(frozen=True)
+class Sorting:
+    """In which order; ties are broken by id in the same direction."""
+
+    by: Ordering
+    descending: bool
+
+
+class Page:
+    """One connection under construction."""
+
+    def __init__(
+        self,
+        context: Context,
+        field: Connection,
+        arguments: dict[str, Lifted],
+        path: Path,
+        *,
+        coordinate: tuple[str, str],
+        most: int,
+    ) -> None:
+        self.context = context
+        self.field = field
+        self.path = path
+        self.most = most
+        target = context.target(field.target)
+        assert target.table is not None
+        self.row = Source(context.alias(), target.table, target.subject_column)
+        self.inner = Source(context.alias(), target.table, target.subject_column)
+        self.window = self._window(arguments)
+        self.sorting = self._sorting(arguments.get("orderBy"))
+        self.scope = f"{'.'.join(coordinate)}:{self.sorting.by.name}:{self.sorting.descending}".encode()
+        self.filter = arguments.get("filter")
+        self.needs_more = False
+        self.needs_position = False
+
+    def sql(self, type_name: str, sets: Sets, conditions: Callable[[Source], Conditions], node: ObjectJson) -> Json:
+        """The connection object. ``conditions`` tie a row to its parent and to the viewer."""
+        fields = self.context.collect(type_name, sets)
+        self.needs_more = any(one.name == "pageInfo" for one in fields)
+        pairs = [(one.key, self._member(type_name, one, node)) for one in fields]
+        totals = {one.key for one in fields if one.name == "totalCount"}
+        filters = predicates(self.context, self.field, self.filter, self.inner, self.path)
+        wanted = conditions(self.inner) + filters
+        counted = [(key, self._total(wanted) if key in totals else value) for key, value in pairs]
+        if all(one.name in {"totalCount", "__typename"} for one in fields):
+            return json_object(counted)
+        return select(json_object(counted)).select_from(self._rows(wanted)).scalar_subquery()
+
+    def _member(self, type_name: str, one: Selected, node: ObjectJson) -> Json:
+        path = (*self.path, one.key)
+        match one.name:
+            case "nodes":
+                return self._list(node(one.sets, self.row, path))
+            case "edges":
+                return self._list(self._edge(self.context.result_type(type_name, "edges"), one.sets, path, node))
+            case "pageInfo":
+                return self._page_info(one.sets)
+            case "__typename":
+                return quoted(type_name)
+            case _:
+                return literal_column("0")
+
+    def _edge(self, type_name: str, sets: Sets, path: Path, node: ObjectJson) -> Json:
+        pairs: list[Pair] = []
+        for one in self.context.collect(type_name, sets):
+            match one.name:
+                case "node":
+                    pairs.append((one.key, node(one.sets, self.row, (*path, one.key))))
+                case "cursor":
+                    pairs.append((one.key, self._cursor()))
+                case _:
+                    pairs.append((one.key, quoted(type_name)))
+        return json_object(pairs)
+
+    def _list(self, item: Json) -> Json:
+        keys = [self._column("k0"), self._column("k1")]
+        return func.coalesce(self._gather(item, keys, descending=self.sorting.descending), EMPTY_LIST)
+
+    def _gather(self, item: Json, keys: list[ColumnElement[Any]], *, descending: bool) -> ColumnElement[Any]:
+        order = [key.desc() if descending else key.asc() for key in keys]
+        gathered = func.json_agg(aggregate_order_by(item, *order))
+        return gathered.filter(self._column("rn") <= self.window.size) if self.needs_more else gathered
+
+    def _page_info(self, sets: Sets) -> Json:
+        more = func.count() > self.window.size
+        beyond = constant(self.window.edge is not None)
+        ahead, behind = (beyond, more) if self.window.backward else (more, beyond)
+        pairs: list[Pair] = []
+        for one in self.context.collect("PageInfo", sets):
+            match one.name:
+                case "hasNextPage":
+                    pairs.append((one.key, ahead))
+                case "hasPreviousPage":
+                    pairs.append((one.key, behind))
+                case "startCursor":
+                    pairs.append((one.key, self._end_cursor(last=self.window.backward)))
+                case "endCursor":
+                    pairs.append((one.key, self._end_cursor(last=not self.window.backward)))
+                case _:
+                    pairs.append((one.key, quoted("PageInfo")))
+        return json_object(pairs)
+
+    def _end_cursor(self, *, last: bool) -> Json:
+        gathered = self._gather(self._cursor(), [self._column("rn")], descending=last)
+        return gathered.op("->")(literal_column("0"))
+
+    def _cursor(self) -> Json:
+        self.needs_position = True
+        mark = self.context.mark()
+        return mark + quoted(f"{self.context.cursor_scope(self.scope)}:") + self._column("position") + mark
+
+    def _column(self, name: str) -> ColumnElement[Any]:
+        return literal_column(f"{self.row.alias}.{name}", Integer if name == "rn" else Text)
+
+    def _total(self, wanted: Conditions) -> Json:
+        counted = select(func.count()).select_from(self.inner.clause).where(*wanted)
+        return counted.scalar_subquery()
+
+    def _rows(self, wanted: Conditions) -> Subquery:
+        key, identity = self.sorting.by.key.sql(self.inner), self.inner["id"]
+        down = self.sorting.descending is not self.window.backward
+        columns: list[ColumnElement[Any]] = [self.inner[name].label(name) for name in self.row.used]
+        columns += [key.label("k0"), identity.label("k1")]
+        if self.needs_position:
+            place = func.json_build_array(position(key, self.sorting.by.key.kind), identity)
+            columns.append(cast(place, Text).label("position"))
+        order = [key.desc(), identity.desc()] if down else [key.asc(), identity.asc()]
+        if self.needs_more:
+            columns.append(func.row_number().over(order_by=order).label("rn"))
+        rows = select(*columns).select_from(self.inner.clause).where(*wanted).order_by(*order)
+        if self.window.edge is not None:
+            rows = rows.where(self._beyond(key, identity, self.window.edge, down=down))
+        size = self.window.size + _ONE if self.needs_more else self.window.size
+        if self.window.about is None:
+            return rows.limit(size).subquery(self.row.alias)
+        bounded = rows.limit(literal_column(str(self.window.about + 1))).subquery(self.context.alias())
+        return select(bounded).limit(size).subquery(self.row.alias)
+
+    def _beyond(
+        self, key: ColumnElement[Any], identity: ColumnElement[Any], edge: Leaf, *, down: bool
+    ) -> ColumnElement[bool]:
+        kinds = (self.sorting.by.key.kind, Kind.ID)
+        seal, scope = self.context.seal, self.scope
+
+        def part(number: int) -> Callable[[Call], object]:
+            return lambda call: seal.open(edge.read(call.variables), scope, call.viewer, kinds)[number]
+
+        values = tuple_(
+            self.context.parameter(part(0), TYPES[kinds[0]], self.path),
+            self.context.parameter(part(1), Uuid(), self.path),
+        )
+        place = tuple_(key, identity)
+        return place < values if down else place > values
+
+    def _window(self, arguments: dict[str, Lifted]) -> Window:
+        first, last = arguments.get("first"), arguments.get("last")
+        after, before = arguments.get("after"), arguments.get("before")
+        if first is not None and last is not None:
+            raise InvalidInput("Ask for first or last, not for both.")
+        backward = last is not None
+        if (before if not backward else after) is not None:
+            raise InvalidInput("Ask for first with after, or for last with before.")
+        edge = before if backward else after
+        size, about = self._size(last if backward else first)
+        return Window(size, about, backward, edge if isinstance(edge, Leaf) else None)
+
+    def _size(self, given: Lifted) -> tuple[ColumnElement[int], int | None]:
+        if not isinstance(given, Leaf):
+            return literal_column(str(DEFAULT_PAGE), Integer), None
+        value = given.read({}) if given.is_fixed else None
+        if isinstance(value, int):
+            return literal_column(str(checked_size(value, self.most)), Integer), None
+        about = page_shape(given.value)
+        most = self.most
+        size = self.context.parameter(lambda call: checked_size(given.read(call.variables), most), Integer(), self.path)
+        return size, about if isinstance(about, int) else 1
+
+    def _sorting(self, given: Lifted) -> Sorting:
+        name, down = self.field.default, self.field.default_descending
+        if isinstance(given, dict):
+            chosen, direction = given.get("field"), given.get("direction")
+            name = getattr(chosen.value, "name", name) if isinstance(chosen, Leaf) else name
+            down = getattr(direction.value, "name", "") == "DESC" if isinstance(direction, Leaf) else down
+            self.context.require_disclosable(self.field.orderings[name].discloses, exact=False)
+        return Sorting(self.field.orderings[name], down)
+
+
+def checked_size(value: object, most: int) -> int:
+    """A page size within bounds. Raises PageTooLarge, InvalidInput."""
+    if not isinstance(value, int) or value < 0:
+        raise InvalidInput("A page size can not be negative.")
+    if value > most:
+        raise PageTooLarge(limit=most)
+    return value

@@ -1,0 +1,155 @@
+"""A slim pool of asyncpg connections of one database role, each holding its prepared statements.
+
+Why not ``asyncpg.Pool``: it resets every connection between two uses, which costs a round trip and all held statements.
+Nothing here needs a reset: statements are single, read-only, and set their subject for themselves alone.
+JSON arrives as bytes (a codec that decodes nothing), plans are generic, and the server itself ends what takes too long.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
+
+from cdp.core.db import Database, Role, asyncpg_arguments
+from cdp.core.errors import InvalidInput, PlatformError, Unavailable
+
+HELD_STATEMENTS = 200
+GRACE_S = 5.0
+"""How much longer than the server's own time-out we wait before the connection counts as dead."""
+
+
+class QueryTimedOut(PlatformError):
+    """This took too long and was stopped; ask for less."""
+
+    code = "TIMEOUT"
+    status = 503
+
+
+def _as_bytes(value: bytes) -> bytes:
+    return value
+
+
+async def connect(database: Database, role: Role, *, statement_timeout_s: float) -> asyncpg.Connection:
+    """Open a connection whose JSON arrives as bytes and whose statements the server stops in time."""
+    settings = database.server_settings(role) | {
+        "plan_cache_mode": "force_generic_plan",
+        "statement_timeout": str(int(statement_timeout_s * 1000)),
+        "default_transaction_read_only": "on",
+    }
+    connection: asyncpg.Connection = await asyncpg.connect(
+        **asyncpg_arguments(database.url), server_settings=settings, statement_cache_size=0
+    )
+    await connection.set_type_codec("json", schema="pg_catalog", format="binary", encoder=_as_bytes, decoder=_as_bytes)
+    return connection
+
+
+class Held:
+    """One connection and the statements it has prepared, the least recently used leaving first."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.connection = connection
+        self._statements: OrderedDict[str, PreparedStatement[asyncpg.Record]] = OrderedDict()
+
+    async def row(self, sql: str, arguments: Sequence[Any], *, timeout_s: float) -> Sequence[bytes | None]:
+        """Run a statement that answers with one row."""
+        statement = self._statements.get(sql)
+        if statement is None:
+            statement = await self.connection.prepare(sql, timeout=timeout_s)
+            self._statements[sql] = statement
+            if len(self._statements) > HELD_STATEMENTS:
+                self._statements.popitem(last=False)
+        else:
+            self._statements.move_to_end(sql)
+        row = await statement.fetchrow(*arguments, timeout=timeout_s)
+        return row  # type: ignore[return-value]  # one row by construction; Record is a sequence
+
+
+class Pool:
+    """At most ``size`` connections as one role; waiting callers are served in order."""
+
+    def __init__(self, database: Database, role: Role, *, size: int, statement_timeout_s: float) -> None:
+        self._database = database
+        self._role = role
+        self._size = size
+        self._timeout_s = statement_timeout_s
+        self._open = 0
+        self._idle: deque[Held] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def row(self, sql: str, arguments: Sequence[Any]) -> Sequence[bytes | None]:
+        """Run a statement on some connection. Raises QueryTimedOut, Unavailable, asyncpg.PostgresError."""
+        held, is_used = await self._take()
+        try:
+            row = await held.row(sql, arguments, timeout_s=self._timeout_s + GRACE_S)
+        except asyncpg.QueryCanceledError as error:
+            self._give(held)
+            raise QueryTimedOut from error
+        except (asyncpg.exceptions.DataError, asyncpg.DataError, UnicodeError):
+            self._give(held)
+            raise InvalidInput from None
+        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
+            self._drop(held)
+            if is_used:  # an idle connection had died: the server was restarted, say
+                return await self.row(sql, arguments)
+            raise Unavailable from None
+        except asyncpg.PostgresError:
+            self._give(held)
+            raise
+        except BaseException:  # cancelled or timed out on our side: nobody knows what the connection is doing
+            self._drop(held)
+            raise
+        self._give(held)
+        return row
+
+    async def _take(self) -> tuple[Held, bool]:
+        while True:
+            if self._idle:
+                return self._idle.pop(), True
+            if self._open < self._size:
+                self._open += 1
+                try:
+                    connection = await connect(self._database, self._role, statement_timeout_s=self._timeout_s)
+                    return Held(connection), False
+                except BaseException as error:
+                    self._open -= 1
+                    self._wake()
+                    if isinstance(error, OSError | asyncpg.PostgresError | asyncpg.InterfaceError):
+                        raise Unavailable from error
+                    raise
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    self._wake()
+                raise
+
+    def _give(self, held: Held) -> None:
+        if held.connection.is_closed():
+            self._open -= 1
+        else:
+            self._idle.append(held)
+        self._wake()
+
+    def _drop(self, held: Held) -> None:
+        self._open -= 1
+        held.connection.terminate()
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    async def close(self) -> None:
+        """Close the idle connections; those in use close when they come back."""
+        while self._idle:
+            held = self._idle.popleft()
+            self._open -= 1
+            await held.connection.close()

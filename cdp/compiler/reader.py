@@ -1,0 +1,328 @@
+"""The reader: documents in, JSON bytes out, one SQL statement in between.
+
+Everything a call does not change is kept: documents by their text, plans by operation, shape of viewer and shape of
+variables, statements by connection. A call then looks up, binds, runs and joins bytes.
+Source: measured figures in docs/decisions/0001-reads-are-compiled.md.
+"""
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import structlog
+from graphql import FieldNode, FragmentDefinitionNode, Node, SelectionSetNode
+
+from cdp.access.decision import Rules
+from cdp.access.rules import RULES
+from cdp.access.viewer import Viewer
+from cdp.compiler.arguments import shape
+from cdp.compiler.cache import BoundedCache
+from cdp.compiler.context import Context
+from cdp.compiler.cursors import CursorSeal
+from cdp.compiler.document import NO_VARIABLES, Document, DocumentRefused, Operation, error_entry
+from cdp.compiler.graph import Graph
+from cdp.compiler.limits import Limits
+from cdp.compiler.plan import Call, Path, Plan
+from cdp.compiler.pool import Pool
+from cdp.compiler.response import FieldError, denials, join_response, refusal
+from cdp.compiler.sql import Statement, finish
+from cdp.core.db import Database, Role
+from cdp.core.errors import PlatformError, Unavailable
+from cdp.core.settings import Settings
+
+DOCUMENT_CHARACTERS = 4 * 1024 * 1024
+PLANS = 2_000
+
+_log = structlog.get_logger()
+_Failures: TypeAlias = Mapping[Path, PlatformError]
+_Make: TypeAlias = Callable[[_Failures, str | None], Plan]
+_Run: TypeAlias = Callable[[Plan, Sequence[Any]], Any]
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """Some root fields of a validated operation."""
+
+    operation: Operation
+    fields: tuple[FieldNode, ...]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """JSON of each response key in document order, and what could not be read."""
+
+    fields: dict[str, bytes]
+    errors: tuple[FieldError, ...]
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The ``errors`` of a response."""
+        return [error_entry(one.error, one.path) for one in self.errors]
+
+
+class ReadFailed(PlatformError):
+    """This could not be read."""
+
+
+class Reader:
+    """Runs compiled reads. One per process."""
+
+    def __init__(
+        self, graph: Graph, db: Database, settings: Settings, cursor_key: bytes, *, rules: Rules = RULES
+    ) -> None:
+        self.graph = graph
+        self.rules = rules
+        self.limits = Limits(
+            depth=settings.graphql_max_depth,
+            aliases=settings.graphql_max_aliases,
+            cost=settings.graphql_max_cost,
+            page=settings.graphql_max_page,
+        )
+        self._seal = CursorSeal(cursor_key)
+        self._pools = {
+            role: Pool(db, role, size=settings.pool_size, statement_timeout_s=settings.statement_timeout_s)
+            for role in Role
+        }
+        self._documents: BoundedCache[str, Document] = BoundedCache(DOCUMENT_CHARACTERS)
+        self._plans: BoundedCache[tuple[object, ...], Plan] = BoundedCache(PLANS)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for pool in self._pools.values():
+            await pool.close()
+
+    def document(self, text: str) -> Document:
+        """The parsed, limited, validated document. Raises DocumentRefused, DocumentTooLarge, DocumentTooComplex."""
+        document = self._documents.get(text)
+        if document is None:
+            document = Document(text, self.graph, self.limits)
+            self._documents.put(text, document, weight=len(text))
+        return document
+
+    async def execute(
+        self,
+        text: str,
+        viewer: Viewer,
+        variables: Mapping[str, object] | None = None,
+        operation_name: str | None = None,
+    ) -> bytes:
+        """Answer a query whose root fields are all compiled with its whole response; never raises for the caller's mistakes."""
+        try:
+            operation = self.document(text).operation(operation_name)
+            values = operation.coerce(variables)
+            self._require_compiled(operation)
+        except PlatformError as error:
+            return refusal(error)
+        plan, make = self._operation_plan(operation, viewer, values)
+        fetched = await self._read(plan, make, viewer, values)
+        return join_response(fetched.fields, fetched.entries() if fetched.errors else None)
+
+    async def fetch(self, request: ReadRequest, viewer: Viewer, variables: Mapping[str, Any]) -> Fetched:
+        """Read some root fields of an operation; ``variables`` are coerced already."""
+        operation, fields = request.operation, request.fields
+        sets = (SelectionSetNode(selections=fields),)
+        key = (operation, tuple(map(id, fields)), viewer.shape, operation.structure(variables))
+
+        def make(failures: _Failures, only: str | None) -> Plan:
+            context = self._context(operation.fragments, viewer, variables, failures)
+            return self._roots(context, sets, only, holds=fields)
+
+        return await self._read(self._plan(key, make), make, viewer, variables)
+
+    async def node(
+        self,
+        type_name: str,
+        row_id: UUID,
+        selection_set: SelectionSetNode,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        viewer: Viewer,
+        variables: Mapping[str, Any],
+    ) -> bytes:
+        """JSON of one object, or ``null`` when there is none for this viewer."""
+        fetched = await self.fetch_node(type_name, row_id, selection_set, fragments, viewer, variables)
+        return fetched.fields["node"]
+
+    async def fetch_node(
+        self,
+        type_name: str,
+        row_id: UUID,
+        selection_set: SelectionSetNode,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        viewer: Viewer,
+        variables: Mapping[str, Any],
+    ) -> Fetched:
+        """Like ``node``, with errors; the key is ``node`` and paths start after it."""
+        structure = tuple((name, shape(value)) for name, value in sorted(variables.items()))
+        key = ("node", type_name, id(selection_set), viewer.shape, structure)
+
+        def make(failures: _Failures, _only: str | None) -> Plan:
+            context = self._context(fragments, viewer, variables, failures)
+            statement = Statement(context, most=self.limits.page)
+            column = statement.root_node(type_name, (selection_set,), "node")
+            return finish(context, [("node", column)], holds=(selection_set,))
+
+        return await self._read(self._plan(key, make), make, viewer, variables, row_id=row_id)
+
+    async def one(self, text: str, viewer: Viewer, **variables: object) -> dict[str, Any]:
+        """Decoded data of a query of ours (a page's). Raises the first error there is."""
+        operation = self.document(text).operation(None)
+        values = operation.coerce(variables)
+        plan, make = self._operation_plan(operation, viewer, values)
+        return _decoded(await self._read(plan, make, viewer, values))
+
+    async def rows(
+        self,
+        text: str,
+        viewer: Viewer,
+        variables: Mapping[str, object] | None = None,
+        *,
+        connection: asyncpg.Connection | None = None,
+    ) -> dict[str, Any]:
+        """Decoded data of a query, read inside the given connection's transaction (a snapshot). Raises like ``one``."""
+        operation = self.document(text).operation(None)
+        values = operation.coerce(variables)
+        plan, make = self._operation_plan(operation, viewer, values)
+        return _decoded(await self._read(plan, make, viewer, values, connection=connection))
+
+    def compile(
+        self,
+        text: str,
+        viewer: Viewer,
+        variables: Mapping[str, object] | None = None,
+        operation_name: str | None = None,
+    ) -> tuple[Plan, list[Any]]:
+        """The plan of a query and its parameters. Raises what is wrong with the document, variables or access."""
+        operation = self.document(text).operation(operation_name)
+        values = operation.coerce(variables)
+        self._require_compiled(operation)
+        plan, _ = self._operation_plan(operation, viewer, values)
+        return plan, plan.bind(Call(viewer, values, secrets.token_hex(16), None))
+
+    def _require_compiled(self, operation: Operation) -> None:
+        if not operation.is_compiled:
+            message = "Only queries over profile data are answered here."
+            raise DocumentRefused([{"message": message, "extensions": {"code": "BAD_USER_INPUT"}}])
+
+    def _operation_plan(self, operation: Operation, viewer: Viewer, values: Mapping[str, Any]) -> tuple[Plan, _Make]:
+        key = (operation, viewer.shape, operation.structure(values))
+
+        def make(failures: _Failures, only: str | None) -> Plan:
+            context = self._context(operation.fragments, viewer, values, failures)
+            return self._roots(context, (operation.node.selection_set,), only)
+
+        return self._plan(key, make), make
+
+    def _plan(self, key: tuple[object, ...], make: _Make) -> Plan:
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = make({}, None)
+            self._plans.put(key, plan)
+        return plan
+
+    def _context(
+        self,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        viewer: Viewer,
+        variables: Mapping[str, Any],
+        failures: _Failures,
+    ) -> Context:
+        return Context(self.graph, self.rules, viewer, variables, fragments, self._seal, failures)
+
+    def _roots(
+        self, context: Context, sets: tuple[SelectionSetNode, ...], only: str | None, *, holds: Sequence[Node] = ()
+    ) -> Plan:
+        columns = Statement(context, most=self.limits.page).roots(sets, only)
+        return finish(context, columns, holds=holds)
+
+    async def _read(
+        self,
+        plan: Plan,
+        make: _Make,
+        viewer: Viewer,
+        variables: Mapping[str, Any],
+        *,
+        row_id: UUID | None = None,
+        connection: asyncpg.Connection | None = None,
+    ) -> Fetched:
+        call = Call(viewer, variables, secrets.token_hex(16) if plan.cursor_scopes else "", row_id)
+        try:
+            arguments = plan.bind(call)
+        except PlatformError:
+            failing = plan.failures(call)
+            return await self._read_without(failing, make, call, connection)
+        try:
+            return await self._run(plan, arguments, call, connection)
+        except Unavailable as error:
+            return _all_failed(plan.keys, error)
+        except (PlatformError, asyncpg.PostgresError) as error:
+            return await self._read_apart(plan, make, call, _public(error), connection)
+
+    async def _read_without(
+        self, failing: dict[Path, PlatformError], make: _Make, call: Call, connection: asyncpg.Connection | None
+    ) -> Fetched:
+        """Read all but the fields whose values are not valid; their errors carry their paths."""
+        plan = make(failing, None)
+        call = Call(call.viewer, call.variables, secrets.token_hex(16), call.row_id)
+        try:
+            return await self._run(plan, plan.bind(call), call, connection)
+        except (PlatformError, asyncpg.PostgresError) as error:
+            return _all_failed(plan.keys, _public(error))
+
+    async def _read_apart(
+        self, plan: Plan, make: _Make, call: Call, error: PlatformError, connection: asyncpg.Connection | None
+    ) -> Fetched:
+        """Read each root field by itself after their common statement failed, so that one failure costs one field."""
+        if len(plan.keys) == 1:
+            return _all_failed(plan.keys, error)
+        fields: dict[str, bytes] = {}
+        errors: list[FieldError] = []
+        for key in plan.keys:
+            alone = make({}, key)
+            try:
+                fetched = await self._run(alone, alone.bind(call), call, connection)
+            except (PlatformError, asyncpg.PostgresError) as failure:
+                fetched = _all_failed(alone.keys, _public(failure))
+            fields |= fetched.fields
+            errors += fetched.errors
+        return Fetched(fields, tuple(errors))
+
+    async def _run(
+        self, plan: Plan, arguments: Sequence[Any], call: Call, connection: asyncpg.Connection | None
+    ) -> Fetched:
+        if not plan.keys:
+            return Fetched({}, ())
+        if connection is None:
+            row = await self._pools[call.viewer.role].row(plan.sql, arguments)
+        else:
+            row = await connection.fetchrow(plan.sql, *arguments)
+        fields: dict[str, bytes] = {}
+        for key, value in zip(plan.keys, row, strict=True):
+            text = b"null" if value is None else value if isinstance(value, bytes) else value.encode()
+            if plan.cursor_scopes:
+                text = self._seal.seal(text, call.mark.encode(), plan.cursor_scopes, call.viewer)
+            fields[key] = text
+        return Fetched(fields, denials(plan.denied, fields) if plan.denied else ())
+
+
+def _public(error: PlatformError | asyncpg.PostgresError) -> PlatformError:
+    """What may be said about a failed statement; the log gets the SQLSTATE, nobody gets the message."""
+    if isinstance(error, PlatformError):
+        return error
+    _log.error("reader.statement_failed", sqlstate=error.sqlstate)
+    return ReadFailed()
+
+
+def _all_failed(keys: Sequence[str], error: PlatformError) -> Fetched:
+    return Fetched(dict.fromkeys(keys, b"null"), tuple(FieldError((key,), error) for key in keys))
+
+
+def _decoded(fetched: Fetched) -> dict[str, Any]:
+    if fetched.errors:
+        raise fetched.errors[0].error
+    return {key: json.loads(value) for key, value in fetched.fields.items()}
+
+
+__all__ = ["NO_VARIABLES", "Document", "Fetched", "FieldError", "ReadRequest", "Reader"]
