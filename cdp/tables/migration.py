@@ -9,12 +9,13 @@ from pathlib import Path
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from psycopg import sql
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from cdp.core.db import Role
-from cdp.core.errors import Forbidden, Unavailable
+from cdp.core.errors import Conflict, Forbidden, Unavailable
 
 PROJECT = Path(__file__).parent.parent.parent
 
@@ -23,6 +24,12 @@ class MigrationRefused(Forbidden):
     """The owner of the database may not do this."""
 
     code = "MIGRATION_REFUSED"
+
+
+class SchemaUnknown(Conflict):
+    """The migrations do not fit the database: it was made by another version."""
+
+    code = "SCHEMA_UNKNOWN"
 
 
 class DatabaseUnreachable(Unavailable):
@@ -35,13 +42,15 @@ def upgrade(owner_url: str, *, app_url: str) -> None:
     """Run every missing migration as the owner, then let the application's login role become the app roles.
 
     Raises MigrationRefused, with the SQL an administrator can run, when the owner lacks the right;
-    DatabaseUnreachable when nobody answers.
+    DatabaseUnreachable when nobody answers; SchemaUnknown when the database is at a revision we do not have.
     """
     config = Config(PROJECT / "alembic.ini")
     config.attributes["url"] = _plain(owner_url)
     try:
         command.upgrade(config, "head")
         _let_become(owner_url, str(make_url(app_url).username))
+    except CommandError as error:
+        raise SchemaUnknown(f"The migrations do not fit the database: {error}") from error
     except (OperationalError, psycopg.OperationalError) as error:
         raise DatabaseUnreachable from error
     except DBAPIError as error:

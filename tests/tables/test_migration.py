@@ -10,7 +10,8 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from cdp.core.db import Role
-from cdp.tables.migration import DatabaseUnreachable, MigrationRefused, upgrade
+from cdp.core.settings import Settings
+from cdp.tables.migration import DatabaseUnreachable, MigrationRefused, SchemaUnknown, upgrade
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,13 @@ def test_the_url_of_another_driver_is_understood(other_postgres_url: str):
     upgrade(url, app_url=url)
     with psycopg.connect(other_postgres_url) as connection:
         assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+
+
+def test_a_database_of_a_newer_version_is_left_alone(fresh_settings: Settings):
+    with psycopg.connect(fresh_settings.database_owner_url) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'fromtomorrow'")
+    with pytest.raises(SchemaUnknown, match="fromtomorrow"):
+        upgrade(fresh_settings.database_owner_url, app_url=fresh_settings.database_url)
 
 
 def test_an_unreachable_database_is_said_without_its_password():
