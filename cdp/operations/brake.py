@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, delete, func, literal, select
+from sqlalchemy import DateTime, Float, Integer, Interval, case, delete, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 
 from cdp.core.db import Tx
@@ -85,12 +85,13 @@ async def admit(tx: Tx, tries: Sequence[Count], now: datetime) -> None:
 
 
 async def _count(tx: Tx, count: Count, now: datetime) -> None:
-    row = sign_in_brake.c
+    row, moment = sign_in_brake.c, DateTime(timezone=True)
     stale = row.first_failure_at < now - WINDOW
     failures = case((stale, 1), else_=row.failures + 1)
-    longest_s = count.longest.total_seconds()
-    wait_s = func.least(func.power(2.0, func.least(failures - count.free, 30)), longest_s)
-    blocked = case((failures > count.free, now + wait_s * literal(timedelta(seconds=1))), else_=now)
+    doubled_s = func.power(literal(2.0, Float), func.least(failures - count.free, literal(30, Integer)))
+    wait_s = func.least(doubled_s, literal(count.longest.total_seconds(), Float), type_=Float)
+    until = literal(now, moment) + func.make_interval(0, 0, 0, 0, 0, 0, wait_s, type_=Interval)
+    blocked = case((failures > count.free, until), else_=literal(now, moment))
     await tx.execute(
         insert(sign_in_brake)
         .values(key_hash=count.key, failures=1, first_failure_at=now, blocked_until=now)
@@ -98,7 +99,7 @@ async def _count(tx: Tx, count: Count, now: datetime) -> None:
             index_elements=[row.key_hash],
             set_={
                 "failures": failures,
-                "first_failure_at": case((stale, now), else_=row.first_failure_at),
+                "first_failure_at": case((stale, literal(now, moment)), else_=row.first_failure_at),
                 "blocked_until": blocked,
             },
         )
@@ -115,6 +116,6 @@ async def forgive(tx: Tx, tries: Sequence[Count], now: datetime) -> None:
             .where(sign_in_brake.c.key_hash.in_([count.key for count in others]))
             .values(
                 failures=func.greatest(sign_in_brake.c.failures - 1, 0),
-                blocked_until=func.least(sign_in_brake.c.blocked_until, now),
+                blocked_until=func.least(sign_in_brake.c.blocked_until, literal(now, DateTime(timezone=True))),
             )
         )

@@ -24,6 +24,8 @@ from cdp.tables.staff import staff
 # Writing the time of every request would turn each read of a page into a write.
 SEEN_EVERY = timedelta(minutes=1)
 STAFF_PURPOSE = "customer_service"
+# Realms do not share a cookie: a member of staff may be a customer too, in the same browser.
+COOKIES = {Actor.CUSTOMER: "cdp_session", Actor.STAFF: "cdp_console"}
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,12 @@ class BrowserSession:
 
 
 def cookie_name(settings: Settings, actor: Actor) -> str:
-    """Cookie of a realm; ``__Host-`` over TLS, so that no other host of the domain can set it."""
-    name = "cdp_console" if actor is Actor.STAFF else "cdp_session"
+    """Name of a realm's session cookie as the browser sends it."""
+    return full_cookie_name(settings, COOKIES[actor])
+
+
+def full_cookie_name(settings: Settings, name: str) -> str:
+    """``__Host-`` over TLS, so that no other host of the domain can set it."""
     return f"__Host-{name}" if settings.is_secure else name
 
 

@@ -76,7 +76,8 @@ def _grants() -> None:
     )
     op.create_index("oauth_ended_grant_ended_at_idx", "oauth_ended_grant", ["ended_at"])
     op.execute(
-        "CREATE FUNCTION cdp_note_ended_grant() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "CREATE FUNCTION cdp_note_ended_grant() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
+        "SET search_path = public, pg_temp AS $$ BEGIN "
         "INSERT INTO oauth_ended_grant (grant_id, ended_at) VALUES (OLD.id, clock_timestamp()) ON CONFLICT DO NOTHING; "
         "RETURN NULL; END $$"
     )
@@ -93,6 +94,7 @@ def _grants() -> None:
 def _rights() -> None:
     op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON oauth_grant, oauth_ended_grant, sign_in_brake TO cdp_worker")
     op.execute("GRANT SELECT ON oauth_grant TO cdp_customer, cdp_staff")
+    op.execute("GRANT UPDATE (revoked_at) ON oauth_grant TO cdp_customer")
     op.execute("GRANT SELECT (staff_id) ON session TO cdp_customer, cdp_staff")
     op.execute("ALTER TABLE oauth_grant ENABLE ROW LEVEL SECURITY")
     op.execute("ALTER TABLE oauth_grant FORCE ROW LEVEL SECURITY")

@@ -1,0 +1,63 @@
+"""The API process: settings in, one ASGI application out. It opens the platform, builds what edges share, mounts them.
+
+Everything an edge needs hangs on ``app.state``: ``platform``, ``metrics``.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.routing import BaseRoute
+
+from cdp.core import log
+from cdp.core.clock import Clock, utc_now
+from cdp.core.db import Role
+from cdp.core.platform import Platform
+from cdp.core.settings import Settings
+from cdp.endpoints import health
+from cdp.endpoints.health import Measure, Metrics
+from cdp.operations.reference import ensure_reference
+from cdp.operations.tokens import issuer_of
+from cdp.web import routes as pages
+from cdp.web.errors import exception_handlers
+from cdp.web.perimeter import Perimeter
+
+MAX_BODY_BYTES = 1024 * 1024
+
+
+def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
+    """The whole application; connections open with its lifespan and close with it."""
+    log.configure(settings.log_format, settings.log_level)
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        platform = Platform.open(settings, clock=clock)
+        try:
+            async with platform.db.transaction(Role.WORKER) as tx:
+                await ensure_reference(tx)
+            issuer_of(platform)
+            app.state.platform = platform
+            yield
+        finally:
+            await platform.close()
+
+    app = Starlette(
+        routes=_routes(),
+        lifespan=lifespan,
+        exception_handlers=dict(exception_handlers),
+        middleware=[
+            Middleware(Measure, metrics=metrics),
+            Middleware(Perimeter, is_secure=settings.is_secure),
+            Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES),
+        ],
+    )
+    app.state.metrics = metrics
+    return app
+
+
+def _routes() -> list[BaseRoute]:
+    """Most asked first: routes are tried in order."""
+    return [*health.routes, *pages.routes()]

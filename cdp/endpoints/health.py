@@ -1,0 +1,97 @@
+"""Operation: is the process alive, can it work, and numbers about what it does; nothing about anybody.
+
+``/livez`` says the loop turns, ``/readyz`` that the database answers; Valkey is not asked, since everything works
+without it. Metric labels hold route templates, methods and statuses only.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cdp.core.db import Role
+from cdp.core.errors import Unavailable
+from cdp.core.platform import Platform
+
+READY_WITHIN_S = 2.0
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+
+
+class Metrics:
+    """Counts requests and their time by route; a registry of its own for each application."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        labels = ("method", "route", "status")
+        self.requests = Counter("cdp_http_requests", "Requests answered", labels, registry=self.registry)
+        self.seconds = Histogram(
+            "cdp_http_request_seconds", "Time to the last byte of an answer", ("route",), registry=self.registry
+        )
+
+
+class Measure:
+    """Measures every request of the application inside."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See https://asgi.readthedocs.io/en/latest/specs/www.html."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status, started = 500, time.perf_counter()
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self._metrics.requests.labels(method, route, str(status)).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
+
+
+async def livez(_: Request) -> Response:
+    """The process answers."""
+    return PlainTextResponse("ok\n")
+
+
+async def readyz(request: Request) -> Response:
+    """The database answers. Raises Unavailable."""
+    platform: Platform = request.app.state.platform
+    try:
+        async with asyncio.timeout(READY_WITHIN_S), platform.db.transaction(Role.WORKER) as tx:
+            await tx.execute(text("SELECT 1"))
+    except (SQLAlchemyError, OSError, TimeoutError) as error:
+        raise Unavailable from error
+    return PlainTextResponse("ok\n")
+
+
+async def show_metrics(request: Request) -> Response:
+    """Prometheus text (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+    metrics: Metrics = request.app.state.metrics
+    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+routes: Sequence[Route] = (
+    Route("/livez", livez, methods=["GET"]),
+    Route("/readyz", readyz, methods=["GET"]),
+    Route("/metrics", show_metrics, methods=["GET"]),
+)

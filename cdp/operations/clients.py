@@ -1,0 +1,241 @@
+"""OAuth clients: registered by hand, with exact redirect addresses (RFC 6749 section 2, RFC 9700 section 2.1).
+
+Secrets are 256 random bits, so a plain SHA-256 keeps them; they are shown once.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
+
+from authlib.oauth2.rfc6749 import ClientMixin
+from sqlalchemy import insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from cdp.access.scopes import CUSTOMER_SCOPES, SCOPES, STAFF_SCOPES
+from cdp.access.viewer import SYSTEM, Viewer
+from cdp.core.db import Role, Tx
+from cdp.core.errors import InvalidInput
+from cdp.core.ids import new_id, new_token
+from cdp.core.platform import Platform
+from cdp.operations import audit
+from cdp.operations.values import text
+from cdp.tables.oauth import oauth_client
+
+AUTHORIZE_PATH = "/oauth/authorize"
+# What a sealed value is for; see the pages that open it.
+AFTER_SIGN_OUT = "oauth.after_sign_out"
+GRANT_TYPES = ("authorization_code", "refresh_token")
+COMMAND_LINE = "cdp-cli"
+_DANGEROUS = frozenset({"javascript", "data", "vbscript", "file", "blob", "about", "view-source"})
+
+
+class InvalidRedirect(InvalidInput):
+    """A redirect address is https, http on this machine, or a private scheme with a dot; whole, without a fragment."""
+
+    code = "INVALID_REDIRECT_URI"
+
+
+class InvalidGrantType(InvalidInput):
+    """This grant type is not supported."""
+
+    code = "INVALID_GRANT_TYPE"
+
+
+class UnknownScope(InvalidInput):
+    """This scope does not exist, or does not go together with the others."""
+
+    code = "UNKNOWN_SCOPE"
+
+
+@dataclass(frozen=True)
+class OAuthClient(ClientMixin):  # type: ignore[misc]  # Authlib has no types
+    """One client; answers what Authlib asks about it."""
+
+    id: UUID
+    client_id: str
+    name: str
+    secret_hash: bytes | None
+    redirect_uris: tuple[str, ...]
+    post_logout_redirect_uris: tuple[str, ...]
+    grant_types: tuple[str, ...]
+    scopes: tuple[str, ...]
+    first_party: bool
+
+    @property
+    def client_metadata(self) -> dict[str, list[str]]:
+        """What Authlib's logout endpoint reads."""
+        return {"post_logout_redirect_uris": list(self.post_logout_redirect_uris)}
+
+    def get_client_id(self) -> str:
+        """Its public name."""
+        return self.client_id
+
+    def get_default_redirect_uri(self) -> None:
+        """None: a request always names its redirect address (RFC 9700)."""
+
+    def get_allowed_scope(self, scope: str | None) -> str:
+        """What of the asked scopes this client may have, in the order asked; without any, what people may grant."""
+        asked = (scope or "").split() or [known for known in self.scopes if known != "offline_access"]
+        return " ".join(dict.fromkeys(known for known in asked if known in self.scopes))
+
+    def check_redirect_uri(self, redirect_uri: str) -> bool:
+        """Exactly one of the registered ones, character by character."""
+        return redirect_uri in self.redirect_uris
+
+    def check_client_secret(self, client_secret: str) -> bool:
+        """Compare in constant time."""
+        return self.secret_hash is not None and hmac.compare_digest(self.secret_hash, _digest(client_secret))
+
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002 - Authlib's signature
+        """Confidential clients prove themselves at every endpoint; public ones have nothing to prove with."""
+        return (method == "none") == (self.secret_hash is None)
+
+    def check_response_type(self, response_type: str) -> bool:
+        """Codes only."""
+        return response_type == "code" and "authorization_code" in self.grant_types
+
+    def check_grant_type(self, grant_type: str) -> bool:
+        """One of those it was registered for."""
+        return grant_type in self.grant_types
+
+
+@dataclass(frozen=True)
+class NewClient:
+    """A client just added; ``secret`` is shown once and kept nowhere."""
+
+    client: OAuthClient
+    secret: str | None
+
+
+def check_redirect_uri(uri: str) -> str:
+    """Accept what RFC 8252 and RFC 9700 allow. Raises InvalidRedirect."""
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname
+    except ValueError as error:
+        raise InvalidRedirect from error
+    loopback = parts.scheme == "http" and host in {"localhost", "127.0.0.1", "::1"}
+    private = "." in parts.scheme and parts.scheme not in _DANGEROUS
+    web = (parts.scheme == "https" or loopback) and bool(host) and parts.username is None
+    if "#" in uri or "*" in uri or not uri.isascii() or not uri.isprintable() or " " in uri or not (web or private):
+        raise InvalidRedirect
+    return uri
+
+
+async def add(
+    tx: Tx,
+    viewer: Viewer,
+    name: str,
+    *,
+    redirect_uris: Sequence[str],
+    confidential: bool = False,
+    grant_types: Sequence[str] = GRANT_TYPES,
+    scopes: Sequence[str] | None = None,
+    post_logout_redirect_uris: Sequence[str] = (),
+    first_party: bool = False,
+) -> NewClient:
+    """Register a client. Raises InvalidRedirect, InvalidGrantType, UnknownScope, InvalidText."""
+    if unsupported := set(grant_types) - set(GRANT_TYPES):
+        raise InvalidGrantType(grantTypes=sorted(unsupported))
+    if unknown := set(scopes or ()) - set(SCOPES):
+        raise UnknownScope(scopes=sorted(unknown))
+    secret = new_token() if confidential else None
+    client = OAuthClient(
+        id=new_id(),
+        client_id=new_token()[:22],
+        name=text(name, "name", longest=200),
+        secret_hash=_digest(secret) if secret else None,
+        redirect_uris=tuple(check_redirect_uri(uri) for uri in redirect_uris),
+        post_logout_redirect_uris=tuple(check_redirect_uri(uri) for uri in post_logout_redirect_uris),
+        grant_types=tuple(grant_types),
+        scopes=tuple(scopes or sorted(CUSTOMER_SCOPES)),
+        first_party=first_party,
+    )
+    await tx.execute(insert(oauth_client).values(_row(client)))
+    await audit.record(tx, viewer, "client.added", subject_ref=None, object_type="oauth_client", object_id=client.id)
+    return NewClient(client, secret)
+
+
+async def find(tx: Tx, client_id: str) -> OAuthClient | None:
+    """A client that is not revoked, by its public name."""
+    if not client_id.isascii() or not client_id.isprintable():
+        return None
+    row = await tx.first(
+        select(oauth_client).where(oauth_client.c.client_id == client_id, oauth_client.c.revoked_at.is_(None))
+    )
+    if row is None:
+        return None
+    return OAuthClient(
+        id=row.id,
+        client_id=row.client_id,
+        name=row.name,
+        secret_hash=row.secret_hash,
+        redirect_uris=tuple(row.redirect_uris),
+        post_logout_redirect_uris=tuple(row.post_logout_redirect_uris),
+        grant_types=tuple(row.grant_types),
+        scopes=tuple(row.scopes),
+        first_party=row.first_party,
+    )
+
+
+async def ensure_command_line(tx: Tx) -> OAuthClient:
+    """The client behind ``cdp token``: no redirect address, so no browser can ever use it."""
+    values = OAuthClient(
+        id=new_id(),
+        client_id=COMMAND_LINE,
+        name="Command line",
+        secret_hash=None,
+        redirect_uris=(),
+        post_logout_redirect_uris=(),
+        grant_types=(),
+        scopes=tuple(sorted(CUSTOMER_SCOPES | STAFF_SCOPES)),
+        first_party=True,
+    )
+    added = await tx.scalar(
+        upsert(oauth_client).values(_row(values)).on_conflict_do_nothing().returning(oauth_client.c.id)
+    )
+    if added is not None:
+        await audit.record(tx, SYSTEM, "client.added", subject_ref=None, object_type="oauth_client", object_id=added)
+    found = await find(tx, COMMAND_LINE)
+    assert found is not None, "it was just written"
+    return found
+
+
+async def form_target(platform: Platform, path: str) -> str | None:
+    """The origin a form ends at when ``path`` is an authorization request: that of the client's redirect address.
+
+    The browser checks the policy of the page that posted against every redirect that follows. None for other paths and
+    for requests that name an address the client has not registered.
+    """
+    parts = urlsplit(path)
+    if parts.path != AUTHORIZE_PATH:
+        return None
+    asked = parse_qs(parts.query)
+    client_id, redirect_uri = asked.get("client_id", [""])[0], asked.get("redirect_uri", [""])[0]
+    async with platform.db.transaction(Role.WORKER) as tx:
+        client = await find(tx, client_id)
+    if client is None or not client.check_redirect_uri(redirect_uri):
+        return None
+    target = urlsplit(redirect_uri)
+    return f"{target.scheme}://{target.netloc}" if target.netloc else f"{target.scheme}:"
+
+
+def _row(client: OAuthClient) -> dict[str, object]:
+    return {
+        "id": client.id,
+        "client_id": client.client_id,
+        "name": client.name,
+        "secret_hash": client.secret_hash,
+        "redirect_uris": list(client.redirect_uris),
+        "post_logout_redirect_uris": list(client.post_logout_redirect_uris),
+        "grant_types": list(client.grant_types),
+        "scopes": list(client.scopes),
+        "first_party": client.first_party,
+    }
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

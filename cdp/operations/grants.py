@@ -1,0 +1,325 @@
+"""What an authorization allowed: one grant, its code, its refresh tokens; all of them end together.
+
+A code and a refresh token are consumed by one conditional UPDATE, so that of two at once exactly one wins. Whoever
+presents a used one again has a copy of it, or somebody else has: the whole family ends (RFC 6749 section 4.1.2,
+RFC 9700 section 4.14.2). Another client's try changes nothing.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Table, insert, select, update
+
+from cdp.access.scopes import CUSTOMER_SCOPES, STAFF_SCOPES
+from cdp.access.viewer import Actor, Viewer
+from cdp.core.db import Tx
+from cdp.core.ids import CustomerId, new_id, new_token
+from cdp.operations import audit
+from cdp.operations.clients import OAuthClient, UnknownScope
+from cdp.tables.customer import customer
+from cdp.tables.oauth import oauth_client, oauth_code, oauth_grant, oauth_token
+
+CODE_LIFE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One authorization: who allowed which client what, and when they last signed in."""
+
+    id: UUID
+    client_id: str
+    scope: str
+    authenticated_at: datetime
+    customer_id: CustomerId | None = None
+    staff_id: UUID | None = None
+    session_id: UUID | None = None
+
+    @property
+    def subject(self) -> str:
+        """The ``sub`` claim."""
+        return str(self.customer_id or self.staff_id)
+
+    @property
+    def actor(self) -> Actor:
+        """Whose tokens these are."""
+        return Actor.STAFF if self.staff_id else Actor.CUSTOMER
+
+
+@dataclass(frozen=True)
+class AuthorizationRequest:
+    """What a code stands for until it is redeemed."""
+
+    redirect_uri: str
+    code_challenge: str
+    nonce: str | None = None
+
+
+@dataclass(frozen=True)
+class Redeemed:
+    """A code that was just consumed, in the shape Authlib reads."""
+
+    grant: Grant
+    request: AuthorizationRequest
+
+    @property
+    def code_challenge(self) -> str:
+        """PKCE challenge; the method is S256, always."""
+        return self.request.code_challenge
+
+    @property
+    def code_challenge_method(self) -> str:
+        """See RFC 7636 section 4.3."""
+        return "S256"
+
+    def get_redirect_uri(self) -> str:
+        """Compared with the token request's."""
+        return self.request.redirect_uri
+
+    def get_scope(self) -> str:
+        """What was granted."""
+        return self.grant.scope
+
+    def get_nonce(self) -> str | None:
+        """Goes into the ID token."""
+        return self.request.nonce
+
+    def get_auth_time(self) -> int:
+        """Goes into the ID token."""
+        return int(self.grant.authenticated_at.timestamp())
+
+    def get_acr(self) -> None:
+        """Nothing is promised about how people sign in."""
+
+    def get_amr(self) -> list[str]:
+        """RFC 8176."""
+        return ["pwd"]
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """A refresh token that was just consumed, in the shape Authlib reads."""
+
+    grant: Grant
+    scope: str
+    client: UUID
+
+    def check_client(self, client: OAuthClient) -> bool:
+        """Whether it was issued to this client."""
+        return client.id == self.client
+
+    def get_scope(self) -> str:
+        """What it may be exchanged for."""
+        return self.scope
+
+
+def realm_of(scopes: Iterable[str]) -> Actor:
+    """Whose sign-in a request is about: staff when it asks for a staff scope. Raises UnknownScope for a mixture."""
+    asked = set(scopes)
+    for_staff, for_customers = asked & (STAFF_SCOPES - CUSTOMER_SCOPES), asked & (CUSTOMER_SCOPES - STAFF_SCOPES)
+    if for_staff and for_customers:
+        raise UnknownScope(scopes=sorted(for_staff))
+    return Actor.STAFF if for_staff else Actor.CUSTOMER
+
+
+async def open_grant(tx: Tx, viewer: Viewer, client: OAuthClient, scope: str, *, now: datetime) -> Grant:
+    """Record that somebody allows a client something."""
+    assert viewer.authenticated_at is not None, "only people who signed in can grant anything"
+    grant = Grant(
+        id=new_id(),
+        client_id=client.client_id,
+        scope=scope,
+        authenticated_at=viewer.authenticated_at,
+        customer_id=viewer.customer_id,
+        staff_id=viewer.staff_id,
+        session_id=viewer.session_id,
+    )
+    await tx.execute(
+        insert(oauth_grant).values(
+            id=grant.id,
+            customer_id=grant.customer_id,
+            staff_id=grant.staff_id,
+            client_id=client.id,
+            session_id=grant.session_id,
+            scope=scope,
+            authenticated_at=grant.authenticated_at,
+            created_at=now,
+        )
+    )
+    await _record(tx, viewer, "grant.opened", grant.id, grant.customer_id)
+    return grant
+
+
+async def issue_code(tx: Tx, grant: Grant, client: OAuthClient, request: AuthorizationRequest, *, now: datetime) -> str:
+    """Write a code that lives for a minute; answers its value, which is kept nowhere."""
+    code = new_token()
+    await tx.execute(
+        insert(oauth_code).values(
+            id=new_id(),
+            customer_id=grant.customer_id,
+            code_hash=digest(code),
+            client_id=client.id,
+            family_id=grant.id,
+            redirect_uri=request.redirect_uri,
+            scope=grant.scope,
+            nonce=request.nonce,
+            code_challenge=request.code_challenge,
+            authenticated_at=grant.authenticated_at,
+            expires_at=now + CODE_LIFE,
+        )
+    )
+    return code
+
+
+async def redeem_code(tx: Tx, client: OAuthClient, code: str, *, now: datetime) -> Redeemed | None:
+    """Consume a code. None when it is unknown, expired, another client's or used; a used one ends its family."""
+    row = await tx.first(
+        update(oauth_code)
+        .where(
+            oauth_code.c.code_hash == digest(code),
+            oauth_code.c.client_id == client.id,
+            oauth_code.c.used_at.is_(None),
+            oauth_code.c.expires_at > now,
+        )
+        .values(used_at=now)
+        .returning(oauth_code.c.family_id, oauth_code.c.redirect_uri, oauth_code.c.nonce, oauth_code.c.code_challenge)
+    )
+    if row is None:
+        await _end_if_replayed(tx, oauth_code, oauth_code.c.code_hash == digest(code), client, now)
+        return None
+    grant = await living(tx, row.family_id)
+    request = AuthorizationRequest(row.redirect_uri, row.code_challenge, row.nonce)
+    return Redeemed(grant, request) if grant else None
+
+
+async def issue_refresh_token(tx: Tx, grant: Grant, client: OAuthClient, *, now: datetime, life_s: int) -> str:
+    """Write the next refresh token of a grant; answers its value, which is kept nowhere."""
+    token = new_token()
+    await tx.execute(
+        insert(oauth_token).values(
+            id=new_id(),
+            customer_id=grant.customer_id,
+            client_id=client.id,
+            family_id=grant.id,
+            refresh_hash=digest(token),
+            scope=grant.scope,
+            authenticated_at=grant.authenticated_at,
+            issued_at=now,
+            expires_at=now + timedelta(seconds=life_s),
+        )
+    )
+    return token
+
+
+async def redeem_refresh_token(tx: Tx, client: OAuthClient, token: str, *, now: datetime) -> Refreshed | None:
+    """Consume a refresh token. None as for a code; a used one ends its family."""
+    row = await tx.first(
+        update(oauth_token)
+        .where(
+            oauth_token.c.refresh_hash == digest(token),
+            oauth_token.c.client_id == client.id,
+            oauth_token.c.used_at.is_(None),
+            oauth_token.c.revoked_at.is_(None),
+            oauth_token.c.expires_at > now,
+        )
+        .values(used_at=now)
+        .returning(oauth_token.c.family_id, oauth_token.c.scope, oauth_token.c.client_id)
+    )
+    if row is None:
+        await _end_if_replayed(tx, oauth_token, oauth_token.c.refresh_hash == digest(token), client, now)
+        return None
+    grant = await living(tx, row.family_id)
+    return Refreshed(grant, row.scope, row.client_id) if grant else None
+
+
+async def _end_if_replayed(
+    tx: Tx, table: Table, which: ColumnElement[bool], client: OAuthClient, now: datetime
+) -> None:
+    family_id = await tx.scalar(
+        select(table.c.family_id).where(which, table.c.client_id == client.id, table.c.used_at.is_not(None))
+    )
+    if family_id is not None:
+        await end(tx, family_id, now=now, code="TOKEN_REPLAYED")
+
+
+async def living(tx: Tx, grant_id: UUID) -> Grant | None:
+    """A grant that has not ended."""
+    return await _find(tx, oauth_grant.c.id == grant_id)
+
+
+async def of_refresh_token(tx: Tx, token: str) -> Grant | None:
+    """The living grant of a refresh token that was not used yet, for introspection and revocation."""
+    which = select(oauth_token.c.family_id).where(
+        oauth_token.c.refresh_hash == digest(token), oauth_token.c.used_at.is_(None), oauth_token.c.revoked_at.is_(None)
+    )
+    return await _find(tx, oauth_grant.c.id.in_(which))
+
+
+async def _find(tx: Tx, which: ColumnElement[bool]) -> Grant | None:
+    row = await tx.first(
+        select(oauth_grant, oauth_client.c.client_id.label("client"))
+        .join_from(oauth_grant, oauth_client)
+        .where(which, oauth_grant.c.revoked_at.is_(None), oauth_client.c.revoked_at.is_(None))
+    )
+    if row is None:
+        return None
+    return Grant(
+        id=row.id,
+        client_id=row.client,
+        scope=row.scope,
+        authenticated_at=row.authenticated_at,
+        customer_id=CustomerId(row.customer_id) if row.customer_id else None,
+        staff_id=row.staff_id,
+        session_id=row.session_id,
+    )
+
+
+async def is_consented(tx: Tx, viewer: Viewer, client: OAuthClient, scope: str) -> bool:
+    """Whether somebody has already allowed this client all of this."""
+    owner = (
+        oauth_grant.c.staff_id == viewer.staff_id
+        if viewer.actor is Actor.STAFF
+        else oauth_grant.c.customer_id == viewer.customer_id
+    )
+    given = select(oauth_grant.c.scope).where(
+        owner, oauth_grant.c.client_id == client.id, oauth_grant.c.revoked_at.is_(None)
+    )
+    asked = set(scope.split())
+    return any(asked <= set(row.scope.split()) for row in await tx.all(given))
+
+
+async def end(tx: Tx, grant_id: UUID, *, now: datetime, code: str | None = None) -> None:
+    """End a grant with its refresh tokens; access tokens follow within seconds. Ending twice is fine."""
+    row = await tx.first(
+        update(oauth_grant)
+        .where(oauth_grant.c.id == grant_id, oauth_grant.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+        .returning(oauth_grant.c.customer_id, oauth_grant.c.staff_id)
+    )
+    await tx.execute(
+        update(oauth_token)
+        .where(oauth_token.c.family_id == grant_id, oauth_token.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    if row is not None:
+        actor = Actor.STAFF if row.staff_id else Actor.CUSTOMER
+        owner = Viewer(actor, customer_id=row.customer_id, staff_id=row.staff_id)
+        await _record(tx, owner, "grant.ended", grant_id, row.customer_id, code=code)
+
+
+async def _record(
+    tx: Tx, viewer: Viewer, action: str, grant_id: UUID, customer_id: UUID | None, *, code: str | None = None
+) -> None:
+    subject_ref = None
+    if customer_id is not None:
+        subject_ref = await tx.scalar(select(customer.c.audit_ref).where(customer.c.id == customer_id))
+    await audit.record(
+        tx, viewer, action, subject_ref=subject_ref, object_type="oauth_grant", object_id=grant_id, code=code
+    )
+
+
+def digest(secret: str) -> bytes:
+    """How codes and refresh tokens are stored."""
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,227 @@
+"""Access tokens: signed statements that live for minutes (RFC 9068), checked here for every edge.
+
+The hot path is a look into a bounded cache keyed by the SHA-256 of the token. A token met for the first time is checked
+in full: signature, claims, and that its grant lives. From then on only the list of ended grants matters, which each
+process reads again every two seconds, whatever the number of tokens.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from joserfc.errors import ExpiredTokenError, JoseError
+from joserfc.jwt import JWTClaimsRegistry
+from sqlalchemy import select
+
+from cdp.access.viewer import Actor, Viewer
+from cdp.core.db import Database, Role, Tx
+from cdp.core.errors import Unauthenticated
+from cdp.core.ids import new_token
+from cdp.core.platform import Platform
+from cdp.operations import grants
+from cdp.operations.grants import Grant
+from cdp.operations.sessions import STAFF_PURPOSE
+from cdp.operations.token_keys import TokenKeys
+from cdp.tables.oauth import oauth_ended_grant
+from cdp.tables.staff import staff
+
+TYP = "at+jwt"
+LARGEST_TOKEN = 8 * 1024
+REMEMBERED = 10_000
+ENDED_EVERY_S = 2.0
+# A transaction that ended a grant may commit later than its clock says; rows this far back are read again.
+OVERLAP = timedelta(minutes=2)
+
+
+class TokenExpired(Unauthenticated):
+    """The access token has expired; get a new one."""
+
+    code = "TOKEN_EXPIRED"
+
+
+class TokenInvalid(Unauthenticated):
+    """The access token is not valid here."""
+
+    code = "TOKEN_INVALID"
+
+
+@dataclass(frozen=True)
+class AccessToken:
+    """A checked token."""
+
+    viewer: Viewer
+    grant_id: UUID
+    expires_at: int
+    issued_at: int
+    token_id: str
+    subject: str
+    client_id: str
+    scope: str
+
+
+class Issuer:
+    """One authorization server: its name, its keys, and what this process remembers about tokens."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.url = platform.settings.url
+        self.audience = platform.settings.url
+        self.keys = TokenKeys(platform.keys)
+        self._platform = platform
+        self._known: OrderedDict[bytes, AccessToken] = OrderedDict()
+        self._ended: dict[UUID, datetime] = {}
+        self._ended_read_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    def access_token(self, grant: Grant, scope: str, *, roles: frozenset[str] = frozenset()) -> str:
+        """Sign an access token for a grant; ``scope`` is at most the grant's."""
+        now = int(self._platform.clock().timestamp())
+        claims: dict[str, object] = {
+            "iss": self.url,
+            "sub": grant.subject,
+            "aud": self.audience,
+            "iat": now,
+            "exp": now + self._platform.settings.access_token_ttl_s,
+            "jti": new_token()[:22],
+            "client_id": grant.client_id,
+            "scope": scope,
+            "auth_time": int(grant.authenticated_at.timestamp()),
+            "grant_id": str(grant.id),
+        }
+        if grant.actor is Actor.STAFF:
+            claims["roles"] = sorted(roles)
+        return self.keys.sign(claims, typ=TYP)
+
+    async def check(self, token: str) -> AccessToken:
+        """Check a token. Raises TokenExpired, TokenInvalid; Unavailable when the database can not be asked."""
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        if time.monotonic() - self._ended_read_at > ENDED_EVERY_S:
+            await self._read_ended()
+        known = self._known.get(digest)
+        if known is None:
+            known = await self._check_in_full(token)
+            self._known[digest] = known
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        if known.expires_at <= self._platform.clock().timestamp():
+            self._known.pop(digest, None)
+            raise TokenExpired
+        if known.grant_id in self._ended:
+            self._known.pop(digest, None)
+            raise TokenInvalid
+        return known
+
+    async def _check_in_full(self, token: str) -> AccessToken:
+        if len(token) > LARGEST_TOKEN or not token.isascii():
+            raise TokenInvalid
+        claims = self._claims(token)
+        try:
+            grant_id = UUID(str(claims["grant_id"]))
+        except ValueError as error:
+            raise TokenInvalid from error
+        async with self._platform.db.transaction(Role.WORKER) as tx:
+            grant = await grants.living(tx, grant_id)
+            if grant is None or grant.subject != claims["sub"] or grant.client_id != claims["client_id"]:
+                raise TokenInvalid
+            roles = await staff_roles(tx, grant)
+        scope = str(claims["scope"])
+        viewer = Viewer(
+            grant.actor,
+            customer_id=grant.customer_id,
+            staff_id=grant.staff_id,
+            roles=roles,
+            scopes=frozenset(scope.split()),
+            authenticated_at=datetime.fromtimestamp(_number(claims["auth_time"]), UTC),
+            client_id=grant.client_id,
+            session_id=grant.session_id,
+            purpose=STAFF_PURPOSE if grant.actor is Actor.STAFF else "self_access",
+        )
+        return AccessToken(
+            viewer=viewer,
+            grant_id=grant.id,
+            expires_at=_number(claims["exp"]),
+            issued_at=_number(claims["iat"]),
+            token_id=str(claims["jti"]),
+            subject=grant.subject,
+            client_id=grant.client_id,
+            scope=scope,
+        )
+
+    def _claims(self, token: str) -> dict[str, object]:
+        now = int(self._platform.clock().timestamp())
+        rules = JWTClaimsRegistry(
+            now=now,
+            leeway=0,
+            iss={"essential": True, "value": self.url},
+            aud={"essential": True, "value": self.audience},
+            sub={"essential": True},
+            exp={"essential": True},
+            iat={"essential": True},
+            jti={"essential": True},
+            client_id={"essential": True},
+            scope={"essential": True, "allow_blank": True},
+            auth_time={"essential": True},
+            grant_id={"essential": True},
+        )
+        try:
+            header, claims = self.keys.read(token)
+            if str(header.get("typ", "")).lower() not in {TYP, f"application/{TYP}"}:
+                raise TokenInvalid
+            rules.validate(claims)
+        except ExpiredTokenError as error:
+            raise TokenExpired from error
+        except (JoseError, ValueError, TypeError) as error:
+            raise TokenInvalid from error
+        return claims
+
+    async def _read_ended(self) -> None:
+        """One reader at a time; the others wait for what it finds."""
+        async with self._reading:
+            if time.monotonic() - self._ended_read_at <= ENDED_EVERY_S:
+                return
+            started, now = time.monotonic(), self._platform.clock()
+            life = timedelta(seconds=self._platform.settings.access_token_ttl_s)
+            since = now - (life if not self._ended else timedelta(0)) - OVERLAP
+            async with self._platform.db.transaction(Role.WORKER) as tx:
+                rows = await tx.all(select(oauth_ended_grant).where(oauth_ended_grant.c.ended_at > since))
+            self._ended = {
+                grant_id: ended_at for grant_id, ended_at in self._ended.items() if ended_at > now - life - OVERLAP
+            }
+            self._ended.update({row.grant_id: row.ended_at for row in rows})
+            self._ended_read_at = started
+
+
+_issuers: WeakKeyDictionary[Database, Issuer] = WeakKeyDictionary()
+
+
+def issuer_of(platform: Platform) -> Issuer:
+    """The issuer of a platform, one a process; it lives as long as the platform's database."""
+    found = _issuers.get(platform.db)
+    if found is None:
+        found = _issuers[platform.db] = Issuer(platform)
+    return found
+
+
+async def viewer_from_bearer(platform: Platform, token: str) -> Viewer:
+    """The viewer a bearer token stands for. Raises TokenExpired and TokenInvalid."""
+    return (await issuer_of(platform).check(token)).viewer
+
+
+async def staff_roles(tx: Tx, grant: Grant) -> frozenset[str]:
+    """Roles of the member of staff behind a grant, none for a customer. Raises TokenInvalid for one who left."""
+    if grant.staff_id is None:
+        return frozenset()
+    roles = await tx.scalar(select(staff.c.roles).where(staff.c.id == grant.staff_id, staff.c.active))
+    if roles is None:
+        raise TokenInvalid
+    return frozenset(roles)
+
+
+def _number(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TokenInvalid
+    return int(value)

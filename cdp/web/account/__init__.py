@@ -1,0 +1,1 @@
+"""Pages of customers, one module a page with its document and template beside it."""
