@@ -69,7 +69,7 @@ class Own:
 class Everything:
     """All rows: what the type holds belongs to nobody, or the viewer works with everybody's."""
 
-    def __call__(self, row: Columns, subject: ColumnElement[Any]) -> ColumnElement[bool] | None:
+    def __call__(self, row: Columns, subject: ColumnElement[Any]) -> ColumnElement[bool] | None:  # noqa: ARG002  # Rows
         """No predicate."""
         return None
 

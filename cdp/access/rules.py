@@ -89,14 +89,14 @@ def _masked(who: Who) -> Iterator[Rule]:
 def _fields() -> Iterator[Rule]:
     for actor in Actor:
         yield from _rules(Who(actor), OPEN)
-    yield from _rules(Who(Actor.CUSTOMER), ROOTS | {"Viewer": "customer", "Customer": "id maskedFields"})
+    yield from _rules(Who(Actor.CUSTOMER), {**ROOTS, "Viewer": "customer", "Customer": "id maskedFields"})
     yield from _rules(Who(Actor.CUSTOMER, scope="profile:read"), PROFILE)
     yield from _rules(Who(Actor.STAFF), ROOTS)
     yield from _masked(Who(Actor.STAFF, VEILED, "customers:read"))
     staff = Who(Actor.STAFF, VEILED | UNVEILED, "customers:read")
     yield from _rules(staff, {"Query": "customer", "Customer": "id maskedFields"})
     yield from _rules(staff, PROFILE)
-    yield from _rules(Who(Actor.SYSTEM), ROOTS | {"Query": "node nodes customer", "Customer": "id maskedFields"})
+    yield from _rules(Who(Actor.SYSTEM), {"Query": "node nodes customer", "Customer": "id maskedFields"})
     yield from _rules(Who(Actor.SYSTEM), PROFILE)
 
 

@@ -38,7 +38,7 @@ class Leaf:
     """Whether it stands in the document itself, the same for every call."""
 
 
-Lifted: TypeAlias = Leaf | None | dict[str, "Lifted"] | list["Lifted"]
+Lifted: TypeAlias = Leaf | dict[str, "Lifted"] | list["Lifted"] | None
 
 
 def lift_arguments(node: FieldNode, definition: GraphQLField, variables: Variables) -> dict[str, Lifted]:
@@ -65,7 +65,7 @@ def _lift_literal(node: ValueNode, kind: GraphQLInputType, variables: Variables)
             if not (isinstance(member.value, VariableNode) and member.value.name.value not in variables)
         }
     if isinstance(node, ListValueNode) and any(isinstance(item, VariableNode) for item in node.values):
-        inner = getattr(nullable, "of_type", nullable)
+        inner: GraphQLInputType = getattr(nullable, "of_type", kind)
         items = [_lift_literal(item, inner, variables) for item in node.values]
         return Leaf(None, lambda given: [item.read(given) for item in items if isinstance(item, Leaf)])
     value = coerce_input_literal(node, kind)

@@ -112,7 +112,8 @@ class Context:
         """The schema's definition of a field."""
         kind = self.graph.schema.get_type(parent)
         assert isinstance(kind, GraphQLObjectType | GraphQLInterfaceType)
-        return kind.fields[name]
+        definition: GraphQLField = kind.fields[name]
+        return definition
 
     def result_type(self, parent: str, name: str) -> str:
         """Name of the type a field answers with."""
@@ -171,7 +172,8 @@ class Context:
         for directive in node.directives or ():
             name = directive.name.value
             if name in {"skip", "include"}:
-                value = directive.arguments[0].value
+                (argument,) = directive.arguments or ()
+                value = argument.value
                 given = (
                     self.variables.get(value.name.value)
                     if isinstance(value, VariableNode)

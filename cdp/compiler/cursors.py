@@ -8,6 +8,7 @@ Source: RFC 5297 (AES-SIV), https://relay.dev/graphql/connections.htm#sec-Cursor
 import base64
 import binascii
 import json
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
@@ -53,7 +54,7 @@ class CursorSeal:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             payload = self._cipher.decrypt(raw, [scope, _identity(viewer)])
             values = json.loads(json.loads(b'"' + payload + b'"'))
-            return [_parse(value, kind) for value, kind in zip(values, kinds, strict=True)]
+            return [_PARSERS.get(kind, str)(value) for value, kind in zip(values, kinds, strict=True)]
         except (InvalidTag, ValueError, binascii.Error) as error:
             raise InvalidCursor from error
 
@@ -62,19 +63,12 @@ def _identity(viewer: Viewer) -> bytes:
     return f"{viewer.actor.value}:{viewer.customer_id}:{viewer.staff_id}:{viewer.client_id}".encode()
 
 
-def _parse(value: str, kind: Kind) -> object:
-    match kind:
-        case Kind.ID:
-            return UUID(value)
-        case Kind.DATETIME:
-            return datetime.fromisoformat(value)
-        case Kind.DATE:
-            return date.fromisoformat(value)
-        case Kind.DECIMAL:
-            return Decimal(value)
-        case Kind.INT | Kind.BIGINT:
-            return int(value)
-        case Kind.FLOAT:
-            return float(value)
-        case _:
-            return value
+_PARSERS: Mapping[Kind, Callable[[str], object]] = {
+    Kind.ID: UUID,
+    Kind.DATETIME: datetime.fromisoformat,
+    Kind.DATE: date.fromisoformat,
+    Kind.DECIMAL: Decimal,
+    Kind.INT: int,
+    Kind.BIGINT: int,
+    Kind.FLOAT: float,
+}

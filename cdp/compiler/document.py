@@ -2,19 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from graphql import (
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
-    GraphQLBoolean,
     GraphQLError,
-    GraphQLID,
     GraphQLInputType,
-    GraphQLInt,
-    GraphQLString,
     GraphQLSyntaxError,
     InlineFragmentNode,
     OperationDefinitionNode,
@@ -23,7 +19,9 @@ from graphql import (
     Undefined,
     VariableDefinitionNode,
     VariableNode,
+    get_named_type,
     get_nullable_type,
+    is_list_type,
     is_non_null_type,
     parse,
     specified_rules,
@@ -43,6 +41,8 @@ from cdp.core.ids import InvalidGlobalId, parse_global_id
 RULES = tuple(rule for rule in specified_rules if rule is not OverlappingFieldsCanBeMergedRule)
 MAX_ERRORS = 20
 NO_VARIABLES: Mapping[str, Any] = {}
+_PLAIN: Mapping[str, type] = {"String": str, "ID": str, "Boolean": bool}
+"""Scalars whose Python values need no coercion when they are exactly of this type."""
 
 
 class DocumentRefused(PlatformError):
@@ -105,14 +105,11 @@ class Operation:
 
     def _variable(self, node: VariableDefinitionNode, usage: "_Usage") -> Variable:
         name = node.variable.name.value
-        kind = type_from_ast(self._graph.schema, node.type)
-        assert kind is not None
+        kind = cast("GraphQLInputType", type_from_ast(self._graph.schema, node.type))  # validated: an input type
         shaper = _ids_shape if name in usage.ids else page_shape if name in usage.pages else shape
-        default = coerce_input_literal(node.default_value, kind) if node.default_value else Undefined  # type: ignore[arg-type]  # validated: an input type
-        plain = {GraphQLString: str, GraphQLID: str, GraphQLBoolean: bool, GraphQLInt: None}.get(
-            get_nullable_type(kind)
-        )  # type: ignore[call-overload]
-        return Variable(name, kind, default, plain, shaper)  # type: ignore[arg-type]
+        default = coerce_input_literal(node.default_value, kind) if node.default_value else Undefined
+        plain = _PLAIN.get(get_named_type(kind).name) if not is_list_type(get_nullable_type(kind)) else None
+        return Variable(name, kind, default, plain, shaper)
 
     def coerce(self, given: Mapping[str, object] | None) -> Mapping[str, Any]:
         """Coerce a call's variables and weigh what depends on them. Raises DocumentRefused, DocumentTooComplex."""

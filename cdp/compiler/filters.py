@@ -1,5 +1,7 @@
 """Filters of connections as SQL predicates over a row; values stay parameters."""
 
+import operator
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -68,43 +70,29 @@ def predicates(
 
 
 def _compare_all(
-    context: Context, declared: Filter, operators: dict[Operator, Lifted], row: Source, path: Path
+    context: Context, declared: Filter, operators: Mapping[Operator, Lifted], row: Source, path: Path
 ) -> list[ColumnElement[bool]]:
     value = declared.sql(row)
-    return [_compare(context, declared, value, operator, given, path) for operator, given in operators.items()]
-
-
-def _compare(
-    context: Context, declared: Filter, value: ColumnElement[Any], operator: Operator, given: Lifted, path: Path
-) -> ColumnElement[bool]:
-    if given is None:
-        if operator is not Operator.EQ:
+    found: list[ColumnElement[bool]] = []
+    for asked, given in operators.items():
+        if given is not None:
+            found.append(
+                _COMPARISONS[asked](value, _parameter(context, declared, given, path, several=asked is Operator.IN))
+            )
+        elif asked is Operator.EQ:
+            found.append(value.is_(None))
+        else:
             raise InvalidInput("Only eq can be compared with null.")
-        return value.is_(None)
+    return found
+
+
+def _parameter(context: Context, declared: Filter, given: Lifted, path: Path, *, several: bool) -> ColumnElement[Any]:
     assert isinstance(given, Leaf)
-    leaf = given
-    kind = TYPES[declared.kind]
-    if operator is Operator.IN:
-        several = context.parameter(lambda call: _members(leaf, declared, call), ARRAY(kind), path)
-        return value == any_(several)
-    one: ColumnElement[Any] = context.parameter(lambda call: _native(leaf.read(call.variables), declared), kind, path)
-    if declared.fold:
-        one = func.lower(one, type_=Text)
-    match operator:
-        case Operator.EQ:
-            return value == one
-        case Operator.GT:
-            return value > one
-        case Operator.GTE:
-            return value >= one
-        case Operator.LT:
-            return value < one
-        case Operator.LTE:
-            return value <= one
-        case Operator.STARTS_WITH:
-            return func.starts_with(value, one, type_=Boolean)
-        case Operator.CONTAINS:
-            return _contains(value, one)
+    leaf, kind = given, TYPES[declared.kind]
+    if several:
+        return context.parameter(lambda call: _members(leaf, declared, call), ARRAY(kind), path)
+    one = context.parameter(lambda call: _native(leaf.read(call.variables), declared), kind, path)
+    return func.lower(one, type_=Text) if declared.fold else one
 
 
 def _contains(value: ColumnElement[Any], one: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -123,3 +111,15 @@ def _native(value: object, declared: Filter) -> object:
     if declared.kind is Kind.ID:
         return parse_global_id(str(value), expected=declared.id_type)[1]
     return value.value if isinstance(value, Enum) else value
+
+
+_COMPARISONS: Mapping[Operator, Callable[[ColumnElement[Any], ColumnElement[Any]], ColumnElement[bool]]] = {
+    Operator.EQ: operator.eq,
+    Operator.IN: lambda value, several: value == any_(several),
+    Operator.GT: operator.gt,
+    Operator.GTE: operator.ge,
+    Operator.LT: operator.lt,
+    Operator.LTE: operator.le,
+    Operator.STARTS_WITH: lambda value, one: func.starts_with(value, one, type_=Boolean),
+    Operator.CONTAINS: _contains,
+}

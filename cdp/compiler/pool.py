@@ -63,8 +63,7 @@ class Held:
                 self._statements.popitem(last=False)
         else:
             self._statements.move_to_end(sql)
-        row = await statement.fetchrow(*arguments, timeout=timeout_s)
-        return row  # type: ignore[return-value]  # one row by construction; Record is a sequence
+        return tuple(await statement.fetchrow(*arguments, timeout=timeout_s) or ())
 
 
 class Pool:

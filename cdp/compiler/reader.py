@@ -109,7 +109,10 @@ class Reader:
         variables: Mapping[str, object] | None = None,
         operation_name: str | None = None,
     ) -> bytes:
-        """Answer a query whose root fields are all compiled with its whole response; never raises for the caller's mistakes."""
+        """Answer a query whose root fields are all compiled with its whole response.
+
+        The caller's mistakes are part of the answer; nothing is raised for them.
+        """
         try:
             operation = self.document(text).operation(operation_name)
             values = operation.coerce(variables)
@@ -132,7 +135,7 @@ class Reader:
 
         return await self._read(self._plan(key, make), make, viewer, variables)
 
-    async def node(
+    async def node(  # noqa: PLR0917  # what a payload is made of, in the order of its path
         self,
         type_name: str,
         row_id: UUID,
@@ -145,7 +148,7 @@ class Reader:
         fetched = await self.fetch_node(type_name, row_id, selection_set, fragments, viewer, variables)
         return fetched.fields["node"]
 
-    async def fetch_node(
+    async def fetch_node(  # noqa: PLR0917  # see node
         self,
         type_name: str,
         row_id: UUID,
@@ -294,10 +297,11 @@ class Reader:
     ) -> Fetched:
         if not plan.keys:
             return Fetched({}, ())
+        row: Any
         if connection is None:
             row = await self._pools[call.viewer.role].row(plan.sql, arguments)
         else:
-            row = await connection.fetchrow(plan.sql, *arguments)
+            row = await connection.fetchrow(plan.sql, *arguments) or ()
         fields: dict[str, bytes] = {}
         for key, value in zip(plan.keys, row, strict=True):
             text = b"null" if value is None else value if isinstance(value, bytes) else value.encode()

@@ -6,15 +6,17 @@ row-level security reads: ``CASE WHEN set_config(…) IS NOT NULL THEN (…) END
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from graphql import Node
 from sqlalchemy import ARRAY, JSON, ColumnElement, Text, Uuid, case, cast, func, literal_column, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by, asyncpg
 
-from cdp.access.decision import Deny, Mask, Own
+from cdp.access.decision import Decision, Deny, Mask, Own
 from cdp.access.viewer import Actor
-from cdp.compiler.arguments import Leaf, Lifted
+from cdp.compiler.arguments import Leaf, Lifted, Variables
 from cdp.compiler.context import Context, Selected, Sets
 from cdp.compiler.graph import (
     Connection,
@@ -35,10 +37,20 @@ from cdp.compiler.pages import Page
 from cdp.compiler.plan import Path, Plan
 from cdp.compiler.render import EMPTY_LIST, NULL, Json, Source, constant, json_object, quoted, scalar
 from cdp.core.errors import Forbidden, PlatformError
-from cdp.core.ids import parse_global_id
+from cdp.core.ids import InvalidGlobalId, parse_global_id
 
 _DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 Condition = ColumnElement[bool]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A selected field of an object: on which type and row, and where in the response."""
+
+    kind: ObjectType
+    selected: Selected
+    row: Source | None
+    path: Path
 
 
 class Statement:
@@ -53,7 +65,10 @@ class Statement:
         query = self.context.graph.query
         chosen = [one for one in self.context.collect(query.name, sets) if only is None or one.key == only]
         return [
-            (one.key, constant(query.name) if one.name == "__typename" else self._field(query, one, None, (one.key,)))
+            (
+                one.key,
+                constant(query.name) if one.name == "__typename" else self._field(Place(query, one, None, (one.key,))),
+            )
             for one in chosen
         ]
 
@@ -65,46 +80,45 @@ class Statement:
 
     def _object(self, kind: ObjectType, sets: Sets, row: Source | None, path: Path) -> Json:
         fields = self.context.collect(kind.name, sets)
-        return json_object([(one.key, self._field(kind, one, row, (*path, one.key))) for one in fields])
+        return json_object([(one.key, self._field(Place(kind, one, row, (*path, one.key)))) for one in fields])
 
-    def _field(self, kind: ObjectType, one: Selected, row: Source | None, path: Path) -> Json:
-        if one.name == "__typename":
+    def _field(self, place: Place) -> Json:
+        kind, name = place.kind, place.selected.name
+        if name == "__typename":
             return quoted(kind.name)
         try:
-            if path in self.context.failures:
-                raise self.context.failures[path]
-            decision = self.context.rules.decide(self.context.viewer, kind.name, one.name)
+            if place.path in self.context.failures:
+                raise self.context.failures[place.path]
+            decision = self.context.rules.decide(self.context.viewer, kind.name, name)
             if isinstance(decision, Deny):
                 raise decision.error
-            return self._value(kind, kind.fields[one.name], one, row, path, decision)
+            return self._value(place, kind.fields[name], decision)
         except PlatformError as error:
-            self.context.deny(path, error)
+            self.context.deny(place.path, error)
             return NULL
 
-    def _value(
-        self, kind: ObjectType, field: Field, one: Selected, row: Source | None, path: Path, decision: object
-    ) -> Json:
+    def _value(self, place: Place, field: Field, decision: Decision) -> Json:  # noqa: PLR0911  # one return a kind
         match field:
             case Scalar():
-                assert row is not None
-                value = field.sql(row)
+                assert place.row is not None
+                value = field.sql(place.row)
                 return decision.sql(value) if isinstance(decision, Mask) else scalar(value, field.kind, field.id_type)
             case Constant():
                 return constant(field.value(self.context.viewer))
             case MaskedFields():
-                return constant(self._masked(kind))
+                return constant(self._masked(place.kind))
             case Embedded():
-                return self._object(self.context.target(field.target), one.sets, row, path)
+                return self._object(self.context.target(field.target), place.selected.sets, place.row, place.path)
             case One():
-                return self._one(kind, field, one, row, path)
+                return self._one(place, field)
             case Many():
-                return self._many(kind, field, one, row, path)
+                return self._many(place, field)
             case Connection():
-                return self._connection(kind, field, one, row, path)
+                return self._connection(place, field)
             case NodeById():
-                return self._node(one, path)
+                return self._node(place)
             case NodesById():
-                return self._nodes(one, path)
+                return self._nodes(place)
 
     def _masked(self, kind: ObjectType) -> list[str]:
         decide, viewer = self.context.rules.decide, self.context.viewer
@@ -141,19 +155,20 @@ class Statement:
         assert kind.table is not None
         return Source(self.context.alias(), kind.table, kind.subject_column)
 
-    def _one(self, kind: ObjectType, field: One, one: Selected, row: Source | None, path: Path) -> Json:
+    def _one(self, place: Place, field: One) -> Json:
         def conditions(related: Source) -> list[Condition]:
-            found = self._tied(field.join, field.where, row, related)
+            found = self._tied(field.join, field.where, place.row, related)
             if field.subject_column is not None:
                 found.append(related[field.subject_column] == self.context.subject())
             if field.id_argument is not None:
-                given = self.context.arguments(kind.name, one.node)[field.id_argument]
-                found.append(related["id"] == self._row_id(given, field.target, path))
+                given = self.context.arguments(place.kind.name, place.selected.node)[field.id_argument]
+                found.append(related["id"] == self._row_id(given, field.target, place.path))
             return found
 
         target = self.context.target(field.target)
         own = (field.subject_column,) if field.subject_column else ()
-        return self._single(target, one.sets, conditions, path, pinned=(*own, *_pinned(row, field.join)))
+        pinned = (*own, *_pinned(place.row, field.join))
+        return self._single(target, place.selected.sets, conditions, place.path, pinned=pinned)
 
     def _row_id(self, given: Lifted, type_name: str, path: Path) -> ColumnElement[Any]:
         assert isinstance(given, Leaf)
@@ -170,69 +185,76 @@ class Statement:
             found.append(where(related))
         return found
 
-    def _many(self, kind: ObjectType, field: Many, one: Selected, row: Source | None, path: Path) -> Json:
+    def _many(self, place: Place, field: Many) -> Json:
         target = self.context.target(field.target)
         related = self._source(target)
-        wanted = self._tied(field.join, field.where, row, related)
-        wanted += self._visible(target, related, _pinned(row, field.join))
+        wanted = self._tied(field.join, field.where, place.row, related)
+        wanted += self._visible(target, related, _pinned(place.row, field.join))
         order = [o.sql(related).desc() if o.descending else o.sql(related).asc() for o in field.order]
-        members = func.json_agg(aggregate_order_by(self._object(target, one.sets, related, path), *order))
-        return select(func.coalesce(members, EMPTY_LIST)).select_from(related.clause).where(*wanted).scalar_subquery()
+        member = self._object(target, place.selected.sets, related, place.path)
+        members = func.coalesce(func.json_agg(aggregate_order_by(member, *order)), EMPTY_LIST)
+        return select(members).select_from(related.clause).where(*wanted).scalar_subquery()
 
-    def _connection(self, kind: ObjectType, field: Connection, one: Selected, row: Source | None, path: Path) -> Json:
+    def _connection(self, place: Place, field: Connection) -> Json:
+        name, node = place.kind.name, place.selected.node
         target = self.context.target(field.target)
-        page = Page(
-            self.context,
-            field,
-            self.context.arguments(kind.name, one.node),
-            path,
-            coordinate=(kind.name, field.name),
-            most=self._most,
-        )
+        given = self.context.arguments(name, node)
+        page = Page(self.context, field, given, place.path, coordinate=(name, field.name), most=self._most)
 
         def conditions(related: Source) -> list[Condition]:
-            tied = self._tied(field.join, field.where, row, related)
-            return tied + self._visible(target, related, _pinned(row, field.join))
+            tied = self._tied(field.join, field.where, place.row, related)
+            return tied + self._visible(target, related, _pinned(place.row, field.join))
 
-        def node(sets: Sets, related: Source, inner: Path) -> Json:
-            return self._object(target, sets, related, inner)
+        def member(sets: Sets, related: Source, path: Path) -> Json:
+            return self._object(target, sets, related, path)
 
-        return page.sql(self.context.result_type(kind.name, field.name), one.sets, conditions, node)
+        return page.sql(self.context.result_type(name, field.name), place.selected.sets, conditions, member)
 
-    def _node(self, one: Selected, path: Path) -> Json:
-        given = self.context.arguments("Query", one.node)["id"]
+    def _node(self, place: Place) -> Json:
+        given = self.context.arguments("Query", place.selected.node)["id"]
         assert isinstance(given, Leaf)
         type_name, _ = parse_global_id(str(given.value))
         kind = self.context.graph.types.get(type_name)
         if kind is None or not kind.is_node:
-            return NULL
-        wanted = self._row_id(given, type_name, path)
-        return self._single(kind, one.sets, lambda row: [row["id"] == wanted], path)
+            raise InvalidGlobalId
+        wanted = self._row_id(given, type_name, place.path)
+        return self._single(kind, place.selected.sets, lambda row: [row["id"] == wanted], place.path)
 
-    def _nodes(self, one: Selected, path: Path) -> Json:
-        given = self.context.arguments("Query", one.node)["ids"]
-        assert isinstance(given, Leaf)
-        leaf = given
-        named = {parse_global_id(str(value))[0] for value in _as_list(leaf.value)}
+    def _nodes(self, place: Place) -> Json:
+        leaf = self.context.arguments("Query", place.selected.node)["ids"]
+        assert isinstance(leaf, Leaf)
+        ids = Ids(leaf)
+        named = {type_name for type_name, _ in ids.parse(self.context.variables)}
         kinds = [kind for kind in self.context.graph.node_types() if kind.name in named]
-        names = self.context.parameter(lambda call: _parts(leaf, call.variables, 0), ARRAY(Text()), path)
-        ids = self.context.parameter(lambda call: _parts(leaf, call.variables, 1), ARRAY(Uuid()), path)
-        wanted = (
-            func.unnest(names, ids)
-            .table_valued("type", "id", with_ordinality="place")
-            .render_derived(name=self.context.alias())
+        if len(kinds) < len(named):
+            raise InvalidGlobalId
+        names = self.context.parameter(
+            lambda call: [n for n, _ in ids.parse(call.variables)], ARRAY(Text()), place.path
         )
-        identity = literal_column(f"{wanted.name}.id", Uuid)
-        values = [
-            (
-                literal_column(f"{wanted.name}.type", Text) == quoted(kind.name),
-                self._single(kind, one.sets, lambda row: [row["id"] == identity], path),
-            )
-            for kind in kinds
-        ]
+        rows = self.context.parameter(lambda call: [i for _, i in ids.parse(call.variables)], ARRAY(Uuid()), place.path)
+        alias = self.context.alias()
+        listed = func.unnest(names, rows).table_valued("type", "id", with_ordinality="place")
+        type_column, id_column = literal_column(f"{alias}.type", Text), literal_column(f"{alias}.id", Uuid)
+        values = [(type_column == quoted(kind.name), self._by_column(kind, place, id_column)) for kind in kinds]
         value = case(*values, else_=NULL) if values else NULL
-        members = func.json_agg(aggregate_order_by(value, literal_column(f"{wanted.name}.place")))
-        return select(func.coalesce(members, EMPTY_LIST)).select_from(wanted).scalar_subquery()
+        members = func.json_agg(aggregate_order_by(value, literal_column(f"{alias}.place")))
+        rows_of = listed.render_derived(name=alias)
+        return select(func.coalesce(members, EMPTY_LIST)).select_from(rows_of).scalar_subquery()
+
+    def _by_column(self, kind: ObjectType, place: Place, wanted: ColumnElement[Any]) -> Json:
+        return self._single(kind, place.selected.sets, lambda row: [row["id"] == wanted], place.path)
+
+
+@dataclass(frozen=True)
+class Ids:
+    """The argument of ``nodes``. Raises InvalidGlobalId where one is malformed."""
+
+    leaf: Leaf
+
+    def parse(self, variables: Variables) -> list[tuple[str, UUID]]:
+        """Type names and row ids, in order."""
+        given = self.leaf.read(variables)
+        return [parse_global_id(str(one)) for one in (given if isinstance(given, list) else [given])]
 
 
 def _pinned(row: Source | None, join: Join) -> list[str]:
@@ -240,19 +262,11 @@ def _pinned(row: Source | None, join: Join) -> list[str]:
     return [inner for outer, inner in join if row is not None and outer == row.subject]
 
 
-def _as_list(value: object) -> list[object]:
-    return value if isinstance(value, list) else [value]
-
-
-def _parts(leaf: Leaf, variables: Any, part: int) -> list[object]:  # noqa: ANN401
-    return [parse_global_id(str(value))[part] for value in _as_list(leaf.read(variables))]
-
-
 def finish(context: Context, columns: Sequence[tuple[str, Json]], *, holds: Sequence[Node] = ()) -> Plan:
     """Make the plan of a statement with these columns."""
     statement = select(*(_guarded(context, value).label(f"c{n}") for n, (_, value) in enumerate(columns)))
     compiled = statement.compile(dialect=_DIALECT)
-    names: Sequence[str] = compiled.positiontup or ()  # type: ignore[attr-defined]  # a SQLCompiler
+    names: Sequence[str] = compiled.positiontup or ()
     return Plan(
         sql=str(compiled) if columns else "",
         keys=tuple(key for key, _ in columns),

@@ -74,7 +74,7 @@ def build_graph(schema: strawberry.Schema) -> Graph:
     assert core.query_type is not None
     types: dict[str, ObjectType] = {}
     for kind in _reachable(core, core.query_type):
-        types[kind.name] = _object_type(core, kind)
+        types[kind.name] = _object_type(kind)
     graph = Graph(core, types)
     _check(graph)
     return graph
@@ -102,20 +102,22 @@ def _is_relay(kind: GraphQLObjectType) -> bool:
     )
 
 
-def _object_type(schema: GraphQLSchema, kind: GraphQLObjectType) -> ObjectType:
+def _object_type(kind: GraphQLObjectType) -> ObjectType:
     origin = kind.extensions[_DEFINITION].origin
     mapped: declared.Mapped | None = getattr(origin, "__mapped__", None)
     table = mapped.table if mapped else None
     return ObjectType(
         name=kind.name,
-        fields={name: _field(schema, kind, name, field) for name, field in kind.fields.items()},
+        fields={name: _field(kind, name, field) for name, field in kind.fields.items()},
         table=table,
         is_node=any(interface.name == "Node" for interface in kind.interfaces),
         subject_column=mapped.subject if mapped else None,
     )
 
 
-def _field(schema: GraphQLSchema, kind: GraphQLObjectType, name: str, field: GraphQLField) -> Field:
+def _field(  # noqa: PLR0911  # one return a kind of source
+    kind: GraphQLObjectType, name: str, field: GraphQLField
+) -> Field:
     where = f"{kind.name}.{name}"
     strawberry_field: StrawberryField = field.extensions[_DEFINITION]
     source = strawberry_field.metadata.get(declared.SOURCE)
@@ -141,7 +143,7 @@ def _field(schema: GraphQLSchema, kind: GraphQLObjectType, name: str, field: Gra
             order = tuple(_order(one) for one in source.order)
             return Many(name, target.name, order, source.join, source.where, source.typical, nullable)
         case declared.ConnectionSource():
-            return _connection(schema, where, name, field, source)
+            return _connection(where, name, field, source)
         case declared.NodeSource():
             return NodesById(name, nullable) if source.several else NodeById(name, nullable)
         case _:
@@ -162,15 +164,15 @@ def _kind(where: str, field: GraphQLField | GraphQLInputField) -> Kind:
     return _KINDS[target.name]
 
 
-def _connection(
-    schema: GraphQLSchema, where: str, name: str, field: GraphQLField, source: declared.ConnectionSource
-) -> Connection:
+def _connection(where: str, name: str, field: GraphQLField, source: declared.ConnectionSource) -> Connection:
     target = _node_type(field)
-    by = get_named_type(get_named_type(field.args["orderBy"].type).fields["field"].type)  # type: ignore[attr-defined]  # an input object
+    order_by = get_named_type(field.args["orderBy"].type)
+    assert isinstance(order_by, GraphQLInputObjectType)
+    by = get_named_type(order_by.fields["field"].type)
     assert isinstance(by, GraphQLEnumType)
     if set(by.values) != set(source.orderings):
         raise UnmappedField(f"{where}: {by.name} and its orderings differ")
-    orderings = {key: _ordering(schema, where, target, key, one) for key, one in source.orderings.items()}
+    orderings = {key: _ordering(where, target, key, one) for key, one in source.orderings.items()}
     default = source.default.removeprefix("-")
     if default not in orderings:
         raise UnmappedField(f"{where}: there is no ordering {default}")
@@ -192,9 +194,7 @@ def _node_type(field: GraphQLField) -> GraphQLObjectType:
     return target
 
 
-def _ordering(
-    schema: GraphQLSchema, where: str, target: GraphQLObjectType, key: str, source: declared.OrderingSource
-) -> Ordering:
+def _ordering(where: str, target: GraphQLObjectType, key: str, source: declared.OrderingSource) -> Ordering:
     name = _camel(key.lower())
     sql = source.sql or _column(key.lower())
     discloses = source.discloses or ((target.name, name),)
