@@ -1,0 +1,193 @@
+"""Requests as their person sees them: the true state of every system, also after signing out and after the account.
+
+Two keys open a view: being the signed-in customer, or the status key that came with the opening. A wrong key and an
+unknown reference look the same.
+"""
+
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, select
+
+from cdp.access.viewer import Viewer
+from cdp.core.db import Role, Tx
+from cdp.core.errors import NotFound
+from cdp.core.platform import Platform
+from cdp.operations import moves
+from cdp.operations.requests import CANCELLABLE, cancel_row, digest
+from cdp.tables.certificate import certificate
+from cdp.tables.request import (
+    SETTLED,
+    RequestStatus,
+    RequestType,
+    TaskStatus,
+    TaskStep,
+    privacy_request,
+    request_task,
+)
+from cdp.tables.system import system
+
+STEPS = (TaskStep.READ, TaskStep.CHECK, TaskStep.ERASE, TaskStep.VERIFY, TaskStep.PACK)
+_FINE = frozenset({TaskStatus.DONE, TaskStatus.UNSUPPORTED})
+
+
+@dataclass(frozen=True)
+class StepView:
+    """One step of one system."""
+
+    step: TaskStep
+    status: TaskStatus
+    attempt: int
+    code: str | None
+    next_run_at: datetime
+    settled_at: datetime | None
+    evidence: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SystemView:
+    """One connected system within a request; its steps in the order they happen."""
+
+    title: str
+    steps: tuple[StepView, ...]
+
+    @property
+    def current(self) -> StepView:
+        """The step that matters now: the last one that has begun, else the first."""
+        begun = [step for step in self.steps if step.status is not TaskStatus.PENDING or step.attempt]
+        return begun[-1] if begun else self.steps[0]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do here so far."""
+        return all(step.status in _FINE for step in self.steps)
+
+
+@dataclass(frozen=True)
+class RequestView:
+    """A request and everything its person may know about it."""
+
+    id: UUID
+    reference: str
+    type: RequestType
+    status: RequestStatus
+    version: int
+    requested_at: datetime
+    due_at: datetime
+    cooling_off_until: datetime | None
+    settled_at: datetime | None
+    refusal_reason: str | None = field(repr=False)
+    systems: tuple[SystemView, ...] = ()
+    certificate: str | None = field(default=None, repr=False)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it will never move again."""
+        return self.status in SETTLED
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether the person can still call it off."""
+        erasing = any(step.step is TaskStep.ERASE for known in self.systems for step in known.steps)
+        return self.status in CANCELLABLE and not erasing
+
+    @property
+    def finished_systems(self) -> int:
+        """Systems with nothing left to do so far."""
+        return sum(known.is_finished for known in self.systems)
+
+
+async def with_key(platform: Platform, reference: str, status_key: str) -> RequestView:
+    """The request this status key belongs to. Raises NotFound."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        row = await _row(tx, privacy_request.c.secret_hash == digest(status_key))
+        if row is None or not hmac.compare_digest(row.reference, reference):
+            raise NotFound
+        return await _view(tx, row)
+
+
+async def of_viewer(platform: Platform, viewer: Viewer, reference: str) -> RequestView:
+    """A request of the signed-in customer. Raises NotFound."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        mine = privacy_request.c.customer_id == viewer.subject
+        row = await _row(tx, mine & (privacy_request.c.reference == reference))
+        if row is None:
+            raise NotFound
+        return await _view(tx, row)
+
+
+async def undo(platform: Platform, viewer: Viewer, view: RequestView) -> None:
+    """Call off a request whose view was opened with one of its keys. Raises TooLateToUndo."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        request = await moves.lock(tx, view.id)
+        if request is not None:
+            await cancel_row(tx, viewer, request.id)
+
+
+async def _row(tx: Tx, where: ColumnElement[bool]) -> Row[Any] | None:
+    table = privacy_request.c
+    return await tx.first(
+        select(
+            table.id,
+            table.reference,
+            table.type,
+            table.status,
+            table.version,
+            table.requested_at,
+            table.due_at,
+            table.cooling_off_until,
+            table.settled_at,
+            table.refusal_reason,
+            certificate.c.document.label("certificate"),
+        )
+        .select_from(privacy_request.outerjoin(certificate, certificate.c.request_id == table.id))
+        .where(where)
+    )
+
+
+async def _view(tx: Tx, row: Row[Any]) -> RequestView:
+    tasks = await tx.all(
+        select(
+            system.c.title,
+            request_task.c.step,
+            request_task.c.status,
+            request_task.c.attempt,
+            request_task.c.code,
+            request_task.c.next_run_at,
+            request_task.c.settled_at,
+            request_task.c.evidence,
+        )
+        .join_from(request_task, system, system.c.id == request_task.c.system_id)
+        .where(request_task.c.request_id == row.id)
+        .order_by(system.c.position, system.c.name)
+    )
+    return RequestView(
+        id=row.id,
+        reference=row.reference,
+        type=row.type,
+        status=row.status,
+        version=row.version,
+        requested_at=row.requested_at,
+        due_at=row.due_at,
+        cooling_off_until=row.cooling_off_until,
+        settled_at=row.settled_at,
+        refusal_reason=row.refusal_reason,
+        systems=_by_system(tasks),
+        certificate=row.certificate,
+    )
+
+
+def _by_system(tasks: Sequence[Row[Any]]) -> tuple[SystemView, ...]:
+    steps: dict[str, list[StepView]] = {}
+    for row in tasks:
+        steps.setdefault(row.title, []).append(
+            StepView(row.step, row.status, row.attempt, row.code, row.next_run_at, row.settled_at, row.evidence or {})
+        )
+    return tuple(
+        SystemView(title, tuple(sorted(found, key=lambda step: STEPS.index(step.step))))
+        for title, found in steps.items()
+    )
