@@ -20,6 +20,7 @@ from sqlalchemy import (
     and_,
     exists,
     false,
+    func,
     insert,
     literal,
     or_,
@@ -99,6 +100,7 @@ class Reach:
         self._search = search
         self._roots = roots
         self._keys: dict[KeySet, Table] = {}
+        self._sizes: dict[KeySet, int] = {}
         for number, wanted in enumerate(sorted(self._wanted())):
             self._keys[wanted] = self._create(number, wanted)
         while any([self._extend(wanted) for wanted in self._keys]):  # noqa: C419 - every set grows in each round
@@ -154,8 +156,11 @@ class Reach:
             .distinct()
             .where(self.rows(rule), *(column.is_not(None) for column in columns), ~known.correlate(table))
         )
-        result = self._connection.execute(insert(keys).from_select([key.name for key in keys.c], found))
-        return result.rowcount > 0
+        self._connection.execute(insert(keys).from_select([key.name for key in keys.c], found))
+        # counted, since not every driver says how many rows an INSERT … SELECT wrote, and too few end the walk early
+        size = int(self._connection.scalar(select(func.count()).select_from(keys)) or 0)
+        grown, self._sizes[wanted] = size > self._sizes.get(wanted, 0), size
+        return grown
 
     def _referring(self, rule: TableRule) -> Iterable[ColumnElement[bool]]:
         table = self._search.schema.tables[rule.key]

@@ -175,11 +175,12 @@ def _endpoint(system: System, platform: Platform) -> Endpoint:
         ) from None
     try:
         parts = urlsplit(endpoint.url)
+        host = parts.hostname if parts.port != 0 else None  # reading the port checks it
         httpx.URL(endpoint.url)
     except (ValueError, httpx.InvalidURL) as error:
         raise ConfigurationInvalid((Problem("VALUE_INVALID", "url", "This is not a URL"),)) from error
     schemes = {"https"} if platform.settings.env is Environment.PRODUCTION else {"https", "http"}
-    if parts.scheme not in schemes or not parts.hostname:
+    if parts.scheme not in schemes or not host:
         raise ConfigurationInvalid((Problem("VALUE_INVALID", "url", "Personal data goes over https"),))
     if parts.username or parts.password:
         raise ConfigurationInvalid((Problem("SECRET_IN_CONFIGURATION", "url", "Calls are signed, not logged in"),))
