@@ -6,26 +6,31 @@ privacy officers.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
 
 from cdp.access import masks
-from cdp.access.decision import Everything, Mask, Own, RowRule, Rule, Rules, Who
+from cdp.access.decision import Columns, Everything, Mask, Own, RowRule, Rows, Rule, Rules, Who
 from cdp.access.viewer import Actor
+from cdp.tables.request import privacy_request
 
 Fields = Mapping[str, str]
 """Type name to its fields, separated by blanks."""
 
 OPEN: Fields = {
-    "Query": "viewer",
+    "Query": "viewer policies purposes brands",
     "Viewer": "kind scopes roles",
     "Brand": "id code name",
     "PolicyVersion": "id version title body effectiveFrom",
     "Purpose": "code title description legalBasis needsConsent",
 }
-ROOTS: Fields = {"Query": "node nodes"}
 PROFILE: Fields = {
     "Customer": (
-        "kind givenName familyName organisationName country locale status version createdAt updatedAt brand collection"
-        " account contacts preferences orders"
+        "kind displayName givenName familyName organisationName country locale status version createdAt updatedAt brand"
+        " collection account contacts identities preferences currentConsents consents orders inquiries quotations"
+        " surveyResponses devices events sessions messages policyAcceptances"
     ),
     "Account": "id username status lastSignInAt createdAt version collection maskedFields",
     "Contacts": "emails phones addresses",
@@ -35,14 +40,43 @@ PROFILE: Fields = {
         "id kind recipient line1 line2 city region postalCode country verifiedAt isPrimary version createdAt"
         " collection maskedFields"
     ),
+    "Identity": "id type issuer value verifiedAt collection maskedFields",
     "Preference": "id key value version updatedAt collection",
+    "Consent": "id purposeCode purpose channel action wording recordedAt collection",
     "Order": (
         "id number kind status placedAt confirmedAt currency total purchaseOrderNumber billingName billingLine1"
         " billingCity billingRegion billingPostalCode billingCountry items collection maskedFields"
     ),
     "OrderItem": "id position sku title quantity unitPrice total",
+    "Inquiry": "id kind status subject body receivedAt answeredAt collection",
+    "Quotation": ("id number status currency total leadTimeDays requestedAt respondBy validUntil inquiry collection"),
+    "SurveyResponse": "id survey answers submittedAt collection",
+    "Device": "id kind operatingSystem browser language cookieId firstSeenAt lastSeenAt collection",
+    "Event": "id type name page exitUrl timeOnPageMs ipAddress properties occurredAt device collection",
+    "Session": "id authenticatedAt lastSeenAt expiresAt revokedAt ipAddress userAgent createdAt",
+    "Message": "id purpose template recipient subject status createdAt sentAt maskedFields",
+    "PolicyAcceptance": "id decision decidedAt policyVersion collection",
     "Collection": "point source collectedAt policyVersion brand",
 }
+PRIVACY: Fields = {
+    "Query": "privacyRequest privacyRequests",
+    "Customer": "requests exports",
+    "PrivacyRequest": (
+        "id reference type status isSettled channel reason refusalReason version requestedAt dueAt coolingOffUntil"
+        " settledAt updatedAt tasks export certificate customer"
+    ),
+    "RequestTask": "id system step status attempt code nextRunAt startedAt settledAt",
+    "Export": ("id reference status sizeBytes sha256 files missing downloadCount createdAt readyAt expiresAt"),
+    "Certificate": "id reference document keyId issuedAt",
+    "System": "id name title kind",
+}
+WORK: Fields = {"RequestTask": "evidence"}
+SYSTEMS: Fields = {
+    "Query": "systems",
+    "System": "id name title kind position enabled createdAt lastOkAt",
+}
+SELF: Fields = {"Query": "node nodes", "Viewer": "customer", "Customer": "id maskedFields"}
+CUSTOMERS: Fields = {"Query": "customer customers", "Customer": "id maskedFields"}
 MASKED: Mapping[str, Mapping[str, Mask]] = {
     "Account": {"username": Mask(masks.email)},
     "EmailAddress": {"address": Mask(masks.email)},
@@ -53,31 +87,59 @@ MASKED: Mapping[str, Mapping[str, Mask]] = {
         "line2": Mask(masks.text),
         "postalCode": Mask(masks.text),
     },
+    "Identity": {"value": Mask(masks.text)},
     "Order": {
         "billingName": Mask(masks.text),
         "billingLine1": Mask(masks.text),
         "billingPostalCode": Mask(masks.text),
     },
+    "Message": {"recipient": Mask(masks.email)},
 }
+NOBODYS = ("Brand", "PolicyVersion", "Purpose")
 SUBJECT: Mapping[str, str] = {
     "Customer": "id",
     "Account": "customer_id",
     "EmailAddress": "customer_id",
     "PhoneNumber": "customer_id",
     "PostalAddress": "customer_id",
+    "Identity": "customer_id",
     "Preference": "customer_id",
+    "Consent": "customer_id",
     "Order": "customer_id",
     "OrderItem": "customer_id",
+    "Inquiry": "customer_id",
+    "Quotation": "customer_id",
+    "SurveyResponse": "customer_id",
+    "Device": "customer_id",
+    "Event": "customer_id",
+    "Session": "customer_id",
+    "Message": "customer_id",
+    "PolicyAcceptance": "customer_id",
     "Collection": "customer_id",
+    "PrivacyRequest": "customer_id",
+    "RequestTask": "customer_id",
+    "Export": "customer_id",
 }
-NOBODYS = ("Brand", "PolicyVersion", "Purpose")
 VEILED = frozenset({"agent", "supervisor"})
 UNVEILED = frozenset({"privacy_officer"})
+WORKERS = VEILED | UNVEILED
+ADMINISTRATORS = UNVEILED | {"administrator"}
 
 
-def _rules(who: Who, fields: Fields) -> Iterator[Rule]:
-    for type_name, names in fields.items():
-        yield Rule(who, type_name, frozenset(names.split()))
+@dataclass(frozen=True)
+class OwnRequests:
+    """Rows that belong to a request of the viewer's own."""
+
+    def __call__(self, row: Columns, subject: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Look the request up."""
+        own = select(privacy_request.c.id).where(privacy_request.c.customer_id == subject)
+        return row["request_id"].in_(own)
+
+
+def _rules(who: Who, *catalogues: Fields) -> Iterator[Rule]:
+    for fields in catalogues:
+        for type_name, names in fields.items():
+            yield Rule(who, type_name, frozenset(names.split()))
 
 
 def _masked(who: Who) -> Iterator[Rule]:
@@ -89,25 +151,29 @@ def _masked(who: Who) -> Iterator[Rule]:
 def _fields() -> Iterator[Rule]:
     for actor in Actor:
         yield from _rules(Who(actor), OPEN)
-    yield from _rules(Who(Actor.CUSTOMER), {**ROOTS, "Viewer": "customer", "Customer": "id maskedFields"})
+    yield from _rules(Who(Actor.CUSTOMER), SELF)
     yield from _rules(Who(Actor.CUSTOMER, scope="profile:read"), PROFILE)
-    yield from _rules(Who(Actor.STAFF), ROOTS)
+    yield from _rules(Who(Actor.CUSTOMER, scope="privacy:read"), PRIVACY)
+    yield from _rules(Who(Actor.STAFF), {"Query": "node nodes"})
     yield from _masked(Who(Actor.STAFF, VEILED, "customers:read"))
-    staff = Who(Actor.STAFF, VEILED | UNVEILED, "customers:read")
-    yield from _rules(staff, {"Query": "customer", "Customer": "id maskedFields"})
-    yield from _rules(staff, PROFILE)
-    yield from _rules(Who(Actor.SYSTEM), {"Query": "node nodes customer", "Customer": "id maskedFields"})
-    yield from _rules(Who(Actor.SYSTEM), PROFILE)
+    yield from _rules(Who(Actor.STAFF, WORKERS, "customers:read"), CUSTOMERS, PROFILE)
+    yield from _rules(Who(Actor.STAFF, WORKERS, "requests:work"), PRIVACY, WORK)
+    yield from _rules(Who(Actor.STAFF, ADMINISTRATORS, "systems:read"), SYSTEMS)
+    yield from _rules(Who(Actor.SYSTEM), {"Query": "node nodes"}, CUSTOMERS, PROFILE, PRIVACY, WORK, SYSTEMS)
 
 
 def _rows() -> Iterator[RowRule]:
+    everything: Rows = Everything()
     for actor in Actor:
         for type_name in NOBODYS:
-            yield RowRule(actor, type_name, Everything())
+            yield RowRule(actor, type_name, everything)
     for type_name, column in SUBJECT.items():
         yield RowRule(Actor.CUSTOMER, type_name, Own(column))
-        yield RowRule(Actor.STAFF, type_name, Everything())
-        yield RowRule(Actor.SYSTEM, type_name, Everything())
+    yield RowRule(Actor.CUSTOMER, "Certificate", OwnRequests())
+    yield RowRule(Actor.CUSTOMER, "System", everything)
+    for actor in (Actor.STAFF, Actor.SYSTEM):
+        for type_name in (*SUBJECT, "Certificate", "System"):
+            yield RowRule(actor, type_name, everything)
 
 
 RULES = Rules(_fields(), _rows())

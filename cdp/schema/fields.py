@@ -74,7 +74,7 @@ class ManySource:
 
     join: Join
     where: Expression | None
-    order: tuple[str, ...]
+    order: tuple[Expression | str, ...]
     typical: int
 
 
@@ -166,7 +166,7 @@ def many(
     join: Columns | None = None,
     *,
     description: str,
-    order: Sequence[str],
+    order: Sequence[Expression | str],
     where: Expression | None = None,
     typical: int = 10,
 ) -> Any:  # noqa: ANN401
@@ -180,19 +180,20 @@ def connection(
     description: str,
     orderings: Mapping[str, OrderingSource],
     default: str,
-    order_by: type,
+    order_by: type | None = None,
     where: Expression | None = None,
     filter_by: type | None = None,
 ) -> Any:  # noqa: ANN401
-    """A Relay connection; ``default`` names an ordering (``-NAME`` descends)."""
+    """A Relay connection; ``default`` names an ordering (``-NAME`` descends), the only one without ``order_by``."""
     field = _field(ConnectionSource(_join(join), where, orderings, default, filter_by), description)
     field.arguments = [
         _argument("first", int | None, "Size of a page from the start (default 20)."),
         _argument("after", str | None, "Cursor that the page comes after; with first."),
         _argument("last", int | None, "Size of a page from the end."),
         _argument("before", str | None, "Cursor that the page comes before; with last."),
-        _argument("order_by", order_by | None, "Order of the list; ties are broken by id."),
     ]
+    if order_by is not None:
+        field.arguments.append(_argument("order_by", order_by | None, "Order of the list; ties are broken by id."))
     if filter_by is not None:
         field.arguments.append(_argument("filter", filter_by | None, "Conditions that must all hold."))
     return field

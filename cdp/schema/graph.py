@@ -166,12 +166,13 @@ def _kind(where: str, field: GraphQLField | GraphQLInputField) -> Kind:
 
 def _connection(where: str, name: str, field: GraphQLField, source: declared.ConnectionSource) -> Connection:
     target = _node_type(field)
-    order_by = get_named_type(field.args["orderBy"].type)
-    assert isinstance(order_by, GraphQLInputObjectType)
-    by = get_named_type(order_by.fields["field"].type)
-    assert isinstance(by, GraphQLEnumType)
-    if set(by.values) != set(source.orderings):
-        raise UnmappedField(f"{where}: {by.name} and its orderings differ")
+    if "orderBy" in field.args:
+        order_by = get_named_type(field.args["orderBy"].type)
+        assert isinstance(order_by, GraphQLInputObjectType)
+        by = get_named_type(order_by.fields["field"].type)
+        assert isinstance(by, GraphQLEnumType)
+        if set(by.values) != set(source.orderings):
+            raise UnmappedField(f"{where}: {by.name} and its orderings differ")
     orderings = {key: _ordering(where, target, key, one) for key, one in source.orderings.items()}
     default = source.default.removeprefix("-")
     if default not in orderings:
@@ -232,7 +233,9 @@ def _column(name: str) -> Expression:
     return lambda row: row[name]
 
 
-def _order(name: str) -> Order:
+def _order(name: Expression | str) -> Order:
+    if not isinstance(name, str):
+        return Order(name, Kind.TEXT)
     return Order(_column(name.removeprefix("-")), Kind.TEXT, name.startswith("-"))
 
 

@@ -2,9 +2,12 @@
 
 import strawberry
 
-from cdp.schema.fields import embedded, node_field, one
-from cdp.schema.types.customer import Customer
-from cdp.schema.types.relay import Node
+from cdp.schema.fields import connection, embedded, many, node_field, one
+from cdp.schema.types.customer import CUSTOMER_ORDERINGS, Customer, CustomerFilter, CustomerOrder
+from cdp.schema.types.policy import Brand, PolicyVersion, Purpose
+from cdp.schema.types.relay import Connection, Node
+from cdp.schema.types.request import REQUEST_ORDERINGS, PrivacyRequest, PrivacyRequestFilter, PrivacyRequestOrder
+from cdp.schema.types.system import System
 from cdp.schema.types.viewer import Viewer
 
 
@@ -18,3 +21,24 @@ class Query:
         several=True, description="Objects by their global ids, in that order."
     )
     customer: Customer | None = one(by_id=True, description="A customer by id.")
+    customers: Connection[Customer] | None = connection(
+        orderings=CUSTOMER_ORDERINGS,
+        default="CREATED_AT",
+        order_by=CustomerOrder,
+        filter_by=CustomerFilter,
+        description="Customers, for staff.",
+    )
+    privacy_request: PrivacyRequest | None = one(by_id=True, description="A privacy request by id.")
+    privacy_requests: Connection[PrivacyRequest] | None = connection(
+        orderings=REQUEST_ORDERINGS,
+        default="-REQUESTED_AT",
+        order_by=PrivacyRequestOrder,
+        filter_by=PrivacyRequestFilter,
+        description="Privacy requests: your own, or everybody's for staff.",
+    )
+    systems: list[System] | None = many(
+        order=("position", "name"), description="Connected systems, in order of deletion."
+    )
+    policies: list[PolicyVersion] | None = many(order=("-effective_from", "id"), description="Policies, newest first.")
+    purposes: list[Purpose] | None = many(order=("code",), description="Purposes for which personal data is used.")
+    brands: list[Brand] | None = many(order=("code",), description="Brands.")

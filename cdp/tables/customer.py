@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Uuid, func, literal_column
+from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Uuid, func, literal_column, text
 
 from cdp.tables.base import (
     Category,
@@ -92,18 +92,16 @@ identity = Table(
 Index("identity_type_issuer_value_key", identity.c.type, identity.c.issuer, identity.c.value, unique=True)
 Index("customer_family_name_id_idx", customer.c.family_name, customer.c.id)
 Index("customer_created_at_id_idx", customer.c.created_at, customer.c.id)
-search_name = func.lower(
-    func.coalesce(customer.c.given_name, literal_column("''"))
-    + literal_column("' '")
-    + func.coalesce(customer.c.family_name, literal_column("''"))
-    + literal_column("' '")
-    + func.coalesce(customer.c.organisation_name, literal_column("''"))
-)
 Index(
     "customer_search_name_idx",
-    search_name.label("search_name"),
+    text(
+        "lower(coalesce(given_name, '') || ' ' || coalesce(family_name, '') || ' ' || coalesce(organisation_name, ''))"
+        " gin_trgm_ops"
+    ),
     postgresql_using="gin",
-    postgresql_ops={"search_name": "gin_trgm_ops"},
+    _table=customer,
 )
+sort_name = func.lower(func.coalesce(customer.c.family_name, customer.c.organisation_name, literal_column("''")))
+Index("customer_sort_name_id_idx", sort_name, customer.c.id)
 foreign_key_indexes(customer)
 foreign_key_indexes(identity)

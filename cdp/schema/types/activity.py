@@ -1,0 +1,81 @@
+"""Usage data linked to a customer: devices, events, sessions, messages."""
+
+from datetime import datetime
+
+import strawberry
+from strawberry.scalars import JSON
+
+from cdp.schema.fields import column, filtered, mapped, masked_fields, one
+from cdp.schema.types.comparison import DateTimeFilter, ExactFilter
+from cdp.schema.types.policy import COLLECTED, Collection, Purpose
+from cdp.schema.types.relay import Node
+from cdp.tables import account, event, message
+
+DeviceKind = strawberry.enum(event.DeviceKind, description="Laptop or mobile.")
+MessageStatus = strawberry.enum(message.MessageStatus, description="Life of a message.")
+
+
+@mapped(event.device, subject="customer_id", description="A device a customer used.")
+class Device(Node):
+    """A device."""
+
+    kind: DeviceKind = column(description="Laptop or mobile.")
+    operating_system: str | None = column(description="Operating system.")
+    browser: str | None = column(description="Browser.")
+    language: str | None = column(description="Its preferred language.")
+    cookie_id: str | None = column(description="The cookie it was known by.")
+    first_seen_at: datetime = column(description="First use.")
+    last_seen_at: datetime = column(description="Last use.")
+    collection: Collection | None = one({"collection_id": "id"}, description=COLLECTED)
+
+
+@mapped(event.event, subject="customer_id", description="Something a customer did on the site.")
+class Event(Node):
+    """An event of activity."""
+
+    type: str = column(description="Kind of event, `page` or `track` for example.")
+    name: str | None = column(description="What happened.")
+    page: str | None = column(description="Page viewed.")
+    exit_url: str | None = column(description="Where the visit went next.")
+    time_on_page_ms: int | None = column(description="Time on the page, milliseconds.")
+    ip_address: str | None = column(description="Address it came from.")
+    properties: JSON | None = column(description="What else was recorded.")
+    occurred_at: datetime = column(description="When.")
+    device: Device | None = one({"device_id": "id"}, description="The device used.")
+    collection: Collection | None = one({"collection_id": "id"}, description=COLLECTED)
+
+
+@strawberry.input(description="Which events to list.")
+class EventFilter:
+    """Conditions on events."""
+
+    type: ExactFilter | None = filtered(description="Kind of event.")
+    name: ExactFilter | None = filtered(description="What happened.")
+    occurred_at: DateTimeFilter | None = filtered(description="When.")
+
+
+@mapped(account.session, subject="customer_id", description="A signed-in browser.")
+class Session(Node):
+    """A browser session."""
+
+    authenticated_at: datetime = column(description="Last real sign-in.")
+    last_seen_at: datetime = column(description="Last use.")
+    expires_at: datetime = column(description="When it ends.")
+    revoked_at: datetime | None = column(description="When it was ended early.")
+    ip_address: str | None = column(description="Address it was opened from.")
+    user_agent: str | None = column(description="Browser it was opened with.")
+    created_at: datetime = column(description="When it was opened.")
+
+
+@mapped(message.message, subject="customer_id", description="A message sent to a customer.")
+class Message(Node):
+    """A message."""
+
+    purpose: Purpose | None = one({"purpose": "code"}, description="Why it was sent.")
+    template: str = column(description="Kind of message.")
+    recipient: str = column(description="Where it was sent.")
+    subject: str = column(description="Its subject.")
+    status: MessageStatus = column(description="Where it stands.")
+    created_at: datetime = column(description="When it was written.")
+    sent_at: datetime | None = column(description="When it left.")
+    masked_fields: list[str] = masked_fields()

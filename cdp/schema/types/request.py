@@ -1,0 +1,141 @@
+"""Privacy requests, their tasks, and what comes of them: export packages and certificates."""
+
+from datetime import datetime
+from enum import Enum
+from typing import Annotated, Any
+
+import strawberry
+from sqlalchemy import ColumnElement, Integer, case, literal_column, select
+from strawberry.scalars import JSON
+
+from cdp.compiler.graph import Kind, Row
+from cdp.compiler.render import quoted
+from cdp.schema.fields import OrderingSource, column, filtered, many, mapped, one
+from cdp.schema.scalars import BigInt
+from cdp.schema.types.comparison import Choice, DateTimeFilter, ExactFilter, OrderDirection
+from cdp.schema.types.relay import Node
+from cdp.schema.types.system import System
+from cdp.tables import certificate, export, request
+from cdp.tables.system import system
+
+RequestType = strawberry.enum(request.RequestType, description="What is asked for (GDPR art. 15 to 21).")
+RequestStatus = strawberry.enum(request.RequestStatus, description="Where a privacy request stands.")
+TaskStep = strawberry.enum(request.TaskStep, description="What a task asks of its system.")
+TaskStatus = strawberry.enum(request.TaskStatus, description="Where a task stands.")
+ExportStatus = strawberry.enum(export.ExportStatus, description="Life of an export package.")
+
+
+def _system_position(row: Row) -> ColumnElement[Any]:
+    return select(system.c.position).where(system.c.id == row["system_id"]).scalar_subquery()
+
+
+def _step_position(row: Row) -> ColumnElement[Any]:
+    whens = {step.value: literal_column(str(place), Integer) for place, step in enumerate(request.TaskStep)}
+    return case(
+        *((row["step"] == quoted(name), place) for name, place in whens.items()),
+        else_=literal_column("99"),
+    )
+
+
+def _is_settled(row: Row) -> ColumnElement[Any]:
+    return row["status"].in_([quoted(status.value) for status in sorted(request.SETTLED)])
+
+
+@mapped(request.request_task, subject="customer_id", description="What one connected system is asked to do.")
+class RequestTask(Node):
+    """A task of a request."""
+
+    system: System | None = one({"system_id": "id"}, description="The system asked.")
+    step: TaskStep = column(description="What is asked.")
+    status: TaskStatus = column(description="Where it stands; unsupported is not failed, unknown is never done.")
+    attempt: int = column(description="Tries so far.")
+    code: str | None = column(description="Machine code of the last outcome.")
+    evidence: JSON | None = column(description="Counts and references the system gave, for staff.")
+    next_run_at: datetime = column(description="When it is tried next.")
+    started_at: datetime | None = column(description="When it was first tried.")
+    settled_at: datetime | None = column(description="When it was settled.")
+
+
+@mapped(export.export, subject="customer_id", description="A package of somebody's data.")
+class Export(Node):
+    """An export package."""
+
+    reference: str = column(description="Reference to quote.")
+    status: ExportStatus = column(description="Where it stands.")
+    size_bytes: BigInt | None = column(description="Size of the package.")
+    sha256: str | None = column(kind=Kind.BYTES, description="SHA-256 of the package, hexadecimal.")
+    files: JSON | None = column(description="Files in the package.")
+    missing: JSON | None = column(description="What could not be had, and why.")
+    download_count: int = column(description="How often it was fetched.")
+    created_at: datetime = column(description="When it was asked for.")
+    ready_at: datetime | None = column(description="When it was ready.")
+    expires_at: datetime | None = column(description="When it is destroyed.")
+
+
+@mapped(certificate.certificate, description="Signed proof of a deletion.")
+class Certificate(Node):
+    """A certificate."""
+
+    reference: str = column(description="Reference to quote.")
+    document: str = column(description="The signed document, JSON as it was signed.")
+    key_id: str = column(description="The key it was signed with.")
+    issued_at: datetime = column(description="When it was issued.")
+
+
+@mapped(request.privacy_request, subject="customer_id", description="A privacy request and where it stands.")
+class PrivacyRequest(Node):
+    """A privacy request."""
+
+    reference: str = column(description="Reference to quote.")
+    type: RequestType = column(description="What is asked for.")
+    status: RequestStatus = column(description="Where it stands.")
+    is_settled: bool = column(_is_settled, description="Whether nothing more will happen.")
+    channel: str = column(description="How it reached us.")
+    reason: str | None = column(description="Reason given.")
+    refusal_reason: str | None = column(description="Why it was refused, in words for the customer.")
+    version: int = column(description="Number of the last change.")
+    requested_at: datetime = column(description="When it was received.")
+    due_at: datetime = column(description="When it must be answered (GDPR art. 12(3)).")
+    cooling_off_until: datetime | None = column(description="Until when it can be undone.")
+    settled_at: datetime | None = column(description="When it was settled.")
+    updated_at: datetime = column(description="When anything last changed.")
+    tasks: list[RequestTask] | None = many(
+        {"id": "request_id"},
+        order=(_step_position, _system_position, "id"),
+        description="What every connected system was asked, in order.",
+    )
+    export: Export | None = one({"id": "request_id"}, description="The package, for access and portability.")
+    certificate: Certificate | None = one({"id": "request_id"}, description="The proof, for erasure.")
+    customer: Annotated["Customer", strawberry.lazy("cdp.schema.types.customer")] | None = one(  # noqa: F821  # lazy
+        {"customer_id": "id"}, description="Whose request it is, until the erasure cuts it."
+    )
+
+
+@strawberry.enum(description="What privacy requests can be sorted by.")
+class PrivacyRequestOrderField(Enum):
+    """Sort keys of requests."""
+
+    REQUESTED_AT = "requested_at"
+    DUE_AT = "due_at"
+
+
+@strawberry.input(description="Order of privacy requests.")
+class PrivacyRequestOrder:
+    """How to sort requests."""
+
+    field: PrivacyRequestOrderField = strawberry.field(description="Sort key.")
+    direction: OrderDirection | None = strawberry.field(default=OrderDirection.DESC, description="Direction.")
+
+
+@strawberry.input(description="Which privacy requests to list.")
+class PrivacyRequestFilter:
+    """Conditions on requests."""
+
+    reference: ExactFilter | None = filtered(description="Reference.")
+    type: Choice[RequestType] | None = filtered(description="What is asked for.")
+    status: Choice[RequestStatus] | None = filtered(description="Where they stand.")
+    requested_at: DateTimeFilter | None = filtered(description="When they were received.")
+    due_at: DateTimeFilter | None = filtered(description="When they must be answered.")
+
+
+REQUEST_ORDERINGS = {"REQUESTED_AT": OrderingSource(), "DUE_AT": OrderingSource()}
