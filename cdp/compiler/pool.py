@@ -51,13 +51,16 @@ class Held:
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
+        self._prepared = 0
         self._statements: OrderedDict[str, PreparedStatement[asyncpg.Record]] = OrderedDict()
 
     async def row(self, sql: str, arguments: Sequence[Any], *, timeout_s: float) -> Sequence[bytes | None]:
         """Run a statement that answers with one row."""
         statement = self._statements.get(sql)
         if statement is None:
-            statement = await self.connection.prepare(sql, timeout=timeout_s)
+            # Without a name of our own asyncpg would use the unnamed statement and have it parsed anew for every call.
+            self._prepared += 1
+            statement = await self.connection.prepare(sql, name=f"held_{self._prepared}", timeout=timeout_s)
             self._statements[sql] = statement
             if len(self._statements) > HELD_STATEMENTS:
                 self._statements.popitem(last=False)
