@@ -6,7 +6,7 @@ A package is sealed under a key of its own. Removing one means destroying that k
 still somewhere, in a bucket's versions or in a backup, can not be read any more.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -70,8 +70,8 @@ class Package:
     object_key: str
     size_bytes: int
     sha256: bytes
-    files: list[dict[str, object]]
-    missing: list[dict[str, object]]
+    files: Sequence[Mapping[str, object]]
+    missing: Sequence[Mapping[str, object]]
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,8 @@ async def ready(tx: Tx, export_id: ExportId, package: Package, *, ttl: timedelta
             "object_key": package.object_key,
             "size_bytes": package.size_bytes,
             "sha256": package.sha256,
-            "files": package.files,
-            "missing": package.missing,
+            "files": list(package.files),
+            "missing": list(package.missing),
             "ready_at": func.now(),
             "expires_at": func.now() + ttl,
         },

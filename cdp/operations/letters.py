@@ -142,3 +142,8 @@ def write(template: Template, locale: str | None, **values: str) -> Letter:
     text = _LANGUAGES[language_of(locale)][template].format(**values)
     subject, _, body = text.partition("\n")
     return Letter(template.value, Purpose.PRIVACY_REQUESTS.value, subject, body)
+
+
+def status_link(base_url: str, reference: str, status_key: str) -> str:
+    """The status page of a request, with the key where browsers do not send it."""
+    return f"{base_url}/account/requests/{reference}#{status_key}"

@@ -146,6 +146,8 @@ def retry_of(tasks: Sequence[Standing]) -> Retry:
         again = frozenset(task.id for task in stuck if task.step is step)
         if again:
             return Retry(RUNS_IN[step], again, frozenset())
+    if not stuck:
+        return Retry(_status_of_latest(tasks), frozenset(), frozenset())
     lied = {task.system_id for task in stuck if task.step is TaskStep.VERIFY and task.status is TaskStatus.FAILED}
     erase = {t.id for t in tasks if t.step is TaskStep.ERASE and (t in stuck or t.system_id in lied)}
     others = any(task.id in erase and not task.is_own for task in tasks)
@@ -154,3 +156,10 @@ def retry_of(tasks: Sequence[Standing]) -> Retry:
     again_verify = {task.id for task in verify} - anew
     status = RequestStatus.ERASING if others else RequestStatus.VERIFYING
     return Retry(status, frozenset(erase | again_verify), frozenset(anew))
+
+
+def _status_of_latest(tasks: Sequence[Standing]) -> RequestStatus:
+    """Where a request without a stuck task stood."""
+    steps = {task.step for task in tasks}
+    latest = (TaskStep.VERIFY, TaskStep.ERASE, TaskStep.PACK, TaskStep.READ)
+    return RUNS_IN[next((step for step in latest if step in steps), TaskStep.CHECK)]

@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from cdp.core.db import Tx
 from cdp.core.ids import new_id
+from cdp.operations.systems import ensure_own
 from cdp.tables.policy import LegalBasis, brand, policy_version, purpose
 
 MAIN_BRAND = "main"
@@ -175,6 +176,7 @@ async def ensure_reference(tx: Tx) -> None:
         )
         .on_conflict_do_nothing()
     )
+    await ensure_own(tx)
 
 
 async def current(tx: Tx, now: datetime, *, brand_code: str = MAIN_BRAND) -> Reference:

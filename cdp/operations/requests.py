@@ -16,9 +16,9 @@ from cdp.access.viewer import Actor, Viewer
 from cdp.core.clock import iso
 from cdp.core.db import Tx
 from cdp.core.errors import Conflict, NotFound
-from cdp.core.ids import CustomerId, RequestId, SystemId, new_id, new_reference, new_token
+from cdp.core.ids import CustomerId, RequestId, new_id, new_reference, new_token
 from cdp.core.platform import Platform
-from cdp.operations import audit, exports, freezing, letters, messages, moves, subjects, tasks
+from cdp.operations import audit, exports, freezing, letters, messages, moves, subjects, systems, tasks
 from cdp.operations.collection import CustomerFrozen
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
@@ -26,7 +26,6 @@ from cdp.operations.progress import retry_of
 from cdp.operations.subjects import Person, SealedPerson
 from cdp.tables.customer import CustomerStatus, customer
 from cdp.tables.request import SETTLED, RequestStatus, RequestType, TaskStep, privacy_request
-from cdp.tables.system import system
 
 EXPORT_SCOPE = "privacy:export"
 ERASE_SCOPE = "privacy:erase"
@@ -180,7 +179,7 @@ async def _open(
             cooling_off_until=func.now() + platform.settings.cooling_off if kind.cools_off else None,
         )
     )
-    await tasks.open_tasks(tx, request_id, person.customer_id, kind.step, await enabled_systems(tx))
+    await tasks.open_tasks(tx, request_id, person.customer_id, kind.step, await systems.enabled(tx))
     await audit.record(
         tx,
         viewer,
@@ -198,17 +197,6 @@ def digest(status_key: str) -> bytes:
     return hashlib.sha256(status_key.encode()).digest()
 
 
-def status_link(platform: Platform, reference: str, status_key: str) -> str:
-    """The status page of a request; the key stands where browsers do not send it."""
-    return f"{platform.settings.url}/account/requests/{reference}#{status_key}"
-
-
-async def enabled_systems(tx: Tx) -> list[SystemId]:
-    """Every system a request asks."""
-    found = await tx.all(select(system.c.id).where(system.c.enabled).order_by(system.c.position))
-    return [SystemId(row.id) for row in found]
-
-
 async def _tell(tx: Tx, platform: Platform, opened: Opened, person: Person, template: Template, **values: str) -> None:
     if person.recipient is None or opened.status_key is None:
         return
@@ -217,7 +205,7 @@ async def _tell(tx: Tx, platform: Platform, opened: Opened, person: Person, temp
         person.locale,
         reference=opened.reference,
         base=platform.settings.url,
-        link=status_link(platform, opened.reference, opened.status_key),
+        link=letters.status_link(platform.settings.url, opened.reference, opened.status_key),
         secret=opened.status_key,
         **values,
     )

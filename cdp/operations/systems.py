@@ -129,6 +129,17 @@ async def listed(tx: Tx) -> list[SystemView]:
     return [SystemView(r.id, r.name, r.title, r.kind, r.enabled, r.position, r.last_ok_at) for r in found]
 
 
+async def enabled(tx: Tx) -> list[SystemId]:
+    """Every system a new request asks."""
+    found = await tx.all(select(system.c.id).where(system.c.enabled).order_by(system.c.position))
+    return [SystemId(row.id) for row in found]
+
+
+async def own_id(tx: Tx) -> SystemId:
+    """Our own tables' row."""
+    return SystemId(await tx.scalar(select(system.c.id).where(system.c.kind == OWN)))
+
+
 async def check(platform: Platform, viewer: Viewer, name: str) -> tuple[Problem, ...]:
     """Try a connected system; remembers when it was well. Raises UnknownSystem."""
     async with platform.db.transaction(Role.WORKER) as tx:

@@ -97,10 +97,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Performed:
-    """What a step came to. ``then`` runs in the transaction that settles it and has the last word on the outcome."""
+    """What a step came to. ``then`` runs in the transaction that settles it and has the last word on the outcome.
+
+    ``otherwise`` tidies up, outside any transaction, unless the step settled as done.
+    """
 
     outcome: Outcome
     then: Callable[[Tx], Awaitable[Outcome]] | None = None
+    otherwise: Callable[[], Awaitable[None]] | None = None
 
 
 def job_of(step: TaskStep) -> str:

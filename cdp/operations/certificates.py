@@ -1,0 +1,156 @@
+"""Erasure certificates: what was erased, verified and kept, signed so that anybody can check it without us.
+
+A certificate names no person. It carries SHA-256(salt, canonical identifier), and only the person has the salt; whoever
+finds the certificate learns nothing, whoever holds both can prove whom it is about. What was not scanned is said.
+The document is canonical JSON (see ``core.sign``); one changed byte makes it invalid.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import func, insert, select
+
+from cdp.core.clock import iso
+from cdp.core.db import Role, Tx
+from cdp.core.ids import new_id, new_reference
+from cdp.core.platform import Platform
+from cdp.core.sign import Document, canonical
+from cdp.operations import certificate_pdf, moves, subjects
+from cdp.operations.moves import RequestRow
+from cdp.operations.subjects import SealedPerson
+from cdp.tables.certificate import certificate
+from cdp.tables.request import RequestStatus, TaskStep, request_task
+from cdp.tables.system import system
+
+VERSION = 1
+KIND = "cdp.erasure-certificate"
+NOT_SCANNED = (
+    ("write-ahead-log", "Removed as the database recycles it; never read for any purpose but recovery."),
+    ("dead-rows", "Overwritten as the database vacuums; not readable by any query."),
+    ("backups", "Older backups hold the data until they are replaced; a restore replays this erasure first."),
+)
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate as it is handed out: the exact bytes of its document, and its PDF."""
+
+    reference: str
+    request_reference: str
+    document: bytes
+
+    def pdf(self) -> bytes:
+        """The same certificate to print."""
+        return certificate_pdf.render(self.document)
+
+
+async def issue(tx: Tx, platform: Platform, request: RequestRow, person: SealedPerson) -> bool:
+    """Sign the certificate and complete the request with it, in one transaction; False if somebody did already."""
+    now = await tx.scalar(select(func.now()))
+    reference = new_reference("CE")
+    document = platform.signer.sign(
+        {
+            "version": VERSION,
+            "kind": KIND,
+            "reference": reference,
+            "request": {
+                "reference": request.reference,
+                "type": request.type.value,
+                "requestedAt": iso(request.requested_at),
+                "coolingOffUntil": iso(request.cooling_off_until) if request.cooling_off_until else None,
+                "completedAt": iso(now),
+            },
+            "issuedAt": iso(now),
+            "subject": _subject(person),
+            "systems": await _systems(tx, request.id),
+            "notScanned": [{"what": what, "why": why} for what, why in NOT_SCANNED],
+        }
+    )
+    if not await moves.move(tx, request, RequestStatus.COMPLETED, values={"customer_id": None}):
+        return False
+    await tx.execute(
+        insert(certificate).values(
+            id=new_id(),
+            request_id=request.id,
+            reference=reference,
+            document=canonical(document).decode(),
+            key_id=platform.signer.key_id,
+            issued_at=now,
+        )
+    )
+    return True
+
+
+def _subject(sealed: SealedPerson) -> Document | None:
+    known = subjects.canonical_identifier(sealed.person)
+    if known is None:
+        return None
+    digest = subject_hash(subjects.salt_of(sealed.status_key), known.value)
+    return {"algorithm": "SHA-256(salt || identifier)", "identifierType": known.type, "hash": digest}
+
+
+def subject_hash(salt: str, identifier: str) -> str:
+    """The hash by which a certificate names its subject; ``salt`` is hexadecimal, the identifier is normalised."""
+    return hashlib.sha256(bytes.fromhex(salt) + identifier.encode()).hexdigest()
+
+
+async def _systems(tx: Tx, request_id: UUID) -> list[Document]:
+    """Per system what was done, what was verified and what stays; codes and counts as the systems gave them."""
+    found = await tx.all(
+        select(
+            system.c.name,
+            system.c.title,
+            system.c.kind,
+            request_task.c.step,
+            request_task.c.status,
+            request_task.c.code,
+            request_task.c.evidence,
+            request_task.c.settled_at,
+        )
+        .join(system, system.c.id == request_task.c.system_id)
+        .where(request_task.c.request_id == request_id)
+        .order_by(system.c.position, system.c.name)
+    )
+    by_name: dict[str, Document] = {}
+    for row in found:
+        entry = by_name.setdefault(row.name, {"name": row.name, "title": row.title, "kind": row.kind, "retained": []})
+        evidence = row.evidence or {}
+        if row.step in (TaskStep.ERASE, TaskStep.VERIFY):
+            entry["erased" if row.step is TaskStep.ERASE else "verified"] = {
+                "state": row.status.value,
+                "code": row.code,
+                "at": iso(row.settled_at) if row.settled_at else None,
+                "records": evidence.get("records", {}),
+                "evidence": evidence.get("evidence", {}),
+                "evidenceSha256": hashlib.sha256(canonical(evidence)).hexdigest(),
+            }
+        if row.step is TaskStep.ERASE:
+            entry["retained"] = evidence.get("retained", [])
+    return list(by_name.values())
+
+
+async def of_request(tx: Tx, request_id: UUID) -> Issued | None:
+    """The certificate of a request, from its row: that is the original."""
+    row = await tx.first(
+        select(certificate.c.reference, certificate.c.document).where(certificate.c.request_id == request_id)
+    )
+    return None if row is None else _issued(row.reference, row.document)
+
+
+def _issued(reference: str, document: str) -> Issued:
+    return Issued(reference, json.loads(document)["request"]["reference"], document.encode())
+
+
+async def find(platform: Platform, reference: str) -> Issued | None:
+    """A certificate by its own reference; it holds no personal data, so who knows the reference may have it."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        row = await tx.first(select(certificate.c.document).where(certificate.c.reference == reference))
+    return None if row is None else _issued(reference, row.document)
+
+
+async def publish(platform: Platform, issued: Issued) -> None:
+    """Put JSON and PDF into the object store, where they outlive the database; doing it again writes the same."""
+    await platform.blobs.put(f"certificates/{issued.reference}.json", issued.document)
+    await platform.blobs.put(f"certificates/{issued.reference}.pdf", issued.pdf())

@@ -1,0 +1,54 @@
+"""The very end of a request: publish the proof, drop what was parked, destroy the key of its sealed identifiers.
+
+It runs after the request is settled and may run again: ``key_id`` is cut last, and the sweeper looks for it.
+"""
+
+from uuid import UUID
+
+from sqlalchemy import select, update
+
+from cdp.access.viewer import SYSTEM
+from cdp.core.db import Role, Tx
+from cdp.core.ids import RequestId
+from cdp.core.platform import Platform
+from cdp.operations import audit, certificates, parked
+from cdp.tables.request import SETTLED, privacy_request
+
+
+async def unclosed(tx: Tx, *, limit: int) -> list[UUID]:
+    """Settled requests whose key is still there."""
+    found = select(privacy_request.c.id).where(
+        privacy_request.c.status.in_(SETTLED), privacy_request.c.key_id.is_not(None)
+    )
+    return [row.id for row in await tx.all(found.limit(limit))]
+
+
+async def close(platform: Platform, request_id: UUID) -> None:
+    """Close a settled request. Afterwards nothing leads from it to a person but a ``customer_id`` not yet cut."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        settled = select(privacy_request.c.key_id, privacy_request.c.subject_ref).where(
+            privacy_request.c.id == request_id, privacy_request.c.status.in_(SETTLED)
+        )
+        row = await tx.first(settled)
+        issued = await certificates.of_request(tx, request_id)
+    if row is None or row.key_id is None:
+        return
+    if issued is not None:
+        await certificates.publish(platform, issued)
+    await parked.discard(platform.blobs, RequestId(request_id))
+    platform.keys.destroy(row.key_id)
+    async with platform.db.transaction(Role.WORKER) as tx:
+        cut = await tx.execute(
+            update(privacy_request)
+            .where(privacy_request.c.id == request_id, privacy_request.c.key_id.is_not(None))
+            .values(identifiers_sealed=None, key_id=None)
+        )
+        if cut.rowcount == 1:
+            await audit.record(
+                tx,
+                SYSTEM,
+                "request.closed",
+                subject_ref=row.subject_ref,
+                object_type="PrivacyRequest",
+                object_id=request_id,
+            )

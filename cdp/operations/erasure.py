@@ -1,0 +1,104 @@
+"""The end of an erasure, once every other system is verified: what has to happen before our own rows go.
+
+Each part can be done again after a crash and comes to the same: packages and their keys are destroyed, unsent messages
+cancelled, the last message sent, the journal entry durable. Only then our own rows become a task.
+"""
+
+from uuid import UUID
+
+from sqlalchemy import select
+
+from cdp.access.viewer import SYSTEM
+from cdp.connectors.base import Outcome
+from cdp.connectors.own.connector import erased_outcome
+from cdp.connectors.own.rows import erase_rows
+from cdp.core.db import Role, Tx
+from cdp.core.ids import CustomerId, RequestId
+from cdp.core.platform import Platform
+from cdp.operations import audit, closing, exports, journal, letters, messages, moves, subjects, suppression, systems
+from cdp.operations.letters import Template
+from cdp.operations.moves import RequestRow
+from cdp.operations.subjects import SealedPerson
+from cdp.operations.tasks import open_tasks
+from cdp.tables.export import export
+from cdp.tables.request import SETTLED, RequestStatus, TaskStep, privacy_request
+
+
+async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) -> bool:
+    """Do all that goes before our own rows, then open their task; False while the last message is on its way."""
+    customer_id = sealed.person.customer_id
+    for request_id in await _withdraw(platform, request, sealed):
+        await closing.close(platform, request_id)
+    for export_id in await _exports(platform, customer_id):
+        await exports.remove(platform, export_id)
+    async with platform.db.transaction(Role.WORKER) as tx:
+        if await messages.unsent(tx, customer_id):
+            return False
+        strong = await suppression.unshared(tx, customer_id, sealed.person.identifiers)
+    lines = suppression.entries(platform.pepper, strong)
+    await journal.write(platform, request.id, request.reference, sealed.person, lines)
+    async with platform.db.transaction(Role.WORKER) as tx:
+        locked = await moves.lock(tx, request.id)
+        if locked is None or locked.status is not RequestStatus.VERIFYING:
+            return False
+        suppressed = await suppression.suppress(tx, request.id, lines)
+        await open_tasks(tx, request.id, customer_id, TaskStep.ERASE, [await systems.own_id(tx)])
+        await audit.record(
+            tx,
+            SYSTEM,
+            "erasure.journalled",
+            subject_ref=request.subject_ref,
+            object_type="PrivacyRequest",
+            object_id=request.id,
+            details={"suppressed": suppressed},
+        )
+    return True
+
+
+async def _withdraw(platform: Platform, request: RequestRow, sealed: SealedPerson) -> list[UUID]:
+    """Stop the person's exports and letters, and queue the last letter; returns their other requests."""
+    person = sealed.person
+    async with platform.db.transaction(Role.WORKER) as tx:
+        await moves.lock(tx, request.id)
+        found = await tx.all(
+            select(privacy_request.c.id).where(
+                privacy_request.c.customer_id == person.customer_id, privacy_request.c.id != request.id
+            )
+        )
+        for row in found:  # a handful at most, each with its own audit events
+            other = await moves.lock(tx, row.id)
+            if other is not None and other.status not in SETTLED:
+                await moves.move(tx, other, RequestStatus.CANCELLED, code="ERASED")
+            await exports.revoke_of(tx, RequestId(row.id))
+        await messages.cancel_unsent(tx, person.customer_id, but=Template.ERASURE_FINAL)
+        if person.recipient and not await messages.exists(tx, person.customer_id, Template.ERASURE_FINAL):
+            letter = letters.write(
+                Template.ERASURE_FINAL,
+                person.locale,
+                reference=request.reference,
+                link=letters.status_link(platform.settings.url, request.reference, sealed.status_key),
+                secret=sealed.status_key,
+                salt=subjects.salt_of(sealed.status_key),
+            )
+            await messages.queue(tx, person.customer_id, person.recipient, letter)
+    return [row.id for row in found]
+
+
+async def _exports(platform: Platform, customer_id: CustomerId) -> list[UUID]:
+    async with platform.db.transaction(Role.WORKER) as tx:
+        return [row.id for row in await tx.all(select(export.c.id).where(export.c.customer_id == customer_id))]
+
+
+async def erase_own(tx: Tx, request_id: RequestId, sealed: SealedPerson) -> Outcome:
+    """Remove the person from our own tables, in the transaction that settles the task."""
+    erased = await erase_rows(tx, sealed.person.customer_id, request_id=request_id)
+    await audit.record(
+        tx,
+        SYSTEM,
+        "customer.erased",
+        subject_ref=sealed.person.subject_ref,
+        object_type="PrivacyRequest",
+        object_id=request_id,
+        details={"deleted": dict(erased.deleted), "cut": dict(erased.cut)},
+    )
+    return erased_outcome(erased)

@@ -1,0 +1,136 @@
+"""Pack an export: what was parked becomes one sealed package, offered in the transaction that settles the task."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Row, select
+
+from cdp.connectors.base import Code, Outcome, State
+from cdp.core.clock import iso
+from cdp.core.db import Role, Tx
+from cdp.core.ids import RequestId
+from cdp.core.platform import Platform
+from cdp.core.seal import seal_stream
+from cdp.operations import exports, letters, messages, parked, subjects
+from cdp.operations.exports import ExportRow, Package
+from cdp.operations.letters import Template
+from cdp.operations.packages import Missing, Packer, Source
+from cdp.operations.subjects import SealedPerson
+from cdp.operations.systems import OWN
+from cdp.operations.tasks import Performed, Work
+from cdp.tables.request import TaskStatus, TaskStep, request_task
+from cdp.tables.system import system
+
+NO_PACKAGE = "NO_PACKAGE"
+WITHDRAWN = "WITHDRAWN"
+
+
+@dataclass
+class _Measured:
+    """Size and hash of what streams by."""
+
+    size_bytes: int = 0
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+
+    async def take(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            self.size_bytes += len(chunk)
+            self.digest.update(chunk)
+            yield chunk
+
+
+async def pack(platform: Platform, work: Work, sealed: SealedPerson) -> Performed:
+    """Stream the package into the object store under a key of its own. Raises KeyGone once it was withdrawn."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        row = await exports.of_request(tx, work.request_id)
+        reads = await _reads(tx, work.request_id)
+    if row is None:
+        return Performed(Outcome(State.FAILED, NO_PACKAGE))
+    packer = await _packer(platform, work, sealed, reads)
+    key = platform.keys.get(exports.key_name(row.id))
+    object_key = f"{exports.folder(row.id)}{work.fence}.zip"
+    measured = _Measured()
+    parked_bytes = await _parked_bytes(platform, work.request_id)
+    chunks = measured.take(packer.stream(parked_bytes=parked_bytes))
+    await platform.blobs.put_stream(object_key, seal_stream(key, chunks))
+    missing = [{"system": one.system, "code": one.code} for one in packer.missing]
+    package = Package(object_key, measured.size_bytes, measured.digest.digest(), packer.files, missing)
+
+    async def offer(tx: Tx) -> Outcome:
+        return await _offer(tx, platform, row, package, sealed)
+
+    async def withdraw() -> None:
+        await platform.blobs.delete(object_key)
+
+    return Performed(Outcome(State.FAILED, WITHDRAWN), then=offer, otherwise=withdraw)
+
+
+async def _reads(tx: Tx, request_id: RequestId) -> list[Row[tuple[object, ...]]]:
+    found = await tx.all(
+        select(
+            system.c.name,
+            system.c.title,
+            system.c.kind,
+            request_task.c.status,
+            request_task.c.code,
+            request_task.c.evidence,
+        )
+        .join(system, system.c.id == request_task.c.system_id)
+        .where(request_task.c.request_id == request_id, request_task.c.step == TaskStep.READ)
+        .order_by(system.c.position.desc(), system.c.name)
+    )
+    return [*found]
+
+
+async def _packer(platform: Platform, work: Work, sealed: SealedPerson, reads: list[Row[tuple[object, ...]]]) -> Packer:
+    key = platform.keys.get(subjects.key_name(work.request_id))
+    sources: list[Source] = []
+    missing: list[Missing] = []
+    snapshot_at = platform.clock()
+    for read in reads:  # one object each, in the order of the package
+        if read.status is not TaskStatus.DONE:
+            missing.append(Missing(read.name, read.title, read.status.value, read.code or Code.UNREACHABLE))
+            continue
+        evidence = read.evidence["evidence"]
+        prefix = parked.place(work.request_id, read.name, evidence["fence"])
+        folder = "data" if read.kind == OWN else f"systems/{read.name}"
+        found = await parked.collections(platform.blobs, key, prefix)
+        sources.append(Source(folder, read.title, tuple(found)))
+        if read.kind == OWN:
+            snapshot_at = datetime.fromisoformat(evidence["readAt"])
+    return Packer(
+        blobs=platform.blobs,
+        key=key,
+        signer=platform.signer,
+        reference=work.reference,
+        subject=str(work.subject_ref),
+        snapshot_at=snapshot_at,
+        created_at=platform.clock(),
+        language=letters.language_of(sealed.person.locale),
+        sources=tuple(sources),
+        missing=tuple(missing),
+    )
+
+
+async def _parked_bytes(platform: Platform, request_id: RequestId) -> int:
+    keys = await platform.blobs.keys(parked.folder(request_id))
+    return sum([await platform.blobs.size(key) for key in keys])
+
+
+async def _offer(tx: Tx, platform: Platform, row: ExportRow, package: Package, sealed: SealedPerson) -> Outcome:
+    until = await exports.ready(tx, row.id, package, ttl=platform.settings.export_ttl)
+    if until is None:
+        return Outcome(State.FAILED, WITHDRAWN)
+    person = sealed.person
+    if person.recipient is not None:
+        letter = letters.write(
+            Template.EXPORT_READY,
+            person.locale,
+            reference=row.reference,
+            base=platform.settings.url,
+            until=f"{iso(until)[:16].replace('T', ' ')} UTC",
+        )
+        await messages.queue(tx, row.customer_id, person.recipient, letter)
+    return Outcome(State.DONE, Code.FOUND, {"bytes": package.size_bytes, "sha256": package.sha256.hex()})

@@ -1,0 +1,71 @@
+"""Perform one claimed step against its system, outside any transaction; whatever happens comes back as an outcome."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from cdp.connectors.base import Code, ConfigurationInvalid, Connector, Outcome, State, Subject, Unfinished
+from cdp.connectors.registry import connect
+from cdp.core.db import Tx
+from cdp.core.errors import PlatformError, Unavailable
+from cdp.core.platform import Platform
+from cdp.operations import collecting, erasure, packing, subjects
+from cdp.operations.subjects import SealedPerson
+from cdp.operations.tasks import Performed, Work
+from cdp.tables.request import TaskStep
+
+INTERNAL = "INTERNAL"
+
+log = structlog.get_logger()
+
+
+async def perform(platform: Platform, work: Work) -> Performed:
+    """Do what the task asks. Never raises for anything a system does, nor for a bug of ours."""
+    try:
+        sealed = subjects.unseal(platform.keys, work.request_id, work.identifiers_sealed or b"")
+        if work.step is TaskStep.PACK:
+            return await packing.pack(platform, work, sealed)
+        if work.step is TaskStep.READ:
+            return Performed(await collecting.collect(platform, work, sealed))
+        if work.step is TaskStep.ERASE and work.is_own:
+            return Performed(_waiting_for_its_transaction(), then=_erase_own(work, sealed))
+        connector = connect(work.system, platform)
+        subject = sealed.subject(platform.keys, work.request_id)
+        async with asyncio.timeout(platform.settings.task_timeout_s):
+            return Performed(await _call(connector, work)(subject, work.key))
+    except Exception as error:  # noqa: BLE001 - a bug in one connector must not stop the worker; it ends in needs_attention
+        return Performed(_outcome_of(error))
+
+
+def _call(connector: Connector, work: Work) -> Callable[[Subject, str], Awaitable[Outcome]]:
+    calls = {TaskStep.CHECK: connector.check, TaskStep.ERASE: connector.erase, TaskStep.VERIFY: connector.verify}
+    return calls[work.step]
+
+
+def _waiting_for_its_transaction() -> Outcome:
+    return Outcome(State.RETRY, Code.BUSY)
+
+
+def _erase_own(work: Work, sealed: SealedPerson) -> Callable[[Tx], Awaitable[Outcome]]:
+    async def erase(tx: Tx) -> Outcome:
+        return await erasure.erase_own(tx, work.request_id, sealed)
+
+    return erase
+
+
+def _outcome_of(error: Exception) -> Outcome:
+    """Trouble that may pass is tried again; what can not get better by itself has failed."""
+    match error:
+        case Unfinished():
+            return error.outcome
+        case TimeoutError():
+            return Outcome(State.RETRY, Code.TIMED_OUT)
+        case Unavailable():
+            return Outcome(State.RETRY, error.code)
+        case ConfigurationInvalid():
+            return Outcome(State.FAILED, Code.MISCONFIGURED)
+        case PlatformError():
+            return Outcome(State.FAILED, error.code)
+    log.error("task.crashed", exc_info=error)
+    return Outcome(State.RETRY, INTERNAL)

@@ -1,0 +1,145 @@
+"""The worker process: arq listens to the doorbell, the sweeper works through what nobody rang for.
+
+arq ends when Valkey goes away; it is started again with a growing pause, and until then the sweeper alone goes on.
+SIGTERM stops picking up work, lets what runs finish for a moment, and gives the rest back.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+
+import structlog
+from arq import func
+from arq.worker import Worker
+from redis.exceptions import RedisError
+
+from cdp.core import log as logging
+from cdp.core.db import Role
+from cdp.core.doorbell import QUEUE, deserialize, redis_settings, serialize
+from cdp.core.platform import Platform
+from cdp.core.settings import Settings
+from cdp.jobs import JOBS
+from cdp.jobs.job import Workplace
+from cdp.jobs.sweep import sweep
+from cdp.operations import signing_keys
+from cdp.operations.reference import ensure_reference
+
+CONCURRENCY = 16
+GRACE_S = 5.0
+POLL_S = 0.05
+LONGEST_JOB_S = 24 * 3600
+LONGEST_PAUSE_S = 10.0
+
+log = structlog.get_logger()
+
+
+def run(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT."""
+    logging.configure(settings.log_format, settings.log_level)
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    platform = Platform.open(settings)
+    try:
+        await serve(platform, stop)
+    finally:
+        await platform.close()
+
+
+async def serve(platform: Platform, stop: asyncio.Event) -> None:
+    """Work until ``stop`` is set; then finish or give back what is in hand."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        await ensure_reference(tx)
+    signing_keys.publish(platform)
+    place = Workplace(platform, f"{socket.gethostname()}:{os.getpid()}")
+    loops = [asyncio.create_task(_sweeping(place, stop))]
+    if platform.settings.redis_url:
+        loops.append(asyncio.create_task(_listening(place, stop)))
+    log.info("worker.started", owner=place.owner)
+    await stop.wait()
+    _, late = await asyncio.wait(loops, timeout=GRACE_S)
+    for one in late:
+        one.cancel()
+    await asyncio.gather(*loops, return_exceptions=True)
+    log.info("worker.stopped", owner=place.owner)
+
+
+async def _sweeping(place: Workplace, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            await sweep(place, concurrency=CONCURRENCY // 2)
+        except Exception:  # a database that is away for a moment must not end the sweeper
+            log.exception("sweep.failed")
+        await _pause(stop, place.platform.settings.sweep_s)
+
+
+async def _listening(place: Workplace, stop: asyncio.Event) -> None:
+    pause_s, clock = POLL_S, asyncio.get_running_loop().time
+    while not stop.is_set():
+        listener, began = _Listener(place), clock()
+        try:
+            await listener.listen(stop)
+        except (RedisError, OSError) as error:
+            log.warning("worker.doorbell_away", reason=type(error).__name__, pause_s=pause_s)
+        finally:
+            await listener.close()
+        await _pause(stop, pause_s)
+        pause_s = POLL_S if clock() - began > LONGEST_PAUSE_S else min(LONGEST_PAUSE_S, pause_s * 2)
+
+
+class _Listener:
+    """One life of an arq worker: from the first connection to the loss of Valkey, or to the end of ours."""
+
+    def __init__(self, place: Workplace) -> None:
+        self._arq = Worker(
+            functions=[func(job, name=job.__name__) for job in JOBS],  # type: ignore[arg-type]  # arq names __qualname__
+            queue_name=QUEUE,
+            redis_settings=redis_settings(place.platform.settings.redis_url),
+            ctx={"workplace": place},
+            handle_signals=False,
+            max_jobs=CONCURRENCY,
+            job_timeout=LONGEST_JOB_S,
+            keep_result=0,
+            poll_delay=POLL_S,
+            job_serializer=serialize,
+            job_deserializer=deserialize,
+            log_results=False,
+        )
+
+    async def listen(self, stop: asyncio.Event) -> None:
+        """Take jobs until ``stop``, then wait for those in hand. Raises RedisError or OSError when Valkey is away."""
+        working = asyncio.create_task(self._arq.async_run())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                await working
+            self._arq.allow_pick_jobs = False
+            await asyncio.gather(*self._arq.tasks.values(), return_exceptions=True)
+        finally:
+            working.cancel()
+            stopping.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Stop what still runs, which gives its rows back, and let go of the connections."""
+        running = list(self._arq.tasks.values())
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        if self._arq._pool is not None:  # noqa: SLF001 - arq's close() would raise while Valkey is away
+            with suppress(RedisError, OSError):
+                await self._arq.pool.aclose(close_connection_pool=True)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
