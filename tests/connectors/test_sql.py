@@ -1,15 +1,15 @@
-"""The sql kind, on SQLite and on a second Postgres server: the conformance suite, and what only databases can do wrong."""
+"""The sql kind, on SQLite and on a second Postgres server: the suite, and what only databases can do wrong."""
 
 import json
-import os
-from collections.abc import AsyncIterator, Iterator
+import sqlite3
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url, select, text
+from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, select, text
 
 from cdp.connectors.base import ConfigurationInvalid, Connector, State, Subject, System
 from cdp.connectors.registry import connect, problems
@@ -17,7 +17,7 @@ from cdp.core.ids import SystemId, new_id
 from cdp.core.platform import Platform
 from tests import peers
 from tests.connectors import shop
-from tests.connectors.conformance import SearchingConformance, key_of, steps
+from tests.connectors.conformance import SearchingConformance, key_of, records_of, steps
 
 
 def system_for(platform: Platform, url: URL, mapping: Any, **configuration: Any) -> System:
@@ -82,24 +82,24 @@ class Shop:
 
 
 @pytest.fixture
-def sqlite_shop(tmp_path: Path, platform: Platform) -> Iterator[Shop]:
+def sqlite_shop(tmp_path: Path, platform: Platform) -> Shop:
     url = make_url(f"sqlite:///{tmp_path}/shop.sqlite")
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as connection:
         shop.metadata.create_all(connection)
         peers.took_part(f"sqlite {connection.scalar(text('SELECT sqlite_version()'))}")
-    yield Shop(platform, url, engine)
+    return Shop(platform, url, engine)
 
 
 @pytest.fixture
-def postgres_shop(other_postgres_url: str, platform: Platform) -> Iterator[Shop]:
+def postgres_shop(other_postgres_url: str, platform: Platform) -> Shop:
     url = make_url(other_postgres_url).set(drivername="postgresql")
     engine = create_engine(url.set(drivername="postgresql+psycopg"), poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text("DROP SCHEMA public CASCADE"))
         connection.execute(text("CREATE SCHEMA public"))
         shop.metadata.create_all(connection)
-    yield Shop(platform, url, engine)
+    return Shop(platform, url, engine)
 
 
 class TestSqlite(SearchingConformance):
@@ -112,3 +112,362 @@ class TestPostgres(SearchingConformance):
     @pytest.fixture
     async def harness(self, postgres_shop: Shop) -> Shop:
         return postgres_shop
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def either_shop(request: pytest.FixtureRequest) -> Shop:
+    """The shop on each database in turn."""
+    return request.getfixturevalue(f"{request.param}_shop")
+
+
+async def _refused(harness: Shop, code: str, state: State = State.FAILED) -> None:
+    """An erasure ends in this code and leaves no trace; a bystander's rows are part of the picture."""
+    await harness.person()
+    subject = await harness.person()
+    before = await harness.everything()
+    outcome = await harness.connector.erase(subject, key_of(subject, "erase"))
+    assert (outcome.state, outcome.code) == (state, code)
+    assert await harness.everything() == before
+
+
+DEAF = {
+    "sqlite": {
+        "delete": "CREATE TRIGGER deaf BEFORE DELETE ON visit BEGIN SELECT RAISE(IGNORE); END",
+        "update": "CREATE TRIGGER deaf BEFORE UPDATE ON ledger_line BEGIN SELECT RAISE(IGNORE); END",
+        "undo": "CREATE TRIGGER deaf AFTER UPDATE OF street ON parcel WHEN new.street IS NULL "
+        "BEGIN UPDATE parcel SET street = old.street WHERE id = old.id; END",
+    },
+    "postgresql": {
+        "delete": "CREATE RULE deaf AS ON DELETE TO visit DO INSTEAD NOTHING",
+        "update": "CREATE RULE deaf AS ON UPDATE TO ledger_line DO INSTEAD NOTHING",
+        "undo": "CREATE FUNCTION deaf() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN new.street := old.street; RETURN new; END $$; "
+        "CREATE TRIGGER deaf BEFORE UPDATE ON parcel FOR EACH ROW EXECUTE FUNCTION deaf()",
+    },
+}
+
+
+@pytest.mark.parametrize("way", ["delete", "update", "undo"])
+async def test_a_database_that_does_not_do_what_it_says_is_found_out(either_shop: Shop, way: str) -> None:
+    with either_shop.engine.begin() as connection:
+        connection.exec_driver_sql(DEAF[either_shop.url.get_backend_name()][way])
+    await _refused(either_shop, "LEFT_BEHIND")
+
+
+async def test_a_column_that_appears_later_stops_the_erasure(either_shop: Shop) -> None:
+    with either_shop.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE ledger ADD COLUMN nickname TEXT"))
+    await _refused(either_shop, "MAPPING_MISMATCH")
+    subject = await either_shop.person()
+    for outcome in await steps(either_shop.connector, subject):
+        assert outcome.evidence == {"problems": ["COLUMN_UNDECIDED"]}
+
+
+async def test_a_foreign_key_nobody_declared_stops_the_erasure_and_the_registration(either_shop: Shop) -> None:
+    with either_shop.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE secret_club (client_id INTEGER REFERENCES client (id))"))
+    assert [p.code for p in await either_shop.connector.probe()] == ["REFERENCE_UNDECLARED"]
+    subject = await either_shop.person()
+    with either_shop.engine.begin() as connection:
+        connection.execute(text("INSERT INTO secret_club SELECT max(id) FROM client"))
+    before = await either_shop.everything()
+    outcome = await either_shop.connector.erase(subject, key_of(subject, "erase"))
+    assert (outcome.state, outcome.code) == (State.FAILED, "CONSTRAINT")
+    assert await either_shop.everything() == before
+
+
+async def test_a_locked_database_is_asked_again(either_shop: Shop) -> None:
+    subject = await either_shop.person()
+    connector = connect(
+        system_for(either_shop.platform, either_shop.url, shop.MAPPING, timeout_s=1), either_shop.platform
+    )
+    raw = either_shop.engine.raw_connection()
+    try:
+        locking = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "LOCK TABLE client IN ACCESS EXCLUSIVE MODE"}
+        raw.cursor().execute(locking[either_shop.url.get_backend_name()])
+        outcome = await connector.erase(subject, key_of(subject, "erase"))
+        assert (outcome.state, outcome.code) == (State.RETRY, "BUSY")
+    finally:
+        raw.rollback()
+        raw.close()
+    assert (await connector.erase(subject, key_of(subject, "erase"))).state is State.DONE
+
+
+async def test_tombstones_are_found_only_with_the_secret_of_their_request(either_shop: Shop) -> None:
+    subject = await either_shop.person()
+    assert (await steps(either_shop.connector, subject))[2].retained[0].collection == "ledger"
+    later = replace(subject, secret=b"the secret of another request")
+    assert (await either_shop.connector.check(later, "k")).code == "NOTHING_FOUND"
+    with either_shop.engine.begin() as connection:
+        payer, phone, iban, token = connection.execute(
+            select(shop.ledger.c.payer, shop.ledger.c.phone, shop.ledger.c.iban, shop.ledger.c.token)
+        ).one()
+    assert (payer[:7], len(payer)) == ("erased-", 39)
+    assert (phone[:7], len(phone)) == ("erased-", 30)
+    assert (iban[:7], token[:7]) == ("hashed-", "random-")
+
+
+async def test_both_databases_make_the_same_tombstones(sqlite_shop: Shop, postgres_shop: Shop) -> None:
+    subject = await sqlite_shop.person()
+    with sqlite_shop.engine.begin() as one, postgres_shop.engine.begin() as other:
+        for table in shop.metadata.sorted_tables:
+            rows = [dict(row) for row in one.execute(select(table)).mappings()]
+            if table.name == "client":
+                rows = [{**row, "favourite_card_id": None} for row in rows]
+            other.execute(table.insert(), rows)
+    system = system_for(sqlite_shop.platform, sqlite_shop.url, shop.MAPPING)
+    found = []
+    for where in (sqlite_shop, postgres_shop):
+        sealed = system_for(where.platform, where.url, shop.MAPPING)
+        same = replace(sealed, id=system.id, secrets_sealed=None)
+        if where.url.password:
+            secrets = json.dumps({"password": where.url.password}).encode()
+            same = replace(same, secrets_sealed=where.platform.sealer.seal(secrets, same.seal_context))
+        assert (await connect(same, where.platform).erase(subject, "k")).state is State.DONE
+        with where.engine.begin() as connection:
+            found.append(connection.execute(select(shop.ledger.c.payer, shop.ledger.c.phone, shop.ledger.c.iban)).one())
+    assert found[0] == found[1]
+
+
+async def test_a_shared_number_reaches_its_other_owner_only_when_verified(either_shop: Shop) -> None:
+    subject, neighbour = await either_shop.person(), await either_shop.person()
+    email, phone = subject.identifiers
+    borrowed = replace(neighbour.identifiers[1], verified=False)
+    before = await either_shop.held(neighbour)
+    await steps(either_shop.connector, replace(subject, identifiers=(email, phone, borrowed)))
+    assert await either_shop.held(neighbour) == before
+
+
+async def test_rows_hidden_by_row_level_security_are_not_taken_for_erased(postgres_shop: Shop) -> None:
+    subject = await postgres_shop.person()
+    with postgres_shop.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "DO $$ BEGIN CREATE ROLE clerk LOGIN PASSWORD 'clerk'; EXCEPTION WHEN duplicate_object THEN NULL; END $$; "
+            "GRANT USAGE ON SCHEMA public TO clerk; "
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO clerk; "
+            "ALTER TABLE client ENABLE ROW LEVEL SECURITY; CREATE POLICY nothing ON client USING (false)"
+        )
+    clerk = postgres_shop.connect_to(postgres_shop.url.set(username="clerk", password="clerk"))
+    for outcome in await steps(clerk, subject):
+        assert (outcome.state, outcome.code) == (State.FAILED, "NOT_ALLOWED")
+    assert [p.code for p in await clerk.probe()] == ["NOT_ALLOWED"]
+
+
+async def test_a_wrong_password_is_not_retried_for_ever(postgres_shop: Shop) -> None:
+    subject = await postgres_shop.person()
+    wrong = postgres_shop.connect_to(postgres_shop.url.set(password="wrong"))
+    for outcome in await steps(wrong, subject):
+        assert outcome.state in {State.FAILED, State.RETRY}
+        assert outcome.state is not State.DONE
+    assert [p.code for p in await wrong.probe()] != []
+
+
+@pytest.mark.parametrize(
+    ("make", "state", "code"),
+    [
+        (lambda path: path.write_bytes(b"this is no database at all" * 100), State.FAILED, "MISCONFIGURED"),
+        (lambda path: path.unlink(), State.RETRY, "UNREACHABLE"),
+        (
+            lambda path: sqlite3.connect(path).execute("DROP TABLE visit").connection.close(),
+            State.FAILED,
+            "MAPPING_MISMATCH",
+        ),
+    ],
+    ids=["garbage", "missing", "table dropped"],
+)
+async def test_another_file_in_its_place_is_never_taken_for_an_empty_shop(
+    sqlite_shop: Shop, make: Callable[[Path], object], state: State, code: str
+) -> None:
+    subject = await sqlite_shop.person()
+    path = Path(str(sqlite_shop.url.database))
+    make(path)
+    for outcome in await steps(sqlite_shop.connector, subject):
+        assert (outcome.state, outcome.code) == (state, code)
+    assert [found.name for found in path.parent.glob("shop.sqlite")] == (
+        [] if code == "UNREACHABLE" else ["shop.sqlite"]
+    )
+
+
+async def test_a_reader_who_stops_early_leaves_nothing_open(either_shop: Shop) -> None:
+    subject = await either_shop.person()
+    pages = either_shop.connector.read(subject, "k")
+    async for page in pages:
+        assert page.records
+        break
+    await pages.aclose()  # type: ignore[attr-defined]
+    assert (await either_shop.connector.erase(subject, "k")).state is State.DONE
+    assert await records_of(either_shop.connector, subject) == {}
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> Any:
+    """The shop's mapping with one change; its tables by name."""
+    mapping = deepcopy(shop.MAPPING)
+    change({table["name"]: table for table in mapping["tables"]} | {"tables": mapping["tables"]})
+    return mapping
+
+
+WRONG: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
+    "no such table": (lambda t: t["card"].update(name="cards"), "TABLE_MISSING", "mapping.tables[1]"),
+    "no such column": (
+        lambda t: t["client"]["identities"][0].update(column="Emial"),
+        "COLUMN_MISSING",
+        "mapping.tables[0].identities[0]",
+    ),
+    "no such key": (
+        lambda t: t["card"]["references"][0].update(keys=["number"]),
+        "COLUMN_MISSING",
+        "mapping.tables[1].references[0]",
+    ),
+    "since of no column": (
+        lambda t: t["ledger"]["retention"].update(since="booked"),
+        "COLUMN_MISSING",
+        "mapping.tables[5].retention.since",
+    ),
+    "reference to nowhere": (
+        lambda t: t["card"]["references"][0].update(table="clients"),
+        "REFERENCE_UNRESOLVED",
+        "mapping.tables[1].references[0]",
+    ),
+    "reference of unequal length": (
+        lambda t: t["card"]["references"][0].update(columns=["client_id", "id"]),
+        "REFERENCE_UNRESOLVED",
+        "mapping.tables[1].references[0]",
+    ),
+    "nothing leads there": (lambda t: t["visit"].pop("references"), "TABLE_UNREACHED", "mapping.tables"),
+    "nobody can be found": (
+        lambda t: (t["client"].pop("identities"), t["ledger"].pop("identities")),
+        "NO_IDENTITY",
+        "mapping.tables",
+    ),
+    "twice": (lambda t: t["tables"].append(deepcopy(t["card"])), "TABLE_TWICE", "mapping.tables[7]"),
+    "undecided": (lambda t: t["ledger"]["columns"].pop("iban"), "COLUMN_UNDECIDED", "mapping.tables[5].columns.iban"),
+    "kept without a law": (lambda t: t["parcel"].pop("retention"), "BASIS_MISSING", "mapping.tables[4].retention"),
+    "kept and deleted": (
+        lambda t: t["card"].update(columns={"holder": "null"}),
+        "DELETED_AND_KEPT",
+        "mapping.tables[1]",
+    ),
+    "years without since": (
+        lambda t: t["ledger"]["retention"].pop("since"),
+        "VALUE_INVALID",
+        "mapping.tables[5].retention",
+    ),
+    "not nullable": (
+        lambda t: t["ledger"]["columns"].update(name="null"),
+        "NOT_NULLABLE",
+        "mapping.tables[5].columns.name",
+    ),
+    "constant on a unique column": (
+        lambda t: t["ledger"]["columns"].update(token={"strategy": "constant", "value": "x"}),
+        "COLUMN_UNIQUE",
+        "mapping.tables[5].columns.token",
+    ),
+    "constant of another type": (
+        lambda t: t["ledger"]["columns"].update(amount={"strategy": "constant", "value": "x"}),
+        "COLUMN_TYPE",
+        "mapping.tables[5].columns.amount",
+    ),
+    "constant too long": (
+        lambda t: t["ledger"]["columns"].update(name={"strategy": "constant", "value": "x" * 41}),
+        "COLUMN_TYPE",
+        "mapping.tables[5].columns.name",
+    ),
+    "constant without a value": (
+        lambda t: t["ledger"]["columns"].update(name="constant"),
+        "VALUE_INVALID",
+        "mapping.tables[5].columns.name",
+    ),
+    "hash of a number": (
+        lambda t: t["ledger"]["columns"].update(amount="hash"),
+        "COLUMN_TYPE",
+        "mapping.tables[5].columns.amount",
+    ),
+    "normalised number": (
+        lambda t: t["ledger"]["identities"].append({"type": "customer_number", "column": "id", "normalise": "digits"}),
+        "COLUMN_TYPE",
+        "mapping.tables[5].identities[2]",
+    ),
+    "primary key changed": (
+        lambda t: t["parcel"]["columns"].update(id="random"),
+        "KEY_CHANGED",
+        "mapping.tables[4].columns.id",
+    ),
+    "foreign key to what goes": (
+        lambda t: t["parcel"]["columns"].update(client_id="preserve"),
+        "KEY_CHANGED",
+        "mapping.tables[4].columns.client_id",
+    ),
+    "foreign key to a constant": (
+        lambda t: t["parcel"]["columns"].update(client_id={"strategy": "constant", "value": 1}),
+        "KEY_CHANGED",
+        "mapping.tables[4].columns.client_id",
+    ),
+    "kept rows nobody can find": (
+        lambda t: t["ledger"]["columns"].update(payer={"strategy": "constant", "value": "erased"}),
+        "NOT_FINDABLE",
+        "mapping.tables[5].identities[0]",
+    ),
+    "an address that stays": (
+        lambda t: t["ledger"]["columns"].update(payer="preserve"),
+        "IDENTITY_KEPT",
+        "mapping.tables[5].identities[0]",
+    ),
+    "unknown strategy": (
+        lambda t: t["ledger"]["columns"].update(name="shred"),
+        "VALUE_UNKNOWN",
+        "mapping.tables[5].columns.name.strategy",
+    ),
+    "unknown field": (lambda t: t["card"].update(rwos="keep"), "FIELD_UNKNOWN", "mapping.tables[1].rwos"),
+    "missing field": (lambda t: t["card"].pop("rows"), "FIELD_MISSING", "mapping.tables[1].rows"),
+    "unknown identifier": (
+        lambda t: t["client"]["identities"][0].update(type="shoe_size"),
+        "VALUE_UNKNOWN",
+        "mapping.tables[0].identities[0].type",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG, ids=str)
+async def test_a_mapping_that_would_end_in_a_false_success_is_refused(either_shop: Shop, case: str) -> None:
+    change, code, at = WRONG[case]
+    await either_shop.person()
+    before = await either_shop.everything()
+    found = await problems(system_for(either_shop.platform, either_shop.url, changed(change)), either_shop.platform)
+    assert (code, at) in [(problem.code, problem.at) for problem in found]
+    assert all(problem.message for problem in found)
+    assert await either_shop.everything() == before
+
+
+async def test_a_ring_of_foreign_keys_that_nothing_loosens_is_refused(postgres_shop: Shop) -> None:
+    with postgres_shop.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE client ALTER favourite_card_id SET NOT NULL"))
+    assert [p.code for p in await postgres_shop.connector.probe()] == ["CYCLE_UNBREAKABLE"]
+    with postgres_shop.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE client ALTER CONSTRAINT client_card DEFERRABLE"))
+    assert await postgres_shop.connector.probe() == ()
+
+
+@pytest.mark.parametrize(
+    ("configuration", "code"),
+    [
+        ({"url": "nonsense"}, "VALUE_INVALID"),
+        ({"url": "postgresql://u:word@localhost/shop"}, "SECRET_IN_CONFIGURATION"),
+        ({"url": "sqlite:////shop.sqlite", "timeout_s": 0}, "VALUE_INVALID"),
+        ({"url": "sqlite:////shop.sqlite", "pool": 3}, "VALUE_INVALID"),
+        ({}, "VALUE_INVALID"),
+        ({"url": "telegraph://localhost/shop"}, "DRIVER_MISSING"),
+        ({"url": "oracle://localhost/shop"}, "DRIVER_MISSING"),
+    ],
+    ids=str,
+)
+async def test_a_configuration_that_can_not_work_is_refused(platform: Platform, configuration: Any, code: str) -> None:
+    system = System(SystemId(new_id()), "shop", "sql", {"mapping": shop.MAPPING, **configuration})
+    assert {problem.code for problem in await problems(system, platform)} == {code}
+
+
+@pytest.mark.parametrize("mapping", [None, [], {}, {"tables": []}, {"tables": [7]}, "x"], ids=str)
+async def test_a_mapping_of_another_shape_is_refused(platform: Platform, mapping: Any) -> None:
+    system = System(SystemId(new_id()), "shop", "sql", {"url": "sqlite:////shop.sqlite", "mapping": mapping})
+    with pytest.raises(ConfigurationInvalid) as refused:
+        connect(system, platform)
+    assert all(problem.at.startswith("mapping") for problem in refused.value.problems)

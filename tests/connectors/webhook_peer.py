@@ -113,7 +113,9 @@ def served() -> Iterator[Peer]:
     peer = Peer()
     listening = socket.create_server(("127.0.0.1", 0))
     peer.url = f"http://127.0.0.1:{listening.getsockname()[1]}/hook"
-    config = uvicorn.Config(peer, lifespan="off", log_config=None, ws="none", date_header=False, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        peer, lifespan="off", log_config=None, ws="none", date_header=False, timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

@@ -78,7 +78,7 @@ def _engine(url: URL, timeout_s: int) -> Engine:
 def _postgres(url: URL, timeout_s: int) -> Engine:
     settings = {
         "statement_timeout": f"{timeout_s}s",
-        "lock_timeout": f"{timeout_s}s",
+        "lock_timeout": f"{timeout_s * 500}ms",  # before the statement's, so that a lock is told from a slow query
         "idle_in_transaction_session_timeout": "60s",
         "row_security": "off",
     }
@@ -101,7 +101,7 @@ def _sqlite(url: URL, timeout_s: int) -> Engine:
         connection = sqlite3.connect(
             f"file:{quote(url.database or '')}?mode=rw",
             uri=True,
-            timeout=CONNECT_TIMEOUT_S,
+            timeout=min(CONNECT_TIMEOUT_S, timeout_s / 2),
             isolation_level=None,
             check_same_thread=False,
         )

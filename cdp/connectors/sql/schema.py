@@ -134,8 +134,12 @@ def problems(declared: Declared, schema: Schema) -> Iterator[Problem]:
         if rule.rows is Rows.KEEP:
             yield from _kept_problems(declared, schema, rule, at)
     if all(rule.key in schema.tables for rule in declared.tables):
-        for key in delete_order(declared, schema).unbreakable:
-            yield Problem("CYCLE_UNBREAKABLE", "mapping.tables", f"Rows of {key} can not go first, nor last")
+        ring = delete_order(declared, schema).unbreakable
+        if ring:
+            text = (
+                f"{', '.join(ring)} refer to each other in a ring that can not be deferred and has no nullable column"
+            )
+            yield Problem("CYCLE_UNBREAKABLE", "mapping.tables", text)
 
 
 def _missing_columns(schema: Schema, rule: TableRule, at: str) -> Iterator[Problem]:
