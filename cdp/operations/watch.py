@@ -5,7 +5,7 @@ is polled while nobody watches. What a version means is read elsewhere, by the c
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -50,7 +50,7 @@ class RequestWatch:
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
 
-    async def versions(self, request_id: UUID) -> AsyncIterator[Version]:
+    async def versions(self, request_id: UUID) -> AsyncGenerator[Version, None]:
         """Yield the version now and each later one; versions in quick succession are one. Ends after a settled one."""
         watched = self._watched.setdefault(request_id, _Watched())
         watched.watchers += 1

@@ -1,0 +1,90 @@
+"""What a resolver is handed: the platform, the viewer, and the way a write is made.
+
+A resolver answers with a ``Ref`` where its payload has an object that the compiler can read; execution compiles that
+object's selection after the commit, so that mutations and queries can not disagree about what a field means.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar, cast
+from uuid import UUID
+
+import strawberry
+from sqlalchemy import func, select
+from strawberry.types import Info as StrawberryInfo
+
+from cdp.access.viewer import Viewer
+from cdp.core.db import Tx
+from cdp.core.errors import Forbidden, Unauthenticated
+from cdp.core.ids import parse_global_id
+from cdp.core.platform import Platform
+from cdp.operations import audit
+from cdp.operations.watch import RequestWatch
+from cdp.tables.customer import customer
+
+T = TypeVar("T")
+LOCK_TIMEOUT_S = 5
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An object of the graph by type and row: the compiler reads the rest."""
+
+    type_name: str
+    row_id: UUID
+
+
+def ref(kind: type[T], row_id: UUID) -> T:
+    """A Ref where Strawberry's types ask for the object itself."""
+    definition = kind.__strawberry_definition__  # type: ignore[attr-defined]  # every Strawberry type has one
+    return cast("T", Ref(definition.name, row_id))
+
+
+def row_id(value: strawberry.ID, kind: type[object]) -> UUID:
+    """The row a global id of this type names. Raises InvalidGlobalId."""
+    return parse_global_id(value, expected=kind.__strawberry_definition__.name)[1]  # type: ignore[attr-defined]  # see ref
+
+
+@dataclass(frozen=True)
+class Context:
+    """One request: who asks, and with what."""
+
+    platform: Platform
+    viewer: Viewer
+    watch: RequestWatch
+
+    @property
+    def now(self) -> datetime:
+        """The platform's time."""
+        return self.platform.clock()
+
+    @property
+    def max_age_s(self) -> int:
+        """How old a fresh sign-in may be, seconds."""
+        return self.platform.settings.step_up_max_age_s
+
+    @asynccontextmanager
+    async def writing(self, action: str, *, scope: str) -> AsyncIterator[Tx]:
+        """A transaction as the viewer, committed at the end; a refusal is recorded in one of its own.
+
+        ``action`` names the attempt in the audit log. Raises MissingScope when the token lacks ``scope``.
+        """
+        viewer = self.viewer
+        try:
+            viewer.require_scope(scope)
+            async with self.platform.db.transaction(viewer.role, subject=viewer.customer_id) as tx:
+                await tx.execute(select(func.set_config("lock_timeout", f"{LOCK_TIMEOUT_S}s", True)))
+                yield tx
+        except (Forbidden, Unauthenticated) as refusal:
+            await self._record_refusal(action, refusal.code)
+            raise
+
+    async def _record_refusal(self, action: str, code: str) -> None:
+        async with self.platform.db.transaction(self.viewer.role, subject=self.viewer.customer_id) as tx:
+            subject_ref = await tx.scalar(select(customer.c.audit_ref).where(customer.c.id == self.viewer.customer_id))
+            await audit.record(tx, self.viewer, action, subject_ref=subject_ref, outcome="refused", code=code)
+
+
+Info = StrawberryInfo[Context, None]

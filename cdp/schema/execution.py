@@ -1,0 +1,190 @@
+"""Execution: a request and a viewer in, a response as bytes out.
+
+A query over profile data is one look into the cache and one SQL statement; nothing is resolved in Python. Mutations,
+subscriptions and documents that also ask for the schema go through graphql-core with compiled pieces spliced in.
+Errors are coded; what nobody expected is INTERNAL and leaves its type in the log, never a word in the answer.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from graphql import ExecutionResult, FieldNode, GraphQLError, OperationType, execute, subscribe
+from sqlalchemy.exc import DBAPIError
+
+from cdp.access.viewer import Viewer
+from cdp.compiler.document import Document, DocumentRefused, Operation, error_entry
+from cdp.compiler.reader import Reader, ReadRequest
+from cdp.compiler.response import encode as encode_json
+from cdp.compiler.response import join_response, refusal
+from cdp.core.errors import Conflict, InvalidInput, PlatformError, Unavailable
+from cdp.core.platform import Platform
+from cdp.operations.watch import RequestWatch
+from cdp.schema.context import Context
+from cdp.schema.introspection import Introspection
+from cdp.schema.request import GraphQLRequest
+from cdp.schema.splice import Sources, SplicingExecutor, encode
+
+# SQLSTATE of what passes by itself: lock not available, serialization failure, deadlock, statement time-out.
+PASSING = frozenset({"55P03", "40001", "40P01", "57014"})
+
+log = structlog.get_logger()
+
+
+class Busy(Conflict):
+    """Somebody else is changing this right now; try again."""
+
+    code = "BUSY"
+
+
+class NotAQuery(InvalidInput):
+    """Only queries can be asked by GET: send mutations as POST."""
+
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+
+
+class StreamNeeded(InvalidInput):
+    """A subscription answers with a stream: accept text/event-stream."""
+
+    code = "STREAM_NEEDED"
+    status = 406
+
+
+class InvalidArgument(InvalidInput):
+    """An argument is not valid."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A response. ``status`` is that of application/graphql-response+json; ``has_run`` tells a refused request apart.
+
+    ``is_well_formed`` is false when the request itself was too much or the wrong kind, whatever its document says.
+    """
+
+    body: bytes
+    status: int = 200
+    has_run: bool = True
+    is_well_formed: bool = True
+
+
+class Execution:
+    """Runs operations. One per process."""
+
+    def __init__(self, platform: Platform, reader: Reader, watch: RequestWatch) -> None:
+        self.platform = platform
+        self.reader = reader
+        self.watch = watch
+        self._introspection = Introspection(reader.graph)
+
+    async def execute(self, request: GraphQLRequest, viewer: Viewer, *, only_queries: bool = False) -> Result:
+        """Run a query or a mutation; never raises for what the caller or the outside did."""
+        try:
+            document = self.reader.document(request.query)
+            operation = document.operation(request.operation_name)
+            if only_queries and not operation.is_query:
+                raise NotAQuery
+            if operation.node.operation is OperationType.SUBSCRIPTION:
+                raise StreamNeeded
+            values = operation.coerce(request.variables)
+        except PlatformError as error:
+            return refused(error)
+        if operation.is_compiled:
+            fields = ReadRequest(operation, operation.node.selection_set.selections)  # type: ignore[arg-type]  # fragments are collected too
+            fetched = await self.reader.fetch(fields, viewer, values)
+            return Result(join_response(fetched.fields, fetched.entries() if fetched.errors else None))
+        return Result(_response(await self._execute(_Run(request, document, operation, values, viewer))))
+
+    async def stream(self, request: GraphQLRequest, viewer: Viewer) -> AsyncGenerator[bytes, None]:
+        """Run any operation and yield its responses: one for each event of a subscription, otherwise one."""
+        try:
+            document = self.reader.document(request.query)
+            operation = document.operation(request.operation_name)
+            if operation.node.operation is not OperationType.SUBSCRIPTION:
+                yield (await self.execute(request, viewer)).body
+                return
+            values = operation.coerce(request.variables)
+        except PlatformError as error:
+            yield refusal(error)
+            return
+        run = _Run(request, document, operation, values, viewer)
+        async with aclosing(self._subscribe(run)) as results:
+            async for result in results:
+                yield _response(result)
+
+    async def _execute(self, run: "_Run") -> ExecutionResult:
+        result = execute(self.reader.graph.schema, run.document.ast, **self._options(run))
+        return result if isinstance(result, ExecutionResult) else await result
+
+    async def _subscribe(self, run: "_Run") -> AsyncGenerator[ExecutionResult, None]:
+        found = subscribe(self.reader.graph.schema, run.document.ast, **self._options(run))
+        results = found if isinstance(found, ExecutionResult | AsyncIterator) else await found
+        if isinstance(results, ExecutionResult):
+            yield results
+            return
+        async with aclosing(results) as events:  # type: ignore[type-var]  # graphql-core's iterator is a generator
+            async for event in events:
+                yield event
+
+    def _options(self, run: "_Run") -> dict[str, Any]:
+        """What graphql-core is called with."""
+        return {
+            "context_value": Context(self.platform, run.viewer, self.watch),
+            "variable_values": dict(run.request.variables or {}),
+            "operation_name": run.request.operation_name,
+            "executor_class": SplicingExecutor,
+            "hide_suggestions": True,
+            "sources": Sources(self.reader, self._introspection, run.operation, run.viewer, run.values),
+        }
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One operation about to be run by graphql-core."""
+
+    request: GraphQLRequest
+    document: Document
+    operation: Operation
+    values: Mapping[str, Any]
+    viewer: Viewer
+
+
+def refused(error: PlatformError) -> Result:
+    """The response to a request that is not run."""
+    return Result(refusal(error), error.status, has_run=False, is_well_formed=isinstance(error, DocumentRefused))
+
+
+def _response(result: ExecutionResult) -> bytes:
+    errors = [_entry(error) for error in result.errors or ()]
+    data = encode(result.data)
+    if not errors:
+        return b'{"data":' + data + b"}"
+    return b'{"errors":' + encode_json(errors) + b',"data":' + data + b"}"
+
+
+def _entry(error: GraphQLError) -> dict[str, Any]:
+    entry = error_entry(_public(error), tuple(error.path or ()))
+    if error.locations:
+        entry["locations"] = [location.formatted for location in error.locations]
+    return entry
+
+
+def _public(error: GraphQLError) -> PlatformError:
+    """What may be said about an error."""
+    original = error.original_error
+    match original:
+        case PlatformError():
+            return original
+        case None | GraphQLError():
+            return InvalidArgument(error.message)
+        case DBAPIError() if getattr(original.orig, "sqlstate", None) in PASSING:
+            return Busy()
+        case DBAPIError() if original.connection_invalidated:
+            return Unavailable()
+        case OSError() | TimeoutError():
+            return Unavailable()
+    field = error.nodes[0].name.value if error.nodes and isinstance(error.nodes[0], FieldNode) else None
+    log.error("graphql.failed", field=field, exc_info=original)
+    return PlatformError("Something went wrong on our side.")

@@ -1,0 +1,14 @@
+"""The mutation root: everything a client can change."""
+
+import strawberry
+
+from cdp.schema.mutations.consents import ConsentMutations
+from cdp.schema.mutations.contacts import ContactMutations
+from cdp.schema.mutations.inquiries import InquiryMutations
+from cdp.schema.mutations.profile import ProfileMutations
+from cdp.schema.mutations.requests import RequestMutations
+
+
+@strawberry.type(description="Everything that can be changed; each change is one transaction, run in document order.")
+class Mutation(ProfileMutations, ContactMutations, ConsentMutations, InquiryMutations, RequestMutations):
+    """The mutation root."""
