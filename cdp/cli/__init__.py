@@ -31,6 +31,8 @@ VERBS = {
     "worker": "cdp.cli.serve",
     "migrate": "cdp.cli.serve",
     "print-schema": "cdp.cli.serve",
+    "import": "cdp.cli.load",
+    "seed": "cdp.cli.load",
 }
 
 

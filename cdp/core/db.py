@@ -158,3 +158,13 @@ class Database:
         for engine in self._engines.values():
             await engine.dispose()
         self._engines.clear()
+
+
+@asynccontextmanager
+async def owner_connection(owner_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """One raw connection of the owner: for loads by COPY, which row-level security forbids the app roles."""
+    connection = await asyncpg.connect(**asyncpg_arguments(owner_url), server_settings={"timezone": "UTC"})
+    try:
+        yield connection
+    finally:
+        await connection.close()
