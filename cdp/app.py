@@ -18,6 +18,7 @@ from cdp.core.platform import Platform
 from cdp.core.settings import Settings
 from cdp.endpoints import health
 from cdp.endpoints.health import Measure, Metrics
+from cdp.endpoints.oauth.routes import routes as oauth_routes
 from cdp.operations.reference import ensure_reference
 from cdp.operations.tokens import issuer_of
 from cdp.web import routes as pages
@@ -60,4 +61,4 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
 
 def _routes() -> list[BaseRoute]:
     """Most asked first: routes are tried in order."""
-    return [*health.routes, *pages.routes()]
+    return [*oauth_routes, *health.routes, *pages.routes()]

@@ -41,7 +41,7 @@ async def question_of(platform: Platform, path: str) -> Question:
         client = await clients.find(tx, asked.get("client_id", "")) if parts.path == AUTHORIZE_PATH else None
     if client is None:
         raise NotFound
-    scope = client.get_allowed_scope(asked.get("scope"))
+    scope = client.get_allowed_scope(asked.get("scope")) or ""
     return Question(client.name, client.client_id, scope, tuple(SCOPES[name] for name in scope.split()))
 
 

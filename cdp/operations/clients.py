@@ -76,10 +76,9 @@ class OAuthClient(ClientMixin):  # type: ignore[misc]  # Authlib has no types
     def get_default_redirect_uri(self) -> None:
         """None: a request always names its redirect address (RFC 9700)."""
 
-    def get_allowed_scope(self, scope: str | None) -> str:
-        """What of the asked scopes this client may have, in the order asked; without any, what people may grant."""
-        asked = (scope or "").split() or [known for known in self.scopes if known != "offline_access"]
-        return " ".join(dict.fromkeys(known for known in asked if known in self.scopes))
+    def get_allowed_scope(self, scope: str | None) -> str | None:
+        """What of the asked scopes this client may have, in the order asked; None when nothing is left."""
+        return " ".join(dict.fromkeys(known for known in (scope or "").split() if known in self.scopes)) or None
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         """Exactly one of the registered ones, character by character."""

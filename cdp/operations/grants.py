@@ -50,8 +50,9 @@ class Grant:
 
 @dataclass(frozen=True)
 class AuthorizationRequest:
-    """What a code stands for until it is redeemed."""
+    """A code, and what it stands for until it is redeemed."""
 
+    code: str
     redirect_uri: str
     code_challenge: str
     nonce: str | None = None
@@ -152,14 +153,13 @@ async def open_grant(tx: Tx, viewer: Viewer, client: OAuthClient, scope: str, *,
     return grant
 
 
-async def issue_code(tx: Tx, grant: Grant, client: OAuthClient, request: AuthorizationRequest, *, now: datetime) -> str:
-    """Write a code that lives for a minute; answers its value, which is kept nowhere."""
-    code = new_token()
+async def save_code(tx: Tx, grant: Grant, client: OAuthClient, request: AuthorizationRequest, *, now: datetime) -> None:
+    """Write a code that lives for a minute; its value itself is kept nowhere."""
     await tx.execute(
         insert(oauth_code).values(
             id=new_id(),
             customer_id=grant.customer_id,
-            code_hash=digest(code),
+            code_hash=digest(request.code),
             client_id=client.id,
             family_id=grant.id,
             redirect_uri=request.redirect_uri,
@@ -170,7 +170,6 @@ async def issue_code(tx: Tx, grant: Grant, client: OAuthClient, request: Authori
             expires_at=now + CODE_LIFE,
         )
     )
-    return code
 
 
 async def redeem_code(tx: Tx, client: OAuthClient, code: str, *, now: datetime) -> Redeemed | None:
@@ -190,7 +189,7 @@ async def redeem_code(tx: Tx, client: OAuthClient, code: str, *, now: datetime) 
         await _end_if_replayed(tx, oauth_code, oauth_code.c.code_hash == digest(code), client, now)
         return None
     grant = await living(tx, row.family_id)
-    request = AuthorizationRequest(row.redirect_uri, row.code_challenge, row.nonce)
+    request = AuthorizationRequest(code, row.redirect_uri, row.code_challenge, row.nonce)
     return Redeemed(grant, request) if grant else None
 
 

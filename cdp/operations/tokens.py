@@ -115,6 +115,10 @@ class Issuer:
             raise TokenInvalid
         return known
 
+    def look_again(self) -> None:
+        """Read the list of ended grants before the next check: this process has just ended one."""
+        self._ended_read_at = float("-inf")
+
     async def _check_in_full(self, token: str) -> AccessToken:
         if len(token) > LARGEST_TOKEN or not token.isascii():
             raise TokenInvalid

@@ -1,0 +1,75 @@
+"""Discovery (RFC 8414, OpenID Connect Discovery 1.0) and keys (RFC 7517): exactly what is there, and nothing more."""
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from cdp.access.scopes import SCOPES
+from cdp.endpoints.oauth.grants import AUTH_METHODS
+from cdp.endpoints.oauth.token import Introspection
+from cdp.operations.clients import GRANT_TYPES
+from cdp.operations.token_keys import ALGORITHM
+from cdp.operations.tokens import issuer_of
+
+CACHED = {"Cache-Control": "public, max-age=300"}
+CLAIMS = (
+    "sub",
+    "iss",
+    "aud",
+    "exp",
+    "iat",
+    "auth_time",
+    "nonce",
+    "at_hash",
+    "amr",
+    "sid",
+    "name",
+    "given_name",
+    "family_name",
+    "locale",
+    "email",
+    "email_verified",
+)
+
+
+def metadata(issuer: str) -> Mapping[str, object]:
+    """The document both well-known addresses show."""
+    return {
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/oauth/authorize",
+        "token_endpoint": f"{issuer}/oauth/token",
+        "jwks_uri": f"{issuer}/oauth/jwks",
+        "userinfo_endpoint": f"{issuer}/oauth/userinfo",
+        "revocation_endpoint": f"{issuer}/oauth/revoke",
+        "introspection_endpoint": f"{issuer}/oauth/introspect",
+        "end_session_endpoint": f"{issuer}/oauth/logout",
+        "scopes_supported": list(SCOPES),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": list(GRANT_TYPES),
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [ALGORITHM],
+        "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "introspection_endpoint_auth_methods_supported": list(Introspection.CLIENT_AUTH_METHODS),
+        "code_challenge_methods_supported": ["S256"],
+        "claims_supported": list(CLAIMS),
+        "prompt_values_supported": ["none", "login", "consent", "select_account"],
+        "ui_locales_supported": ["en"],
+        "authorization_response_iss_parameter_supported": True,
+        "claims_parameter_supported": False,
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
+    }
+
+
+async def configuration(request: Request) -> Response:
+    """The metadata document."""
+    return JSONResponse(dict(metadata(issuer_of(request.app.state.platform).url)), headers=CACHED)
+
+
+async def jwks(request: Request) -> Response:
+    """The public keys."""
+    keys = issuer_of(request.app.state.platform).keys.public()
+    return JSONResponse(dict(keys), headers=CACHED, media_type="application/jwk-set+json")

@@ -1,0 +1,179 @@
+"""Authlib's authorization server over one request and its transaction.
+
+Source: Authlib 1.9, https://docs.authlib.org/en/stable/oauth2/authorization-server/; it knows Flask and Django only.
+"""
+
+import base64
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from anyio import from_thread, to_thread
+from authlib.oauth2 import AuthorizationServer, OAuth2Error, OAuth2Request
+from authlib.oauth2.rfc6749 import InvalidClientError, InvalidRequestError
+from authlib.oauth2.rfc6749.requests import OAuth2Payload
+from authlib.oauth2.rfc6750 import BearerTokenGenerator
+from starlette.datastructures import Headers, ImmutableMultiDict
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from cdp.access.scopes import SCOPES
+from cdp.core.db import Tx
+from cdp.core.errors import InvalidInput
+from cdp.core.platform import Platform
+from cdp.operations import clients, grants
+from cdp.operations.clients import OAuthClient
+from cdp.operations.grants import Grant
+from cdp.operations.tokens import Issuer, issuer_of, staff_roles
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Fields = ImmutableMultiDict[str, str]
+
+
+class UnreadableForm(InvalidInput):
+    """This endpoint reads application/x-www-form-urlencoded, each parameter once."""
+
+    code = "INVALID_REQUEST"
+
+
+class Payload(OAuth2Payload):  # type: ignore[misc]  # Authlib has no types
+    """Parameters of a request as Authlib reads them."""
+
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
+
+    @property
+    def data(self) -> Mapping[str, str]:
+        """First value of each parameter."""
+        return self._fields
+
+    @property
+    def datalist(self) -> defaultdict[str, list[str]]:
+        """All values of each parameter."""
+        values: defaultdict[str, list[str]] = defaultdict(list)
+        for name, value in self._fields.multi_items():
+            values[name].append(value)
+        return values
+
+
+class ProtocolRequest(OAuth2Request):  # type: ignore[misc]
+    """An HTTP request whose form has been read; Authlib may not read it again from its thread."""
+
+    def __init__(self, platform: Platform, request: Request, fields: Fields) -> None:
+        # The public address decides whether the transport is secure, not the hop from a proxy to us.
+        super().__init__(request.method, platform.settings.url + request.url.path, headers=request.headers)
+        self.payload = Payload(fields)
+        self._fields = fields
+
+    @property
+    def args(self) -> Fields:
+        """Parameters of the query."""
+        return self._fields
+
+    @property
+    def form(self) -> Fields:
+        """Parameters of the body."""
+        return self._fields
+
+
+@dataclass
+class Answer:
+    """What Authlib answers, before it is a response."""
+
+    status: int
+    body: object
+    headers: list[tuple[str, str]]
+
+    def response(self) -> Response:
+        """As HTTP; redirects are 303, so that a posted form is not posted on (RFC 9700 section 4.12)."""
+        headers = dict(self.headers)
+        if location := headers.get("Location"):
+            return RedirectResponse(location, status_code=303, headers={"Cache-Control": "no-store"})
+        found = {**headers, "Cache-Control": "no-store", "Pragma": "no-cache"}
+        found.pop("Content-Type", None)
+        return JSONResponse(self.body, status_code=self.status, headers=found)
+
+
+class Server(AuthorizationServer):  # type: ignore[misc]
+    """One per request: everything it reads and writes happens in ``tx``."""
+
+    def __init__(self, platform: Platform, tx: Tx) -> None:
+        super().__init__(scopes_supported=list(SCOPES))
+        self.platform = platform
+        self.tx = tx
+        self.issuer: Issuer = issuer_of(platform)
+        generator = BearerTokenGenerator(self._access_token, self._refresh_token, self._life_s)
+        self.register_token_generator("default", generator)
+
+    def call(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one of our async operations from Authlib's thread."""
+        return from_thread.run(partial(work, *args, **kwargs))
+
+    def query_client(self, client_id: str) -> OAuthClient | None:
+        """See Authlib."""
+        return self.call(clients.find, self.tx, client_id)
+
+    def save_token(self, token: Mapping[str, object], request: OAuth2Request) -> None:
+        """Nothing to do: a refresh token is written when it is made, an access token is kept nowhere."""
+
+    def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
+        """Nobody listens."""
+
+    def create_oauth2_request(self, request: ProtocolRequest) -> ProtocolRequest:
+        """It is one already."""
+        return request
+
+    def handle_response(
+        self, status: int, body: object, headers: list[tuple[str, str]]
+    ) -> Answer:  # house-rules: Authlib's name
+        """Keep it until the thread is done."""
+        return Answer(status, body, headers)
+
+    def _access_token(self, client: OAuthClient, grant_type: str, user: Grant, scope: str) -> str:  # noqa: ARG002
+        return self.issuer.access_token(user, scope, roles=self.call(staff_roles, self.tx, user))
+
+    def _refresh_token(self, client: OAuthClient, grant_type: str, user: Grant, scope: str) -> str:  # noqa: ARG002
+        life_s = self.platform.settings.refresh_token_ttl_s
+        return self.call(grants.issue_refresh_token, self.tx, user, client, now=self.platform.clock(), life_s=life_s)
+
+    def _life_s(self, client: OAuthClient, grant_type: str) -> int:  # noqa: ARG002
+        return self.platform.settings.access_token_ttl_s
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run Authlib beside the event loop."""
+    return await to_thread.run_sync(partial(work, *args, **kwargs))
+
+
+async def read_form(request: Request) -> Fields:
+    """The form of a protocol request. Raises UnreadableForm."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
+        raise UnreadableForm
+    form = await request.form(max_files=0, max_fields=50)
+    pairs = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    return Fields(pairs)
+
+
+def refuse_repeated(fields: Fields) -> None:
+    """RFC 6749 section 3.2: parameters are not sent twice."""
+    names = [name for name, _ in fields.multi_items()]
+    if len(names) != len(set(names)):
+        raise InvalidRequestError("A parameter is sent twice.")
+
+
+def failure(error: OAuth2Error) -> Answer:
+    """An error in the shape of RFC 6749 section 5.2."""
+    return Answer(*error())
+
+
+def refuse_unreadable_basic(headers: Headers) -> None:
+    """Authlib decodes the Authorization header without a thought about bytes that are no text."""
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    try:
+        if scheme.lower() == "basic":
+            base64.b64decode(value.encode("ascii"), validate=True).decode()
+    except ValueError as error:
+        raise InvalidClientError(status_code=401) from error

@@ -1,0 +1,72 @@
+"""Fixtures of a whole application over the worker's database; a conftest imports those it wants.
+
+app             the application, its lifespan running
+new_customer    registers somebody: ``name = await new_customer()``; the password is PASSWORD
+new_staff       the same for a member of staff: ``name = await new_staff("agent")``
+signed_in       a browser in which that somebody is signed in
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from cdp.core.db import Role
+from cdp.core.platform import Platform
+from cdp.core.settings import Settings
+from cdp.operations.accounts import Registration, register
+from cdp.operations.passwords import hash_password
+from cdp.tables.staff import staff
+from tests.browser import serving, submit, visitor
+
+PASSWORD = "plum-tree under snow"
+
+
+@pytest.fixture(scope="session")
+async def app(settings: Settings) -> AsyncIterator[Starlette]:
+    async with serving(settings) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def platform(app: Starlette) -> Platform:
+    return app.state.platform
+
+
+@pytest.fixture(scope="session")
+def new_customer(platform: Platform) -> Callable[[], Awaitable[str]]:
+    async def make() -> str:
+        email = f"ada.{secrets.token_hex(6)}@example.org"
+        await register(platform, Registration(email, PASSWORD, accepts_policy=True, given_name="Ada"))
+        return email
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def new_staff(platform: Platform) -> Callable[..., Awaitable[str]]:
+    async def make(*roles: str) -> str:
+        username = f"agent.{secrets.token_hex(6)}@example.org"
+        password_hash = await hash_password(PASSWORD)
+        values = {"username": username, "name": "Bo", "password_hash": password_hash, "roles": list(roles)}
+        async with platform.db.transaction(Role.WORKER) as tx:
+            await tx.execute(staff.insert().values(**values))
+        return username
+
+    return make
+
+
+@pytest.fixture
+async def signed_in(app: Starlette) -> AsyncIterator[Callable[..., Awaitable[httpx.AsyncClient]]]:
+    async with AsyncExitStack() as stack:
+
+        async def sign_in(username: str, *, page: str = "/account/sign-in") -> httpx.AsyncClient:
+            browser = await stack.enter_async_context(visitor(app, address=f"203.0.113.{secrets.randbelow(250)}"))
+            answer = await submit(browser, page, username=username, password=PASSWORD)
+            assert answer.status_code == 303, answer.text
+            return browser
+
+        yield sign_in
