@@ -164,3 +164,23 @@ class Visitor:
             found = re.search(r"[A-Z_]{5,}", str(refused))
             return found.group() if found else "?"
         raise TourFailed("this should have been refused")
+
+    async def open_status(self, reference: str, key: str) -> None:
+        """Exchange a request's status key for a cookie, as its page does."""
+        page = await self.http.get(f"/account/requests/{reference}")
+        action, fields = fields_of(page.text, "key")
+        target = urljoin(str(page.url), action)
+        answer = await self.http.post(target, data=fields | {"key": key}, headers={"Origin": self.url})
+        if answer.status_code != 303:
+            raise TourFailed(f"the status key was not taken: {answer.status_code}")
+
+    async def status(self, reference: str) -> str:
+        """The status page of a request."""
+        return (await self.fetch(f"/account/requests/{reference}")).decode()
+
+    async def fetch(self, path: str) -> bytes:
+        """A page or small file."""
+        answer = await self.http.get(path)
+        if answer.status_code != 200:
+            raise TourFailed(f"{path} answered {answer.status_code}")
+        return answer.content
