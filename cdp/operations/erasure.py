@@ -1,27 +1,104 @@
-"""The end of an erasure, once every other system is verified: what has to happen before our own rows go.
+"""The two ends of an erasure: what a person is shown before it, and what has to happen before our own rows go.
 
-Each part can be done again after a crash and comes to the same: packages and their keys are destroyed, unsent messages
-cancelled, the last message sent, the journal entry durable. Only then our own rows become a task.
+The end comes once every other system is verified. Each part of it can be done again after a crash and comes to the
+same: packages and their keys are destroyed, unsent messages cancelled, the last message sent, the journal entry
+durable. Only then our own rows become a task.
 """
 
+import asyncio
+import secrets
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select
 
-from cdp.access.viewer import SYSTEM
-from cdp.connectors.base import Outcome
+from cdp.access.viewer import SYSTEM, Viewer
+from cdp.connectors.base import Outcome, State, Subject, System
 from cdp.connectors.own.connector import erased_outcome
 from cdp.connectors.own.rows import erase_rows
+from cdp.connectors.registry import connect
 from cdp.core.db import Role, Tx
-from cdp.core.ids import CustomerId, RequestId
+from cdp.core.errors import InvalidInput, NotFound
+from cdp.core.ids import CustomerId, RequestId, new_id
 from cdp.core.platform import Platform
 from cdp.operations import audit, closing, exports, journal, letters, messages, moves, subjects, suppression, systems
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
+from cdp.operations.outcomes import outcome_of
 from cdp.operations.subjects import SealedPerson
 from cdp.operations.tasks import open_tasks
 from cdp.tables.export import export
 from cdp.tables.request import SETTLED, RequestStatus, TaskStep, privacy_request
+
+SCOPE = "privacy:erase"
+WORD = "DELETE"
+
+
+class ConfirmationMissing(InvalidInput):
+    """Type DELETE to confirm."""
+
+    code = "CONFIRMATION_MISSING"
+
+
+@dataclass(frozen=True)
+class SystemPreview:
+    """What an erasure would do in one system. Anything but ``done`` means: the system could not say."""
+
+    name: str
+    title: str
+    outcome: Outcome
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the system answered what it would do."""
+        return self.outcome.state is State.DONE
+
+    @property
+    def will_erase(self) -> int:
+        """Records that would go."""
+        return sum(self.outcome.records.values())
+
+    @property
+    def will_keep(self) -> int:
+        """Records that would stay under a law, without the person."""
+        return sum(kept.records for kept in self.outcome.retained)
+
+
+def check_confirmation(typed: str) -> None:
+    """Hold what somebody typed against the word that confirms. Raises ConfirmationMissing."""
+    if typed.strip().casefold() != WORD.casefold():
+        raise ConfirmationMissing
+
+
+async def preview(platform: Platform, viewer: Viewer) -> tuple[SystemPreview, ...]:
+    """Ask every system what an erasure of the viewer would remove and keep, and why; nothing changes.
+
+    All systems are asked at once, each within its time-out; one that does not answer is shown as such.
+    Raises MissingScope, NotFound.
+    """
+    customer_id = viewer.subject
+    viewer.require_scope(SCOPE)
+    async with platform.db.transaction(Role.WORKER) as tx:  # a system's configuration is not for a customer's role
+        person = await subjects.gather(tx, customer_id)
+        connected = await systems.connections(tx)
+    if person is None:
+        raise NotFound
+    request_id = RequestId(new_id())
+    subject = Subject(request_id, customer_id, person.subject_ref, person.identifiers, secrets.token_bytes(32))
+
+    async def ask(title: str, known: System) -> SystemPreview:
+        return SystemPreview(known.name, title, await _check(platform, known, subject))
+
+    return tuple(await asyncio.gather(*(ask(title, known) for title, known in connected)))
+
+
+async def _check(platform: Platform, known: System, subject: Subject) -> Outcome:
+    """Call one system's check; whatever happens comes back as an outcome."""
+    try:
+        async with asyncio.timeout(platform.settings.task_timeout_s):
+            return await connect(known, platform).check(subject, f"{subject.request_id}:{known.name}:check")
+    except Exception as error:  # noqa: BLE001 - one broken connector must not hide the others' answers
+        return outcome_of(error)
 
 
 async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) -> bool:

@@ -3,21 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import structlog
-
-from cdp.connectors.base import Code, ConfigurationInvalid, Connector, Outcome, State, Subject, Unfinished
+from cdp.connectors.base import Code, Connector, Outcome, State, Subject
 from cdp.connectors.registry import connect
 from cdp.core.db import Tx
-from cdp.core.errors import PlatformError, Unavailable
 from cdp.core.platform import Platform
 from cdp.operations import collecting, erasure, packing, subjects
+from cdp.operations.outcomes import outcome_of
 from cdp.operations.subjects import SealedPerson
 from cdp.operations.tasks import Performed, Work
 from cdp.tables.request import TaskStep
-
-INTERNAL = "INTERNAL"
-
-log = structlog.get_logger()
 
 
 async def perform(platform: Platform, work: Work) -> Performed:
@@ -35,7 +29,7 @@ async def perform(platform: Platform, work: Work) -> Performed:
         async with asyncio.timeout(platform.settings.task_timeout_s):
             return Performed(await _call(connector, work)(subject, work.key))
     except Exception as error:  # noqa: BLE001 - a bug in one connector must not stop the worker; it ends in needs_attention
-        return Performed(_outcome_of(error))
+        return Performed(outcome_of(error))
 
 
 def _call(connector: Connector, work: Work) -> Callable[[Subject, str], Awaitable[Outcome]]:
@@ -52,20 +46,3 @@ def _erase_own(work: Work, sealed: SealedPerson) -> Callable[[Tx], Awaitable[Out
         return await erasure.erase_own(tx, work.request_id, sealed)
 
     return erase
-
-
-def _outcome_of(error: Exception) -> Outcome:
-    """Trouble that may pass is tried again; what can not get better by itself has failed."""
-    match error:
-        case Unfinished():
-            return error.outcome
-        case TimeoutError():
-            return Outcome(State.RETRY, Code.TIMED_OUT)
-        case Unavailable():
-            return Outcome(State.RETRY, error.code)
-        case ConfigurationInvalid():
-            return Outcome(State.FAILED, Code.MISCONFIGURED)
-        case PlatformError():
-            return Outcome(State.FAILED, error.code)
-    log.error("task.crashed", exc_info=error)
-    return Outcome(State.RETRY, INTERNAL)

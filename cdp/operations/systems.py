@@ -135,6 +135,13 @@ async def enabled(tx: Tx) -> list[SystemId]:
     return [SystemId(row.id) for row in found]
 
 
+async def connections(tx: Tx) -> list[tuple[str, System]]:
+    """Every enabled system with its title, ready to be connected to; as the worker role."""
+    columns = (system.c.id, system.c.name, system.c.kind, system.c.configuration, system.c.secrets_sealed)
+    found = await tx.all(select(*columns, system.c.title).where(system.c.enabled).order_by(system.c.position))
+    return [(row.title, System.of(row)) for row in found]
+
+
 async def own_id(tx: Tx) -> SystemId:
     """Our own tables' row."""
     return SystemId(await tx.scalar(select(system.c.id).where(system.c.kind == OWN)))

@@ -1,0 +1,243 @@
+"""Check what we issued, offline and without trusting us: certificates and export packages, byte for byte.
+
+A certificate is canonical JSON under an Ed25519 signature: its bytes must be exactly the canonical form of what they
+say, so that no second spelling of a signed document passes. A package is checked twice: its seal covers every byte of
+the archive, and its signed manifest covers the size and SHA-256 of every file, with nothing missing and nothing extra.
+Nothing here reads a database or a network.
+"""
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from cdp.core.sign import Verdict, canonical, check, decode, encode, key_id
+from cdp.operations.certificates import KIND as CERTIFICATE
+from cdp.operations.certificates import subject_hash
+from cdp.operations.packages import KIND as PACKAGE
+from cdp.operations.packages import MANIFEST, SEAL, SIGNATURE
+
+READ_BYTES = 1024 * 1024
+LARGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
+SUPPORTED = 1
+# signature of the end-of-central-directory record, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT 4.3.16
+END_OF_DIRECTORY = b"PK\x05\x06"
+END_BYTES = 22
+
+Keys = Mapping[str, str]
+
+
+class Kind(StrEnum):
+    """What a file turned out to be."""
+
+    CERTIFICATE = "certificate"
+    PACKAGE = "package"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found. Valid means: unchanged, and signed by a key that was given."""
+
+    kind: Kind
+    verdict: Verdict
+    problems: tuple[str, ...] = ()
+    reference: str | None = None
+    signer: str | None = None
+    files: int = 0
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether everything holds and the signer is known."""
+        return self.verdict is Verdict.VALID and not self.problems
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether nothing contradicts itself, but nobody we know vouches for it."""
+        return self.verdict is Verdict.UNKNOWN_SIGNER and not self.problems
+
+
+def verify_file(path: Path, keys: Keys) -> Report:
+    """Check a file, whatever it is."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start.startswith(b"PK"):
+        return verify_package(path, keys)
+    if path.stat().st_size > LARGEST_DOCUMENT_BYTES:
+        return Report(Kind.UNKNOWN, Verdict.INVALID, ("This is neither a certificate nor a package.",))
+    return verify_certificate(path.read_bytes(), keys)
+
+
+def verify_certificate(document: bytes, keys: Keys) -> Report:
+    """Check an erasure certificate as it was issued, byte for byte."""
+    read = _json_object(document)
+    if read is None or read.get("kind") != CERTIFICATE:
+        return Report(Kind.UNKNOWN, Verdict.INVALID, ("This is not an erasure certificate.",))
+    problems = [*_canonical_problems(document, read), *_version_problems(read)]
+    verdict = check(read, keys)
+    if verdict is Verdict.INVALID:
+        problems.append("The signature does not fit the certificate.")
+    signature = read.get("signature")
+    signer = str(signature.get("keyId")) if isinstance(signature, dict) else None
+    return Report(Kind.CERTIFICATE, verdict, tuple(problems), str(read.get("reference")), signer)
+
+
+def names_subject(document: bytes, identifier: str, salt: str) -> bool:
+    """Whether a certificate is about who has this normalised identifier; only that person has the salt."""
+    read = _json_object(document) or {}
+    subject = read.get("subject")
+    try:
+        return isinstance(subject, dict) and subject.get("hash") == subject_hash(salt, identifier)
+    except ValueError:
+        return False
+
+
+def _json_object(document: bytes) -> dict[str, Any] | None:
+    try:
+        read = json.loads(document)
+    except (ValueError, RecursionError):
+        return None
+    return read if isinstance(read, dict) else None
+
+
+def _canonical_problems(document: bytes, read: dict[str, Any]) -> list[str]:
+    try:
+        same = canonical(read) == document
+    except (TypeError, ValueError):
+        same = False
+    problems = [] if same else ["The bytes are not the ones that were issued."]
+    signature = read.get("signature")
+    if not isinstance(signature, dict) or set(signature) != {"algorithm", "keyId", "value"}:
+        return [*problems, "The signature has another form."]
+    return problems + ([] if _is_exact(str(signature["value"])) else ["The signature is spelled differently."])
+
+
+def _is_exact(value: str) -> bool:
+    """Whether base64url is the one spelling of its bytes: its last letter has bits that mean nothing."""
+    try:
+        return encode(decode(value)) == value
+    except ValueError:
+        return False
+
+
+def _version_problems(read: dict[str, Any]) -> list[str]:
+    return [] if read.get("version") == SUPPORTED else ["This version is not known here; use a newer verifier."]
+
+
+def verify_package(path: Path, keys: Keys) -> Report:
+    """Check an export package: its seal, its manifest's signature, and every file against the manifest."""
+    try:
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+            return _package(archive, file, keys)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, EOFError, NotImplementedError, ValueError, zlib.error):
+        return Report(Kind.PACKAGE, Verdict.INVALID, ("The archive is damaged.",))
+    except RuntimeError:
+        return Report(Kind.PACKAGE, Verdict.INVALID, ("The archive is encrypted or damaged.",))
+
+
+def _package(archive: zipfile.ZipFile, file: IO[bytes], keys: Keys) -> Report:
+    manifest, signature = _small(archive, MANIFEST), _small(archive, SIGNATURE)
+    read = _json_object(manifest)
+    if read is None or read.get("kind") != PACKAGE:
+        return Report(Kind.PACKAGE, Verdict.INVALID, ("There is no manifest of an export.",))
+    problems = [*_version_problems(read), *_file_problems(archive, read)]
+    if canonical(read) != manifest:
+        problems.append("The manifest's bytes are not the ones that were issued.")
+    signer, verdict = _detached(manifest, signature, keys)
+    if verdict is Verdict.INVALID:
+        problems.append("The signature does not fit the manifest.")
+    sealed = _seal_verdict(file, archive.comment, keys)
+    if sealed is Verdict.INVALID:
+        problems.append("The archive is not the one that was issued: its seal does not fit its bytes.")
+    return Report(
+        Kind.PACKAGE,
+        verdict if verdict is not Verdict.VALID else sealed,
+        tuple(problems),
+        str(read.get("request")),
+        signer,
+        len(archive.namelist()),
+    )
+
+
+def _small(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        with archive.open(name) as member:
+            return member.read(LARGEST_DOCUMENT_BYTES)
+    except (KeyError, zipfile.BadZipFile, EOFError, zlib.error):
+        return b""
+
+
+def _detached(manifest: bytes, signature: bytes, keys: Keys) -> tuple[str | None, Verdict]:
+    read = _json_object(signature)
+    if read is None or set(read) != {"algorithm", "keyId", "value"} or canonical(read) != signature:
+        return None, Verdict.INVALID
+    if read["algorithm"] != "Ed25519" or not _is_exact(str(read["value"])):
+        return None, Verdict.INVALID
+    signer = str(read["keyId"])
+    return signer, _signed(manifest, str(read["value"]), signer, keys)
+
+
+def _signed(payload: bytes, value: str, signer: str, keys: Keys) -> Verdict:
+    public = keys.get(signer)
+    if public is None:
+        return Verdict.UNKNOWN_SIGNER
+    try:
+        raw = decode(public)
+        if key_id(raw) != signer:
+            return Verdict.INVALID
+        Ed25519PublicKey.from_public_bytes(raw).verify(decode(value), payload)
+    except (InvalidSignature, ValueError):
+        return Verdict.INVALID
+    return Verdict.VALID
+
+
+def _seal_verdict(file: IO[bytes], comment: bytes, keys: Keys) -> Verdict:
+    """Check the signature in the archive's comment over every byte before it."""
+    signer, _, value = comment.removeprefix(SEAL).decode("ascii", "replace").partition(":")
+    if not comment.startswith(SEAL) or not _is_exact(value):
+        return Verdict.INVALID
+    size = file.seek(0, 2) - len(comment)
+    file.seek(size - END_BYTES)
+    if file.read(len(END_OF_DIRECTORY)) != END_OF_DIRECTORY:
+        return Verdict.INVALID
+    digest, left = hashlib.sha256(), size
+    file.seek(0)
+    while left and (chunk := file.read(min(READ_BYTES, left))):
+        digest.update(chunk)
+        left -= len(chunk)
+    return _signed(SEAL + digest.digest(), value, signer, keys)
+
+
+def _file_problems(archive: zipfile.ZipFile, manifest: dict[str, Any]) -> list[str]:
+    """Nothing missing, nothing extra, nothing twice, every file as long and as it was hashed."""
+    listed = {str(one.get("path")): one for one in manifest.get("files", []) if isinstance(one, dict)}
+    names = archive.namelist()
+    there = set(names) - {MANIFEST, SIGNATURE}
+    problems = [f"{name} is missing." for name in sorted(listed.keys() - there)]
+    problems += [f"{name} is not in the manifest." for name in sorted(there - listed.keys())]
+    problems += [f"{name} is there twice." for name in sorted({name for name in names if names.count(name) > 1})]
+    for name in sorted(there & listed.keys()):
+        size, digest = _measure(archive, name)
+        if (size, digest) != (listed[name].get("bytes"), listed[name].get("sha256")):
+            problems.append(f"{name} was changed.")
+    return problems
+
+
+def _measure(archive: zipfile.ZipFile, name: str) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    try:
+        with archive.open(name) as member:
+            while chunk := member.read(READ_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+    except (zipfile.BadZipFile, EOFError, zlib.error):
+        return -1, ""
+    return size, digest.hexdigest()
