@@ -1,42 +1,59 @@
-"""The schema's own fixtures: an execution over the worker's database, and ways to ask it."""
+"""The compiled reader over a database of its own, and viewers of every kind."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pytest
+import strawberry
 
-from cdp.access.viewer import Viewer
+from cdp.access.scopes import CUSTOMER_SCOPES, STAFF_SCOPES
+from cdp.access.viewer import Actor, Viewer
 from cdp.compiler.reader import Reader
-from cdp.core.platform import Platform
-from cdp.operations.watch import RequestWatch
-from cdp.schema.execution import Execution
-from cdp.schema.request import GraphQLRequest
-from cdp.schema.schema import open_reader
+from cdp.core.db import Database
+from cdp.core.ids import CustomerId
+from cdp.core.settings import Settings
+from cdp.schema.graph import build_graph
+from cdp.schema.query import Query
+from cdp.schema.scalars import schema_config
 
-Ask = Callable[..., Awaitable[dict[str, Any]]]
-
-
-@pytest.fixture(scope="session")
-async def reader(platform: Platform) -> AsyncIterator[Reader]:
-    opened = open_reader(platform)
-    yield opened
-    await opened.close()
+KEY = b"\x07" * 32
+GRAPH = build_graph(strawberry.Schema(query=Query, config=schema_config()))
 
 
-@pytest.fixture(scope="session")
-async def execution(platform: Platform, reader: Reader) -> AsyncIterator[Execution]:
-    watch = RequestWatch(platform.db, tick_s=0.02)
-    yield Execution(platform, reader, watch)
-    await watch.close()
+def customer_viewer(customer_id: CustomerId, *scopes: str) -> Viewer:
+    return Viewer(Actor.CUSTOMER, customer_id=customer_id, scopes=frozenset(scopes) or CUSTOMER_SCOPES)
 
 
-@pytest.fixture(scope="session")
-def ask(execution: Execution) -> Ask:
-    """Run a document as a viewer: ``response = await ask(viewer, "{ viewer { kind } }", name=value …)``."""
+def staff_viewer(*roles: str, scopes: frozenset[str] = STAFF_SCOPES) -> Viewer:
+    return Viewer(
+        Actor.STAFF, staff_id=uuid4(), roles=frozenset(roles or ("agent",)), scopes=scopes, purpose="customer_service"
+    )
 
-    async def run(viewer: Viewer, document: str, **variables: Any) -> dict[str, Any]:
-        result = await execution.execute(GraphQLRequest(document, variables), viewer)
-        return json.loads(result.body)
 
-    return run
+@dataclass
+class Reading:
+    """A reader and the shortest way to ask it."""
+
+    reader: Reader
+
+    async def ask(self, text: str, viewer: Viewer, **variables: Any) -> dict[str, Any]:
+        return json.loads(await self.reader.execute(text, viewer, variables))
+
+    async def data(self, text: str, viewer: Viewer, **variables: Any) -> dict[str, Any]:
+        answer = await self.ask(text, viewer, **variables)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    async def code(self, text: str, viewer: Viewer, **variables: Any) -> str:
+        (error,) = (await self.ask(text, viewer, **variables))["errors"]
+        return error["extensions"]["code"]
+
+
+@pytest.fixture
+async def reading(fresh_database: Database, fresh_settings: Settings) -> AsyncIterator[Reading]:
+    reader = Reader(GRAPH, fresh_database, fresh_settings, KEY)
+    yield Reading(reader)
+    await reader.close()

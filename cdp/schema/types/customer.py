@@ -55,7 +55,7 @@ class Preference(Node):
     """A preference."""
 
     key: str = column(description="What it is about.")
-    value: JSON = column(description="What is preferred.")
+    value: JSON | None = column(description="What is preferred.")
     version: int = column(description="Number of the last change, for updates.")
     updated_at: datetime = column(description="When it was last changed.")
     collection: Collection | None = one({"collection_id": "id"}, description=COLLECTED)

@@ -50,6 +50,6 @@ class SurveyResponse(Node):
     """A survey response."""
 
     survey: str = column(description="Which survey.")
-    answers: JSON = column(description="Questions and answers.")
+    answers: JSON | None = column(description="Questions and answers.")
     submitted_at: datetime = column(description="When.")
     collection: Collection | None = one({"collection_id": "id"}, description=COLLECTED)
