@@ -4,11 +4,12 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import Column, MetaData, String, Table, Uuid, insert, select, update
+from sqlalchemy.schema import CreateTable
 
 from cdp.connectors.base import Connector, Identifier, State, Subject, System
 from cdp.connectors.own.connector import bury_exports
-from cdp.connectors.own.rows import erase_rows
+from cdp.connectors.own.rows import cut_values, erase_rows
 from cdp.connectors.registry import connect
 from cdp.core.blobs import ObjectMissing
 from cdp.core.db import Role
@@ -17,6 +18,7 @@ from cdp.core.keys import KeyGone
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
 from cdp.tables import metadata
+from cdp.tables.base import Category, Erase, personal
 from cdp.tables.contact import email_address
 from cdp.tables.customer import CustomerKind, customer
 from cdp.tables.datamap import keeps_rows, personal_tables
@@ -199,3 +201,16 @@ async def test_the_same_address_at_somebody_else_is_named_and_left_alone(ours: O
     gone = replace(other, identifiers=subject.identifiers)
     still = await ours.connector.verify(gone, key_of(gone, "verify"))
     assert still.records["email_address.normalized"] == 1
+
+
+async def test_a_column_that_is_hashed_keeps_nothing_of_its_value(platform: Platform) -> None:
+    payer = Column("payer", String, info=personal(Category.ORDER, erase=Erase.HASH))
+    only_here = {"prefixes": ["TEMPORARY"], "postgresql_on_commit": "DROP"}
+    receipt = Table("receipt", MetaData(), Column("id", Uuid, primary_key=True), payer, **only_here)
+    async with platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(CreateTable(receipt))
+        await tx.execute(insert(receipt), [{"id": new_id(), "payer": name} for name in ("Ada", "Ada", None)])
+        await tx.execute(update(receipt).values(cut_values(receipt, b"salt", None)))
+        one, same, nothing = await tx.all(select(payer).order_by(payer.nulls_last()))
+    assert (one, nothing.payer) == (same, None)
+    assert (len(one.payer), "Ada" in one.payer) == (64, False)

@@ -91,7 +91,7 @@ async def erase_rows(tx: Tx, customer_id: CustomerId, *, request_id: RequestId |
     salt = secrets.token_bytes(32)
     for table in tables:
         if keeps_rows(table):
-            values = _cut_values(table, salt, request_id)
+            values = cut_values(table, salt, request_id)
             result = await tx.execute(update(table).where(subject_column(table) == customer_id).values(values))
             cut[table.name] = result.rowcount
     for table in reversed(tables):
@@ -147,7 +147,7 @@ def _basis(table: Table) -> str:
     return "; ".join(sorted(named))
 
 
-def _cut_values(table: Table, salt: bytes, request_id: RequestId | None) -> dict[str, ColumnElement[Any]]:
+def cut_values(table: Table, salt: bytes, request_id: RequestId | None) -> dict[str, ColumnElement[Any]]:
     """What each column of a kept row becomes: the data map's decision, and NULL for every way back to the person."""
     values: dict[str, ColumnElement[Any]] = {}
     for column in table.columns:

@@ -101,10 +101,13 @@ class Reach:
         self._roots = roots
         self._keys: dict[KeySet, Table] = {}
         self._sizes: dict[KeySet, int] = {}
-        for number, wanted in enumerate(sorted(self._wanted())):
+        for number, wanted in enumerate(self._wanted()):
             self._keys[wanted] = self._create(number, wanted)
-        while any([self._extend(wanted) for wanted in self._keys]):  # noqa: C419 - every set grows in each round
-            pass
+        pending = list(self._keys)
+        while pending:
+            grown = pending.pop(0)
+            if self._extend(grown):
+                pending += [fed for fed in self._fed_by(grown) if fed not in pending]
         if connection.dialect.name == "postgresql":
             for keys in self._keys.values():
                 connection.execute(text(f"ANALYZE {keys.name}"))
@@ -127,7 +130,9 @@ class Reach:
         for keys in self._keys.values():
             self._connection.execute(DropTable(keys))
 
-    def _wanted(self) -> set[KeySet]:
+    def _wanted(self) -> list[KeySet]:
+        """Keys other tables refer to, and primary keys of kept rows; in the mapping's order, mostly parents first."""
+        places = {rule.key: number for number, rule in enumerate(self._search.declared.tables)}
         wanted = {
             (reference.table, reference.keys) for rule in self._search.declared.tables for reference in rule.references
         }
@@ -135,7 +140,16 @@ class Reach:
             primary = tuple(column.name for column in self._search.schema.tables[rule.key].primary_key)
             if rule.rows is Rows.KEEP and primary:
                 wanted.add((rule.key, primary))
-        return wanted
+        return sorted(wanted, key=lambda known: (places[known[0]], known[1]))
+
+    def _fed_by(self, grown: KeySet) -> list[KeySet]:
+        """Key sets of tables that are reached through another."""
+        fed = {
+            rule.key
+            for rule in self._search.declared.tables
+            if any((reference.table, reference.keys) == grown for reference in rule.references)
+        }
+        return [known for known in self._keys if known[0] in fed]
 
     def _create(self, number: int, wanted: KeySet) -> Table:
         table = self._search.schema.tables[wanted[0]]
