@@ -1,10 +1,10 @@
 """The API process: settings in, one ASGI application out. It opens the platform, builds what edges share, mounts them.
 
-Everything an edge needs hangs on ``app.state``: ``platform``, ``metrics``.
+What edges share hangs on ``app.state``: ``platform``, ``reader``, ``watch``, ``graphql`` (the execution), ``metrics``.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -21,6 +21,9 @@ from cdp.endpoints.health import Measure, Metrics
 from cdp.endpoints.oauth.routes import routes as oauth_routes
 from cdp.operations.reference import ensure_reference
 from cdp.operations.tokens import issuer_of
+from cdp.operations.watch import RequestWatch
+from cdp.schema.execution import Execution
+from cdp.schema.schema import open_reader
 from cdp.web import routes as pages
 from cdp.web.errors import exception_handlers
 from cdp.web.perimeter import Perimeter
@@ -35,15 +38,19 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        platform = Platform.open(settings, clock=clock)
-        try:
+        async with AsyncExitStack() as parts:
+            platform = Platform.open(settings, clock=clock)
+            parts.push_async_callback(platform.close)
             async with platform.db.transaction(Role.WORKER) as tx:
                 await ensure_reference(tx)
             issuer_of(platform)
-            app.state.platform = platform
+            reader = open_reader(platform)
+            parts.push_async_callback(reader.close)
+            watch = RequestWatch(platform.db)
+            parts.push_async_callback(watch.close)
+            app.state.platform, app.state.reader, app.state.watch = platform, reader, watch
+            app.state.graphql = Execution(platform, reader, watch)
             yield
-        finally:
-            await platform.close()
 
     app = Starlette(
         routes=_routes(),
