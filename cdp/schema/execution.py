@@ -59,14 +59,13 @@ class InvalidArgument(InvalidInput):
 
 @dataclass(frozen=True)
 class Result:
-    """A response. ``status`` is that of application/graphql-response+json; ``has_run`` tells a refused request apart.
+    """A response. ``status`` is that of application/graphql-response+json.
 
-    ``is_well_formed`` is false when the request itself was too much or the wrong kind, whatever its document says.
+    ``is_well_formed`` is false when the request itself was refused, whatever its document says.
     """
 
     body: bytes
     status: int = 200
-    has_run: bool = True
     is_well_formed: bool = True
 
 
@@ -97,13 +96,23 @@ class Execution:
             return Result(join_response(fetched.fields, fetched.entries() if fetched.errors else None))
         return Result(_response(await self._execute(_Run(request, document, operation, values, viewer))))
 
-    async def stream(self, request: GraphQLRequest, viewer: Viewer) -> AsyncGenerator[bytes, None]:
+    def is_subscription(self, request: GraphQLRequest) -> bool:
+        """Whether this would be answered by a stream."""
+        try:
+            operation = self.reader.document(request.query).operation(request.operation_name)
+        except PlatformError:
+            return False
+        return operation.node.operation is OperationType.SUBSCRIPTION
+
+    async def stream(
+        self, request: GraphQLRequest, viewer: Viewer, *, only_reads: bool = False
+    ) -> AsyncGenerator[bytes, None]:
         """Run any operation and yield its responses: one for each event of a subscription, otherwise one."""
         try:
             document = self.reader.document(request.query)
             operation = document.operation(request.operation_name)
             if operation.node.operation is not OperationType.SUBSCRIPTION:
-                yield (await self.execute(request, viewer)).body
+                yield (await self.execute(request, viewer, only_queries=only_reads)).body
                 return
             values = operation.coerce(request.variables)
         except PlatformError as error:
@@ -153,7 +162,14 @@ class _Run:
 
 def refused(error: PlatformError) -> Result:
     """The response to a request that is not run."""
-    return Result(refusal(error), error.status, has_run=False, is_well_formed=isinstance(error, DocumentRefused))
+    return Result(refusal(error), error.status, is_well_formed=isinstance(error, DocumentRefused))
+
+
+def traced(body: bytes, request_id: str) -> bytes:
+    """The response with the request's id, if it has errors somebody may want to ask about."""
+    if not body.startswith(b'{"errors"'):
+        return body
+    return body[:-1] + b',"extensions":{"requestId":"' + request_id.encode() + b'"}}'
 
 
 def _response(result: ExecutionResult) -> bytes:

@@ -1,4 +1,4 @@
-"""What mutations and subscriptions share: one input, one payload, docstrings that become the descriptions people read."""
+"""What mutations and subscriptions share: one input, one payload, docstrings that become public descriptions."""
 
 from collections.abc import Callable
 from inspect import getdoc

@@ -1,0 +1,164 @@
+"""The door of GraphQL over HTTP, as a raw ASGI application: no framework object between a request and its bytes.
+
+POST with JSON for everything, GET for queries, server-sent events for streams; a bearer token, or the session of a page
+together with its CSRF token. Every refusal is a GraphQL error with a code, and every error names the request's id.
+Source: GraphQL over HTTP, https://graphql.github.io/graphql-over-http/draft/; RFC 6750; RFC 9470.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import structlog
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.requests import cookie_parser
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from cdp.access.viewer import Actor, Viewer
+from cdp.core.errors import InvalidInput, PlatformError, StepUpRequired, Unauthenticated
+from cdp.operations.callers import viewer_of
+from cdp.schema import sse
+from cdp.schema.execution import Execution, Result, refused, traced
+from cdp.schema.negotiation import Media, accepted, check_content_type
+from cdp.schema.request import MAX_BODY_BYTES, BodyTooLarge, GraphQLRequest, read_body, read_query_string
+
+CONTENT_TYPES = {media: f"{media.value}; charset=utf-8".encode() for media in Media}
+COMMON = ((b"cache-control", b"no-store"), (b"vary", b"accept, authorization, cookie"))
+
+log = structlog.get_logger()
+
+
+class MethodNotAllowed(InvalidInput):
+    """Use GET for queries and POST for everything."""
+
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+
+
+class Disconnected(Exception):
+    """The client went away before its request was complete."""
+
+
+class GraphQLDoor:
+    """Answers ``/graphql``; the execution hangs on the application's state as ``graphql``."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See https://asgi.readthedocs.io/en/latest/specs/www.html."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        media = Media.JSON
+        try:
+            wanted = accepted(headers.get("accept"))
+            media = wanted.media
+            visit = Visit(scope["app"].state.graphql, scope, headers)
+            viewer = await visit.viewer()
+            request = await visit.request(receive)
+            if media is Media.STREAM or (wanted.streams and visit.execution.is_subscription(request)):
+                await visit.stream(request, viewer, receive, send)
+                return
+            result = await visit.execution.execute(request, viewer, only_queries=scope["method"] != "POST")
+        except PlatformError as error:
+            await _send(scope, send, media, refused(error), challenge=_challenge(error, headers))
+        except Disconnected:
+            return
+        except Exception as error:  # a bug of ours: its text may quote somebody's data
+            log.exception("graphql.broke", error_type=type(error).__name__)
+            await _send(scope, send, media, refused(PlatformError()))
+        else:
+            await _send(scope, send, media, result)
+
+
+class Visit:
+    """One request on its way through the door."""
+
+    def __init__(self, execution: Execution, scope: Scope, headers: Mapping[str, str]) -> None:
+        self.execution = execution
+        self._scope = scope
+        self._headers = headers
+        if scope["method"] not in {"GET", "POST"}:
+            raise MethodNotAllowed
+
+    async def viewer(self) -> Viewer:
+        """Who asks. Raises Unauthenticated and its leaves, CsrfRefused."""
+        headers = self._headers
+        cookies = {} if "authorization" in headers else cookie_parser(headers.get("cookie", ""))
+        is_safe = self._scope["method"] == "GET"
+        viewer = await viewer_of(self.execution.platform, headers, cookies, is_safe=is_safe)
+        if viewer.actor is Actor.ANONYMOUS:
+            raise Unauthenticated
+        return viewer
+
+    async def request(self, receive: Receive) -> GraphQLRequest:
+        """What is asked. Raises UnsupportedMediaType, BodyTooLarge, and the refusals of ``request``."""
+        if self._scope["method"] == "GET":
+            return read_query_string(self._scope["query_string"])
+        check_content_type(self._headers.get("content-type"))
+        return read_body(await _body(receive, self._headers.get("content-length")))
+
+    async def stream(self, request: GraphQLRequest, viewer: Viewer, receive: Receive, send: Send) -> None:
+        """Answer with events, for as long as the client listens and whoever asked may still ask."""
+        only_reads = self._scope["method"] == "GET"
+        responses = self.execution.stream(request, viewer, only_reads=only_reads)
+        start = {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-type", CONTENT_TYPES[Media.STREAM]), (b"x-accel-buffering", b"no"), *COMMON],
+        }
+        await send(start)
+        await sse.answer(sse.Feed(responses, self.viewer, _request_id(self._scope)), receive, send)
+
+
+async def _body(receive: Receive, declared: str | None) -> bytes:
+    """The whole body, bounded; what is declared too large is not read at all."""
+    if declared is not None and declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
+        raise BodyTooLarge(limit_bytes=MAX_BODY_BYTES)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise BodyTooLarge(limit_bytes=MAX_BODY_BYTES)
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return b"".join(chunks)
+
+
+async def _send(scope: Scope, send: Send, media: Media, result: Result, *, challenge: str | None = None) -> None:
+    body = traced(result.body, _request_id(scope))
+    if media is Media.STREAM:
+        media = Media.RESPONSE
+    # A client of the older media type reads the status as that of the transport: a well-formed request is 200.
+    status = 200 if media is Media.JSON and result.is_well_formed else result.status
+    headers = [
+        (b"content-type", CONTENT_TYPES[media]),
+        (b"content-length", str(len(body)).encode()),
+        *COMMON,
+    ]
+    if challenge is not None:
+        headers.append((b"www-authenticate", challenge.encode()))
+    if status == 405:
+        headers.append((b"allow", b"POST" if scope["method"] == "GET" else b"GET, POST"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _request_id(scope: Scope) -> str:
+    return str(scope.get("state", {}).get("request_id", ""))
+
+
+def _challenge(error: PlatformError, headers: Mapping[str, str]) -> str | None:
+    """How to do better, for a 401 (RFC 6750 section 3, RFC 9470 section 3)."""
+    if isinstance(error, StepUpRequired):
+        return f'Bearer error="insufficient_user_authentication", max_age={error.extensions.get("max_age", 0)}'
+    if isinstance(error, Unauthenticated):
+        return 'Bearer error="invalid_token"' if "authorization" in headers else "Bearer"
+    return None
+
+
+# The application's own limit answers in plain text; in here a body that is too large is a coded error of GraphQL.
+routes: Sequence[Route] = (
+    Route("/graphql", RequestBodyLimitMiddleware(GraphQLDoor(), max_body_size=sys.maxsize), name="graphql"),
+)
