@@ -23,6 +23,7 @@ from cdp.operations.reference import ensure_reference
 from cdp.operations.tokens import issuer_of
 from cdp.operations.watch import RequestWatch
 from cdp.schema.execution import Execution
+from cdp.schema.http import routes as graphql_routes
 from cdp.schema.schema import open_reader
 from cdp.web import routes as pages
 from cdp.web.errors import exception_handlers
@@ -68,4 +69,4 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
 
 def _routes() -> list[BaseRoute]:
     """Most asked first: routes are tried in order."""
-    return [*oauth_routes, *health.routes, *pages.routes()]
+    return [*graphql_routes, *oauth_routes, *health.routes, *pages.routes()]
