@@ -146,7 +146,7 @@ def fresh_settings(running: Settings, worker_name: str) -> Iterator[Settings]:
         client.flushdb()
     yield fresh
     with _as_owner(running) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        _drop(connection, name)
     shutil.rmtree(fresh.state_dir, ignore_errors=True)
 
 
@@ -225,6 +225,18 @@ def _clone(running: Settings, name: str) -> str:
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
         connection.execute(statement.format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
     return _in_database(running.database_url, name)
+
+
+def _drop(connection: psycopg.Connection, name: str) -> None:
+    """Drop a database with whoever is in it. An autovacuum belongs to nobody we may end; it is soon done."""
+    for _ in range(100):
+        try:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        except psycopg.errors.InsufficientPrivilege:
+            time.sleep(0.2)
+        else:
+            return
+    raise TimeoutError(f"{name} stays in use")
 
 
 def _make_template(running: Settings) -> None:

@@ -161,10 +161,11 @@ class Database:
 
 
 @asynccontextmanager
-async def owner_connection(owner_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """One raw connection of the owner: for loads by COPY, which row-level security forbids the app roles."""
+async def owner_transaction(owner_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A transaction of the owner on a raw connection: for loads by COPY, which row-level security forbids app roles."""
     connection = await asyncpg.connect(**asyncpg_arguments(owner_url), server_settings={"timezone": "UTC"})
     try:
-        yield connection
+        async with connection.transaction():
+            yield connection
     finally:
         await connection.close()

@@ -23,7 +23,7 @@ import asyncpg
 from sqlalchemy import select
 
 from cdp.access.viewer import Viewer
-from cdp.core.db import Database, Role, owner_connection
+from cdp.core.db import Database, Role, owner_transaction
 from cdp.core.errors import Conflict, Forbidden, Unavailable
 from cdp.core.ids import new_id
 from cdp.core.settings import Environment, Settings
@@ -108,19 +108,18 @@ async def seed(
 
 
 async def _load_whole(owner_url: str, spec: Spec, progress: Callable[[int], None]) -> Seeded:
-    async with owner_connection(owner_url) as connection:
-        try:
-            async with connection.transaction():
-                restore = await _prepare(connection, spec)
-                seeded = await _load(connection, spec, progress)
-                for statement in restore:
-                    await connection.execute(statement)
-        except asyncpg.UniqueViolationError:  # another process loads the same seed
-            raise SeedPresent(seed=spec.seed) from None
-        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
-            raise DatabaseBusy from error
-        await connection.execute(f"ANALYZE {', '.join(COLUMNS)}")
-    return seeded
+    try:
+        async with owner_transaction(owner_url) as connection:
+            restore = await _prepare(connection, spec)
+            seeded = await _load(connection, spec, progress)
+            for statement in restore:
+                await connection.execute(statement)
+            await connection.execute(f"ANALYZE {', '.join(COLUMNS)}")
+            return seeded
+    except asyncpg.UniqueViolationError:  # another process loads the same seed
+        raise SeedPresent(seed=spec.seed) from None
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+        raise DatabaseBusy from error
 
 
 async def _prepare(connection: asyncpg.Connection, spec: Spec) -> list[str]:
