@@ -146,7 +146,7 @@ def fresh_settings(running: Settings, worker_name: str) -> Iterator[Settings]:
         client.flushdb()
     yield fresh
     with _as_owner(running) as connection:
-        _drop(connection, name)
+        drop_database(connection, name)
     shutil.rmtree(fresh.state_dir, ignore_errors=True)
 
 
@@ -227,7 +227,7 @@ def _clone(running: Settings, name: str) -> str:
     return _in_database(running.database_url, name)
 
 
-def _drop(connection: psycopg.Connection, name: str) -> None:
+def drop_database(connection: psycopg.Connection, name: str) -> None:
     """Drop a database with whoever is in it. An autovacuum belongs to nobody we may end; it is soon done."""
     for _ in range(100):
         try:

@@ -19,6 +19,7 @@ from cdp.operations.imports.staging import ColumnMissing
 from cdp.tables.audit import audit_event
 from cdp.tables.customer import customer, identity
 from cdp.tables.order import sales_order
+from tests.conftest import drop_database
 from tests.imports.conftest import PEOPLE, Importer
 
 CRM = {
@@ -67,7 +68,7 @@ def crm(running: Settings, worker_name: str) -> Iterator[str]:
         with psycopg.connect(url) as inside:
             inside.execute(TABLES)
         yield url
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        drop_database(connection, name)
 
 
 async def test_another_postgres_is_streamed(crm: str, importer: Importer, fresh_database: Database):
