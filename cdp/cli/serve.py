@@ -58,6 +58,6 @@ def migrate() -> None:
 @app.command(name="print-schema")
 def print_schema() -> None:
     """Print the GraphQL schema as SDL."""
-    from cdp.schema import sdl
+    from cdp.schema.schema import sdl
 
-    print(sdl())
+    print(sdl(), end="")

@@ -66,20 +66,28 @@ class Context:
         return self.platform.settings.step_up_max_age_s
 
     @asynccontextmanager
-    async def writing(self, action: str, *, scope: str) -> AsyncIterator[Tx]:
-        """A transaction as the viewer, committed at the end; a refusal is recorded in one of its own.
+    async def attempting(self, action: str, *, scope: str) -> AsyncIterator[None]:
+        """Require ``scope``, and record every refusal of what is done within, in a transaction of its own.
 
-        ``action`` names the attempt in the audit log. Raises MissingScope when the token lacks ``scope``.
+        ``action`` names the attempt in the audit log. Raises MissingScope.
         """
-        viewer = self.viewer
         try:
-            viewer.require_scope(scope)
-            async with self.platform.db.transaction(viewer.role, subject=viewer.customer_id) as tx:
-                await tx.execute(select(func.set_config("lock_timeout", f"{LOCK_TIMEOUT_S}s", True)))
-                yield tx
+            self.viewer.require_scope(scope)
+            yield
         except (Forbidden, Unauthenticated) as refusal:
             await self._record_refusal(action, refusal.code)
             raise
+
+    @asynccontextmanager
+    async def writing(self, action: str, *, scope: str) -> AsyncIterator[Tx]:
+        """``attempting`` with a transaction as the viewer, committed at the end."""
+        viewer = self.viewer
+        async with (
+            self.attempting(action, scope=scope),
+            self.platform.db.transaction(viewer.role, subject=viewer.customer_id) as tx,
+        ):
+            await tx.execute(select(func.set_config("lock_timeout", f"{LOCK_TIMEOUT_S}s", True)))
+            yield tx
 
     async def _record_refusal(self, action: str, code: str) -> None:
         async with self.platform.db.transaction(self.viewer.role, subject=self.viewer.customer_id) as tx:

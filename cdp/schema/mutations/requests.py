@@ -1,27 +1,29 @@
 """Mutations of privacy requests: take your data, delete it, undo, revoke a package."""
 
+from datetime import date
+
 import strawberry
 from sqlalchemy import select
 
-from cdp.core.errors import InvalidInput, NotFound
-from cdp.operations import exports, requests, values
+from cdp.connectors.base import State
+from cdp.core.errors import NotFound
+from cdp.operations import erasure, exports, requests, values
+from cdp.operations.erasure import SystemPreview
 from cdp.schema.context import Info, ref, row_id
 from cdp.schema.mutations.shared import Given, MutationInput, MutationPayload, input_type, mutation, output_type
 from cdp.schema.types.request import Export, PrivacyRequest
 from cdp.tables.export import export
 from cdp.tables.request import privacy_request
 
-CONFIRMATION = "DELETE"
 STATUS_KEY = (
     "Opens the status page together with the reference, also after signing out; given once. "
     "Null when you joined a request that was open already."
 )
 
 
-class ConfirmationMissing(InvalidInput):
-    """Type DELETE to confirm."""
-
-    code = "CONFIRMATION_MISSING"
+strawberry.enum(State, name="OutcomeState", description="How a connected system answered.")
+RECORDS = "How many records."
+COLLECTION = "Kind of records, as the system calls it."
 
 
 @input_type
@@ -29,6 +31,50 @@ class RequestExportInput(MutationInput):
     """A copy of everything; whoever has one under way joins it."""
 
     reason: str | None = strawberry.field(default=None, description="Why, if you like to say; up to 2,000 characters.")
+
+
+@input_type
+class PreviewErasureInput(MutationInput):
+    """A deletion that is only thought through."""
+
+
+@output_type
+class ErasedRecords:
+    """Records of one kind that a deletion would remove."""
+
+    collection: str = strawberry.field(description=COLLECTION)
+    records: int = strawberry.field(description=RECORDS)
+
+
+@output_type
+class RetainedRecords:
+    """Records of one kind that would stay, without the person."""
+
+    collection: str = strawberry.field(description=COLLECTION)
+    records: int = strawberry.field(description=RECORDS)
+    basis: str = strawberry.field(description="The law that demands it.")
+    until: date | None = strawberry.field(description="Until when; null: as long as the basis says.")
+
+
+@output_type
+class ErasurePreview:
+    """What a deletion would do in one connected system."""
+
+    name: str = strawberry.field(description="Name of the system.")
+    title: str = strawberry.field(description="Its name for people.")
+    state: State = strawberry.field(description="DONE: it answered; anything else: it could not say.")
+    code: str = strawberry.field(description="Machine code of its answer.")
+    will_erase: int = strawberry.field(description="Records that would go.")
+    will_keep: int = strawberry.field(description="Records that would stay under a law, without the person.")
+    erased: list[ErasedRecords] = strawberry.field(description="What would go, by kind.")
+    retained: list[RetainedRecords] = strawberry.field(description="What would stay and why, by kind.")
+
+
+@output_type
+class PreviewErasurePayload(MutationPayload):
+    """What a deletion would do, system by system; nothing was changed."""
+
+    systems: list[ErasurePreview] = strawberry.field(description="Every connected system, our own tables first.")
 
 
 @input_type
@@ -100,14 +146,23 @@ class RequestMutations:
         )
 
     @mutation
+    async def preview_erasure(self, info: Info, given: Given[PreviewErasureInput]) -> PreviewErasurePayload | None:
+        """Ask every connected system what your deletion would remove and keep, and why. Scope privacy:erase."""
+        context = info.context
+        async with context.attempting("erasure.previewed", scope=requests.ERASE_SCOPE):
+            found = await erasure.preview(context.platform, context.viewer)
+        return PreviewErasurePayload(
+            client_mutation_id=given.client_mutation_id, systems=[_preview(one) for one in found]
+        )
+
+    @mutation
     async def request_erasure(self, info: Info, given: Given[RequestErasureInput]) -> RequestErasurePayload | None:
         """Have yourself deleted everywhere, after a time to undo. Needs a fresh sign-in. Scope privacy:erase.
 
         The account is frozen and signed out everywhere at once.
         """
         context = info.context
-        if given.confirmation != CONFIRMATION:
-            raise ConfirmationMissing
+        erasure.check_confirmation(given.confirmation)
         async with context.writing("request.opened", scope=requests.ERASE_SCOPE) as tx:
             opened = await requests.open_erasure(tx, context.viewer, context.platform, reason=_reason(given.reason))
         return RequestErasurePayload(
@@ -149,6 +204,23 @@ class RequestMutations:
                 raise NotFound
             await exports.revoke(tx, context.viewer, reference)
         return RevokeExportPayload(client_mutation_id=given.client_mutation_id, export=ref(Export, export_id))
+
+
+def _preview(found: SystemPreview) -> ErasurePreview:
+    outcome = found.outcome
+    return ErasurePreview(
+        name=found.name,
+        title=found.title,
+        state=outcome.state,
+        code=outcome.code,
+        will_erase=found.will_erase,
+        will_keep=found.will_keep,
+        erased=[ErasedRecords(collection=name, records=count) for name, count in outcome.records.items()],
+        retained=[
+            RetainedRecords(collection=kept.collection, records=kept.records, basis=kept.basis, until=kept.until)
+            for kept in outcome.retained
+        ],
+    )
 
 
 def _reason(given: str | None) -> str | None:
