@@ -31,8 +31,12 @@ VERBS = {
     "worker": "cdp.cli.serve",
     "migrate": "cdp.cli.serve",
     "print-schema": "cdp.cli.serve",
+    "demo": "cdp.cli.demo",
     "import": "cdp.cli.load",
     "seed": "cdp.cli.load",
+    "request": "cdp.cli.request",
+    "system": "cdp.cli.system",
+    "verify": "cdp.cli.verify",
 }
 
 

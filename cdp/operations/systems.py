@@ -1,5 +1,6 @@
 """Connected systems: registered after they were tried, their secrets sealed; ``own`` is always there."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ from cdp.access.viewer import Viewer
 from cdp.connectors.base import Json, Problem, System
 from cdp.connectors.registry import problems
 from cdp.core.db import Role, Tx
-from cdp.core.errors import Conflict, NotFound
+from cdp.core.errors import Conflict, InvalidInput, NotFound
 from cdp.core.ids import SystemId, new_id
 from cdp.core.platform import Platform
 from cdp.core.sign import canonical
@@ -21,12 +22,20 @@ from cdp.tables.system import system
 
 OWN = "own"
 OWN_POSITION = 1000
+# A name stands in paths of files and in idempotency keys.
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 
 
 class SystemExists(Conflict):
     """A system of this name is already connected."""
 
     code = "SYSTEM_EXISTS"
+
+
+class SystemNameInvalid(InvalidInput):
+    """A system's name is lower-case letters, digits and dashes."""
+
+    code = "SYSTEM_NAME_INVALID"
 
 
 class UnknownSystem(NotFound):
@@ -76,7 +85,14 @@ async def ensure_own(tx: Tx) -> None:
 
 
 async def add(platform: Platform, viewer: Viewer, wanted: Registration) -> SystemId:
-    """Connect a system after trying it. Raises SystemExists, or SystemRefused with the problems found."""
+    """Connect a system after trying it.
+
+    Raises SystemNameInvalid, SystemExists, or SystemRefused with the problems found.
+    """
+    if not _NAME.fullmatch(wanted.name):
+        raise SystemNameInvalid
+    if wanted.kind == OWN:
+        raise SystemExists
     system_id = SystemId(new_id())
     sealed = None
     if wanted.secrets:

@@ -108,12 +108,16 @@ def _json_object(document: bytes) -> dict[str, Any] | None:
     return read if isinstance(read, dict) else None
 
 
-def _canonical_problems(document: bytes, read: dict[str, Any]) -> list[str]:
+def _is_canonical(document: bytes, read: dict[str, Any]) -> bool:
+    """Whether these are the one bytes of what they say."""
     try:
-        same = canonical(read) == document
+        return canonical(read) == document
     except (TypeError, ValueError):
-        same = False
-    problems = [] if same else ["The bytes are not the ones that were issued."]
+        return False
+
+
+def _canonical_problems(document: bytes, read: dict[str, Any]) -> list[str]:
+    problems = [] if _is_canonical(document, read) else ["The bytes are not the ones that were issued."]
     signature = read.get("signature")
     if not isinstance(signature, dict) or set(signature) != {"algorithm", "keyId", "value"}:
         return [*problems, "The signature has another form."]
@@ -149,12 +153,12 @@ def _package(archive: zipfile.ZipFile, file: IO[bytes], keys: Keys) -> Report:
     if read is None or read.get("kind") != PACKAGE:
         return Report(Kind.PACKAGE, Verdict.INVALID, ("There is no manifest of an export.",))
     problems = [*_version_problems(read), *_file_problems(archive, read)]
-    if canonical(read) != manifest:
+    if not _is_canonical(manifest, read):
         problems.append("The manifest's bytes are not the ones that were issued.")
     signer, verdict = _detached(manifest, signature, keys)
     if verdict is Verdict.INVALID:
         problems.append("The signature does not fit the manifest.")
-    sealed = _seal_verdict(file, archive.comment, keys)
+    sealed = _seal_verdict(file, archive.comment, keys, signer=signer)
     if sealed is Verdict.INVALID:
         problems.append("The archive is not the one that was issued: its seal does not fit its bytes.")
     return Report(
@@ -177,7 +181,7 @@ def _small(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _detached(manifest: bytes, signature: bytes, keys: Keys) -> tuple[str | None, Verdict]:
     read = _json_object(signature)
-    if read is None or set(read) != {"algorithm", "keyId", "value"} or canonical(read) != signature:
+    if read is None or set(read) != {"algorithm", "keyId", "value"} or not _is_canonical(signature, read):
         return None, Verdict.INVALID
     if read["algorithm"] != "Ed25519" or not _is_exact(str(read["value"])):
         return None, Verdict.INVALID
@@ -199,10 +203,10 @@ def _signed(payload: bytes, value: str, signer: str, keys: Keys) -> Verdict:
     return Verdict.VALID
 
 
-def _seal_verdict(file: IO[bytes], comment: bytes, keys: Keys) -> Verdict:
-    """Check the signature in the archive's comment over every byte before it."""
-    signer, _, value = comment.removeprefix(SEAL).decode("ascii", "replace").partition(":")
-    if not comment.startswith(SEAL) or not _is_exact(value):
+def _seal_verdict(file: IO[bytes], comment: bytes, keys: Keys, *, signer: str | None) -> Verdict:
+    """Check the signature in the archive's comment over every byte before it, by who signed the manifest."""
+    sealer, _, value = comment.removeprefix(SEAL).decode("ascii", "replace").partition(":")
+    if not comment.startswith(SEAL) or sealer != signer or not _is_exact(value):
         return Verdict.INVALID
     size = file.seek(0, 2) - len(comment)
     file.seek(size - END_BYTES)
@@ -213,7 +217,7 @@ def _seal_verdict(file: IO[bytes], comment: bytes, keys: Keys) -> Verdict:
     while left and (chunk := file.read(min(READ_BYTES, left))):
         digest.update(chunk)
         left -= len(chunk)
-    return _signed(SEAL + digest.digest(), value, signer, keys)
+    return _signed(SEAL + digest.digest(), value, sealer, keys)
 
 
 def _file_problems(archive: zipfile.ZipFile, manifest: dict[str, Any]) -> list[str]:
