@@ -42,7 +42,7 @@ def sqlite_url(tmp_path: Path) -> str:
 def url(request: pytest.FixtureRequest, sqlite_url: str) -> str:
     if request.param == "sqlite":
         return sqlite_url
-    target = make_url(request.getfixturevalue("other_postgres_url")).set(drivername="postgresql+psycopg")
+    target = make_url(request.getfixturevalue("foreign_postgres_url")).set(drivername="postgresql+psycopg")
     source = create_engine(sqlite_url, poolclass=NullPool)
     engine = create_engine(target, poolclass=NullPool)
     metadata = MetaData()

@@ -92,8 +92,8 @@ def sqlite_shop(tmp_path: Path, platform: Platform) -> Shop:
 
 
 @pytest.fixture
-def postgres_shop(other_postgres_url: str, platform: Platform) -> Shop:
-    url = make_url(other_postgres_url).set(drivername="postgresql")
+def postgres_shop(foreign_postgres_url: str, platform: Platform) -> Shop:
+    url = make_url(foreign_postgres_url).set(drivername="postgresql")
     engine = create_engine(url.set(drivername="postgresql+psycopg"), poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text("DROP SCHEMA public CASCADE"))
