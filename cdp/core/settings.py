@@ -8,9 +8,9 @@ import os
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 SECRETS = (
@@ -45,6 +45,16 @@ class SecretFiles(PydanticBaseSettingsSource):
         return {name: value for name, value in values.items() if value is not None}
 
 
+def _plain_seconds(value: object) -> object:
+    """A bare number in the environment is a number of seconds."""
+    if isinstance(value, str) and value.strip().replace(".", "", 1).isdigit():
+        return float(value)
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_plain_seconds)]
+
+
 class Settings(BaseSettings):
     """Everything an operator can set; ``docs/settings.md`` is generated from the descriptions."""
 
@@ -72,11 +82,11 @@ class Settings(BaseSettings):
     key_store_dir: Path | None = Field(
         None, description="folder of keys that must be able to die; default STATE_DIR/keys"
     )
-    cooling_off: timedelta = Field(
+    cooling_off: Duration = Field(
         timedelta(days=7),
         description="time between confirmation and erasure in which the customer can undo (seconds or ISO 8601)",
     )
-    export_ttl: timedelta = Field(timedelta(days=7), description="life of a finished export (seconds or ISO 8601)")
+    export_ttl: Duration = Field(timedelta(days=7), description="life of a finished export (seconds or ISO 8601)")
     step_up_max_age_s: int = Field(
         600, description="seconds a sign-in counts as fresh for export, download and deletion"
     )

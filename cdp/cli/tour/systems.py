@@ -96,7 +96,7 @@ def create_warehouse(owner_url: str, app_url: str, people: Sequence[Copy]) -> Re
     }
     target = make_url(_in_warehouse(app_url))
     secrets: dict[str, Json] = {"password": target.password} if target.password else {}
-    url = target.set(password=None).render_as_string(hide_password=False)
+    url = target._replace(password=None).render_as_string(hide_password=False)
     return Registration("warehouse", "Warehouse", "sql", {"url": url, "mapping": mapping}, secrets, 20)
 
 
