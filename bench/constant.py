@@ -1,4 +1,4 @@
-"""HTTP alone: reads a request's body and answers constant bytes; what no ASGI application of ours can be faster than."""
+"""HTTP alone: reads a request's body and answers constant bytes; no ASGI application can be faster."""
 
 import os
 from pathlib import Path

@@ -19,7 +19,8 @@ from cdp.app import build
 from cdp.core.settings import Settings
 
 WORDS = ("viewer", "customer", "account", "orders", "edges", "node", "items", "contacts", "emails", "preferences")
-Maker = Callable[[random.Random, int], str]
+SIZES = (3, 10, 15, 30, 60, 95, 150, 300, 700, 1500)
+Maker = Callable[["Whim"], str]
 
 
 @dataclass(frozen=True)
@@ -33,99 +34,128 @@ class Blocks:
     statuses: dict[str, int]
 
 
-def deep(pick: random.Random, size: int) -> str:
+@dataclass(frozen=True)
+class Whim:
+    """What varies within a kind of document."""
+
+    pick: random.Random
+    size: int
+
+
+def deep(whim: Whim) -> str:
     """Selections within selections."""
-    return "{" + "".join(f"{pick.choice(WORDS)}{{" for _ in range(size)) + "id" + "}" * (size + 1)
+    return "{" + "".join(f"{whim.pick.choice(WORDS)}{{" for _ in range(whim.size)) + "id" + "}" * (whim.size + 1)
 
 
-def aliased(pick: random.Random, size: int) -> str:
+def aliased(whim: Whim) -> str:
     """The same field under many names."""
-    return "{" + " ".join(f"a{n}:viewer{{customer{{id}}}}" for n in range(size)) + "}"
+    return "{" + " ".join(f"a{n}:viewer{{customer{{id}}}}" for n in range(whim.size)) + "}"
 
 
-def bombed(pick: random.Random, size: int) -> str:
+def bombed(whim: Whim) -> str:
     """Fragments that double at every step."""
-    steps = min(size, 60)
+    steps = min(whim.size, 60)
     chain = " ".join(f"fragment F{n} on Customer{{...F{n + 1} x{n}:id ...F{n + 1}}}" for n in range(steps))
     return f"{{viewer{{customer{{...F0}}}}}} {chain} fragment F{steps} on Customer{{id}}"
 
 
-def circular(pick: random.Random, size: int) -> str:
+def circular(whim: Whim) -> str:
     """Fragments that spread each other in a circle."""
-    ring = max(1, size % 50)
+    ring = max(1, whim.size % 50)
     circle = " ".join(f"fragment F{n} on Customer{{...F{(n + 1) % ring} id}}" for n in range(ring))
     return f"{{viewer{{customer{{...F0}}}}}} {circle}"
 
 
-def inlined(pick: random.Random, size: int) -> str:
+def inlined(whim: Whim) -> str:
     """Inline fragments within inline fragments."""
-    return "{viewer{customer{" + "...on Customer{" * size + "id" + "}" * (size + 3)
+    return "{viewer{customer{" + "...on Customer{" * whim.size + "id" + "}" * (whim.size + 3)
 
 
-def directed(pick: random.Random, size: int) -> str:
+def directed(whim: Whim) -> str:
     """Directives upon directives, known and unknown."""
-    name = pick.choice(("include(if:true)", "skip(if:false)", "unknown", "deprecated"))
-    return "{viewer{customer{id" + f"@{name}" * size + "}}}"
+    name = whim.pick.choice(("include(if:true)", "skip(if:false)", "unknown", "deprecated"))
+    return "{viewer{customer{id" + f"@{name}" * whim.size + "}}}"
 
 
-def misspelt(pick: random.Random, size: int) -> str:
+def misspelt(whim: Whim) -> str:
     """Unknown fields close to known ones: each asks for a suggestion."""
-    return "{viewer{customer{" + " ".join(f"{pick.choice(WORDS)}{n}" for n in range(size)) + "}}}"
+    return "{viewer{customer{" + " ".join(f"{whim.pick.choice(WORDS)}{n}" for n in range(whim.size)) + "}}}"
 
 
-def overlapping(pick: random.Random, size: int) -> str:
+def overlapping(whim: Whim) -> str:
     """One response name asked for with many different arguments: each pair may conflict."""
-    return "{viewer{customer{" + " ".join(f"orders(first:{n}){{totalCount}}" for n in range(size)) + "}}}"
+    return "{viewer{customer{" + " ".join(f"orders(first:{n}){{totalCount}}" for n in range(whim.size)) + "}}}"
 
 
-def overlapping_deep(pick: random.Random, size: int) -> str:
+def overlapping_deep(whim: Whim) -> str:
     """The same chain again and again: merging compares every pair."""
-    return "{" + "viewer{customer{orders{edges{node{items{sku}}}}}}" * size + "}"
+    return "{" + "viewer{customer{orders{edges{node{items{sku}}}}}}" * whim.size + "}"
 
 
-def introspecting(pick: random.Random, size: int) -> str:
+def introspecting(whim: Whim) -> str:
     """Introspection that runs in circles."""
-    steps = min(size, 40)
+    steps = min(whim.size, 40)
     return "{__schema{types{" + "fields{type{" * steps + "name" + "}}" * steps + "}}}"
 
 
-def greedy(pick: random.Random, size: int) -> str:
+def greedy(whim: Whim) -> str:
     """Pages of pages."""
-    page = pick.choice((500, 501, 2**31 - 1, 2**31, -1, 10**30))
+    page = whim.pick.choice((500, 501, 2**31 - 1, 2**31, -1, 10**30))
     return f"{{viewer{{customer{{orders(first:{page}){{edges{{node{{items{{sku}}}}}}}}}}}}}}"
 
 
-def many_ids(pick: random.Random, size: int) -> str:
+def many_ids(whim: Whim) -> str:
     """A long list of ids."""
-    return "{nodes(ids:[" + ",".join(f'"{pick.getrandbits(128):x}"' for _ in range(size)) + "]){id}}"
+    return "{nodes(ids:[" + ",".join(f'"{whim.pick.getrandbits(128):x}"' for _ in range(whim.size)) + "]){id}}"
 
 
-def nested_value(pick: random.Random, size: int) -> str:
+def nested_value(whim: Whim) -> str:
     """A value within a value within a value."""
-    opening, closing = pick.choice((("[", "]"), ("{a:", "}")))
-    return "{nodes(ids:" + opening * size + "1" + closing * size + "){id}}"
+    opening, closing = whim.pick.choice((("[", "]"), ("{a:", "}")))
+    return "{nodes(ids:" + opening * whim.size + "1" + closing * whim.size + "){id}}"
 
 
-def nested_type(pick: random.Random, size: int) -> str:
+def nested_type(whim: Whim) -> str:
     """A variable of a list of lists of lists."""
-    return "query Q($v:" + "[" * size + "ID" + "]" * size + "){nodes(ids:$v){id}}"
+    return "query Q($v:" + "[" * whim.size + "ID" + "]" * whim.size + "){nodes(ids:$v){id}}"
 
 
-def many_operations(pick: random.Random, size: int) -> str:
+def many_operations(whim: Whim) -> str:
     """Operation after operation."""
-    return " ".join(f"query Q{n}{{viewer{{customer{{id}}}}}}" for n in range(size))
+    return " ".join(f"query Q{n}{{viewer{{customer{{id}}}}}}" for n in range(whim.size))
 
 
-def long_text(pick: random.Random, size: int) -> str:
+def long_text(whim: Whim) -> str:
     """Strings, names, numbers, comments and commas without end."""
-    filling = pick.choice(('"' + "a" * size * 20 + '"', '"""' + '\\"""' * size * 4 + '"""', "9" * size * 20, "a" * size))
-    return pick.choice((f"{{node(id:{filling}){{id}}}}", "#" * size * 20 + "\n{viewer{x}}", "," * size * 20 + "{viewer{x}}"))
+    long = whim.size * 20
+    filling = whim.pick.choice(('"' + "a" * long + '"', '"""' + '\\"""' * long + '"""', "9" * long, "a" * long))
+    texts = (f"{{node(id:{filling}){{id}}}}", "#" * long + "\n{viewer{x}}", "," * long + "{viewer{x}}")
+    return whim.pick.choice(texts)
 
 
-def garbage(pick: random.Random, size: int) -> str:
+def garbage(whim: Whim) -> str:
     """Tokens in no order."""
-    tokens = ("{", "}", "(", ")", "...", "on", "query", "fragment", "@", "$", ":", '"', '"""', "[", "]", "!", "\\u0000", "é")
-    return " ".join(pick.choice((*tokens, *WORDS)) for _ in range(size))
+    tokens = (*"{}()@$:[]!é", "...", "on", "query", "fragment", '"', '"""', "\\u0000", *WORDS)
+        "{",
+        "}",
+        "(",
+        ")",
+        "...",
+        "on",
+        "query",
+        "fragment",
+        "@",
+        "$",
+        ":",
+        '"',
+        '"""',
+        "[",
+        "]",
+        "!",
+        "\\u0000",
+        "é",
+    )
+    return " ".join(whim.pick.choice(tokens) for _ in range(whim.size))
 
 
 KINDS: tuple[Maker, ...] = (
@@ -154,7 +184,7 @@ def documents(count: int, *, seed: int) -> Iterator[tuple[str, str]]:
     pick = random.Random(seed)
     for number in range(count):
         make = KINDS[number % len(KINDS)]
-        yield make.__name__, make(pick, pick.choice((3, 10, 15, 30, 60, 95, 150, 300, 700, 1500)))
+        yield make.__name__, make(Whim(pick, pick.choice(SIZES)))
 
 
 async def measure(app: ASGIApp, token: str, *, count: int, seed: int) -> Blocks:
@@ -224,3 +254,14 @@ async def _ask(app: ASGIApp, token: str, text: str) -> int:
 
     await app(scope, receive, send)
     return status
+
+
+async def main(token: str, count: int) -> Blocks:
+    """Open the application as its server would, then flood it."""
+    app = build(Settings())
+    async with app.router.lifespan_context(app):
+        return await measure(app, token, count=count, seed=1)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(asyncio.run(main(sys.argv[1], int(sys.argv[2]))))))

@@ -1,6 +1,6 @@
 """The load: keep-alive connections over raw sockets, one request in flight on each, every answer compared.
 
-A round runs in a process of its own (``python -m bench.load PICKLE``), so that its work is not booked on a server. It
+A round runs in a process of its own (``bench.round``), so that its work is not booked on a server. It
 shares the machine with what it measures, hence epoll and prebuilt bytes: a slow client would flatter slow peers.
 """
 
@@ -37,10 +37,11 @@ class Shot:
 
 @dataclass(frozen=True)
 class Order:
-    """One round: fire random shots at a port for some seconds. ``pid`` is the server whose CPU is read."""
+    """One round: fire random shots at a port for some seconds. CPU is read of the server and of Postgres by pid."""
 
     port: int
     pid: int
+    postgres_pid: int
     shots: Sequence[Shot]
     concurrency: int
     warm_s: float
@@ -50,14 +51,13 @@ class Order:
 
 @dataclass(frozen=True)
 class Round:
-    """What one round measured. CPU is user and system time of the server's process and its threads."""
+    """What one round measured. ``cpu`` is user and system time; the server's with its threads, outside Postgres."""
 
     requests: int
     seconds: float
     p50_ms: float
     p99_ms: float
-    server_cpu_s: float
-    client_cpu_s: float
+    cpu: "Cpu"
 
     @property
     def rate(self) -> float:
@@ -67,7 +67,51 @@ class Round:
     @property
     def cpu_ms(self) -> float:
         """CPU milliseconds of the server per request."""
-        return 1000 * self.server_cpu_s / self.requests
+        return 1000 * self.cpu.server_s / self.requests
+
+    @property
+    def postgres_ms(self) -> float:
+        """CPU milliseconds of Postgres per request."""
+        return 1000 * self.cpu.postgres_s / self.requests
+
+    @property
+    def client_ms(self) -> float:
+        """CPU milliseconds of the load itself per request."""
+        return 1000 * self.cpu.client_s / self.requests
+
+    @property
+    def strangers(self) -> float:
+        """Cores that neither the server nor Postgres nor the load used: whoever else was at work."""
+        known_s = self.cpu.server_s + self.cpu.postgres_s + self.cpu.client_s
+        return max(0.0, (self.cpu.machine_s - known_s) / self.seconds)
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """CPU seconds used so far by each party, and by the whole machine."""
+
+    server_s: float
+    postgres_s: float
+    client_s: float
+    machine_s: float
+
+    @classmethod
+    def now(cls, order: Order) -> "Cpu":
+        """Read the kernel's counters."""
+        total = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
+        user, nice, system, _idle, _wait, irq, soft, _steal = map(int, total)
+        family = sum(cpu_of(pid) for pid in children_of(order.postgres_pid))
+        machine_s = (user + nice + system + irq + soft) * TICK_S
+        return cls(cpu_of(order.pid), family, time.process_time(), machine_s)
+
+    def since(self, before: "Cpu") -> "Cpu":
+        """What was used in between."""
+        return Cpu(
+            self.server_s - before.server_s,
+            self.postgres_s - before.postgres_s,
+            self.client_s - before.client_s,
+            self.machine_s - before.machine_s,
+        )
 
 
 @dataclass
@@ -171,7 +215,7 @@ def fire(order: Order) -> Round:
         sent += 1
     latencies = array("d")
     starts_at = time.perf_counter() + order.warm_s
-    started: tuple[float, float, float] | None = None
+    started: tuple[float, Cpu] | None = None
     now = 0.0
     while started is None or now < started[0] + order.seconds:
         for line in lines.readable():
@@ -187,8 +231,8 @@ def fire(order: Order) -> Round:
             sent += 1
             line.send(index, shots[index].request)
         if started is None and now >= starts_at:
-            started = (time.perf_counter(), cpu_of(order.pid), time.process_time())
-    server_cpu_s, client_cpu_s = cpu_of(order.pid) - started[1], time.process_time() - started[2]
+            started = (time.perf_counter(), Cpu.now(order))
+    used = Cpu.now(order).since(started[1])
     lines.close()
     ranked = sorted(latencies)
     return Round(
@@ -196,8 +240,7 @@ def fire(order: Order) -> Round:
         seconds=now - started[0],
         p50_ms=1000 * ranked[len(ranked) // 2],
         p99_ms=1000 * ranked[int(len(ranked) * 0.99)],
-        server_cpu_s=server_cpu_s,
-        client_cpu_s=client_cpu_s,
+        cpu=used,
     )
 
 
@@ -206,7 +249,7 @@ def fire_apart(order: Order) -> Round:
     with tempfile.TemporaryDirectory(prefix="cdp-bench-") as folder:
         file = Path(folder) / "order"
         file.write_bytes(pickle.dumps(order))
-        done = subprocess.run([sys.executable, "-m", "bench.load", str(file)], capture_output=True, check=False)
+        done = subprocess.run([sys.executable, "-m", "bench.round", str(file)], capture_output=True, check=False)
     if done.returncode != 0:
         raise WrongAnswer(done.stderr.decode(errors="replace"))
     measured = pickle.loads(done.stdout)
@@ -220,8 +263,6 @@ def cpu_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) * TICK_S
 
 
-if __name__ == "__main__":
-    # Under its importable name, so that what is pickled here can be read there.
-    from bench import load
-
-    sys.stdout.buffer.write(pickle.dumps(load.fire(pickle.loads(Path(sys.argv[1]).read_bytes()))))
+def children_of(pid: int) -> list[int]:
+    """Its children; a Postgres backend is a child of the postmaster."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]

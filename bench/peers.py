@@ -45,7 +45,9 @@ class Server:
 def ours(ground: Ground) -> Iterator[Server]:
     """The product's own API process."""
     port = free_port()
-    with _running("ours", [sys.executable, "-m", "cdp", "api"], _platform(ground, port), port, ground) as server:
+    with _running(
+        "ours", [sys.executable, "-m", "cdp", "api"], platform_environment(ground, port=port), port, ground
+    ) as server:
         yield server
 
 
@@ -99,16 +101,18 @@ def _uvicorn(name: str, factory: str, ground: Ground, extra: Mapping[str, str] |
     port = free_port()
     argv = [sys.executable, "-m", "uvicorn", "--factory", factory, "--port", str(port)]
     argv += ["--no-access-log", "--no-server-header", "--log-level", "warning"]
-    with _running(name, argv, _platform(ground, port) | dict(extra or {}), port, ground) as server:
+    with _running(name, argv, platform_environment(ground, port=port) | dict(extra or {}), port, ground) as server:
         yield server
 
 
-def _platform(ground: Ground, port: int) -> dict[str, str]:
-    """Settings of the ground as environment."""
+def platform_environment(ground: Ground, *, port: int) -> dict[str, str]:
+    """Settings of the ground as the environment of a process of ours."""
     settings = ground.settings
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CDP_")}
     return inherited | {
         "CDP_ENV": settings.env.value,
+        "CDP_BASE_URL": settings.base_url,
+        "CDP_ACCESS_TOKEN_TTL_S": str(settings.access_token_ttl_s),
         "CDP_STATE_DIR": str(settings.state_dir),
         "CDP_DATABASE_URL": settings.database_url,
         "CDP_REDIS_URL": settings.redis_url,

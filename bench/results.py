@@ -66,7 +66,17 @@ def cpu(what: str, ours: Sequence[Round], bound_ms: float) -> Target:
 def show(report: Report, console: Console) -> None:
     """Print the tables."""
     table = Table(title=f"Profile query, {report.customers:,} customers, {report.concurrency} connections")
-    for name in ("server", "requests/s", "from – to", "p50 ms", "p99 ms", "CPU ms/request", "client CPU ms"):
+    for name in (
+        "server",
+        "requests/s",
+        "from – to",
+        "p50 ms",
+        "p99 ms",
+        "CPU ms/request",
+        "Postgres ms",
+        "load ms",
+        "strangers",
+    ):
         table.add_column(name, justify="left" if name == "server" else "right")
     for name, rounds in (report.rounds | report.floors).items():
         rates = [each.rate for each in rounds]
@@ -77,9 +87,12 @@ def show(report: Report, console: Console) -> None:
             f"{statistics.median(each.p50_ms for each in rounds):.2f}",
             f"{statistics.median(each.p99_ms for each in rounds):.2f}",
             f"{statistics.median(each.cpu_ms for each in rounds):.3f}",
-            f"{statistics.median(1000 * each.client_cpu_s / each.requests for each in rounds):.3f}",
+            f"{statistics.median(each.postgres_ms for each in rounds):.3f}",
+            f"{statistics.median(each.client_ms for each in rounds):.3f}",
+            f"{max(each.strangers for each in rounds):.0%}",
         )
     console.print(table)
+    console.print("CPU, Postgres and load: milliseconds of processor time per request; strangers: cores others used")
     for what, found in report.facts.items():
         console.print(f"{what}: {found}")
     for target in report.targets:
