@@ -136,25 +136,6 @@ def long_text(whim: Whim) -> str:
 def garbage(whim: Whim) -> str:
     """Tokens in no order."""
     tokens = (*"{}()@$:[]!é", "...", "on", "query", "fragment", '"', '"""', "\\u0000", *WORDS)
-        "{",
-        "}",
-        "(",
-        ")",
-        "...",
-        "on",
-        "query",
-        "fragment",
-        "@",
-        "$",
-        ":",
-        '"',
-        '"""',
-        "[",
-        "]",
-        "!",
-        "\\u0000",
-        "é",
-    )
     return " ".join(whim.pick.choice(tokens) for _ in range(whim.size))
 
 
