@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, insert, select, update
+from sqlalchemy import ColumnElement, Table, insert, or_, select, update
 
 from cdp.access.scopes import CUSTOMER_SCOPES, STAFF_SCOPES
 from cdp.access.viewer import Actor, Viewer
@@ -21,6 +21,7 @@ from cdp.operations import audit
 from cdp.operations.clients import OAuthClient, UnknownScope
 from cdp.tables.customer import customer
 from cdp.tables.oauth import oauth_client, oauth_code, oauth_grant, oauth_token
+from cdp.tables.staff import staff
 
 CODE_LIFE = timedelta(seconds=60)
 
@@ -244,7 +245,7 @@ async def _end_if_replayed(
 
 
 async def living(tx: Tx, grant_id: UUID) -> Grant | None:
-    """A grant that has not ended."""
+    """A grant that has not ended, of a client that is not revoked, of somebody who still works here if they did."""
     return await _find(tx, oauth_grant.c.id == grant_id)
 
 
@@ -259,8 +260,13 @@ async def of_refresh_token(tx: Tx, token: str) -> Grant | None:
 async def _find(tx: Tx, which: ColumnElement[bool]) -> Grant | None:
     row = await tx.first(
         select(oauth_grant, oauth_client.c.client_id.label("client"))
-        .join_from(oauth_grant, oauth_client)
-        .where(which, oauth_grant.c.revoked_at.is_(None), oauth_client.c.revoked_at.is_(None))
+        .select_from(oauth_grant.join(oauth_client).outerjoin(staff, staff.c.id == oauth_grant.c.staff_id))
+        .where(
+            which,
+            oauth_grant.c.revoked_at.is_(None),
+            oauth_client.c.revoked_at.is_(None),
+            or_(oauth_grant.c.staff_id.is_(None), staff.c.active),
+        )
     )
     if row is None:
         return None
