@@ -20,7 +20,7 @@ from cdp.tables.contact import AddressKind, PhoneKind, email_address, phone_numb
 from cdp.tables.customer import identity
 from cdp.tables.order import OrderStatus, sales_order, sales_order_item
 
-PASSWORD = "correct horse battery staple"  # noqa: S105 - printed by the demo, refused in production
+PASSWORD = "lantern orchard granite"  # noqa: S105 - printed by the demo, refused in production
 ANNA = Copy("Anna Lindqvist", "anna@example.com")
 BEN = Copy("Ben Okafor", "ben@example.com")
 CLARA = Copy("Clara Moreau", "clara@example.com")
