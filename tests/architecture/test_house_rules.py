@@ -22,6 +22,7 @@ ALLOWED_NAMES = {"exception_handlers", "add_exception_handler"}
 LOCAL_IMPORTS: dict[str, str] = {
     "cdp/cli": "a verb imports what it runs, so that `cdp --help` starts at once",
     "cdp/connectors/sql": "drivers are imported when a system needs them",
+    "cdp/embedded/postgres.py": "`cdp status` need not pay for a driver it does not use",
 }
 
 
@@ -119,7 +120,8 @@ def test_jobs_stay_thin() -> None:
     long = [
         f"{path} has {len(lines)} lines of code"
         for path in MODULES
-        if path.parent.name == "jobs" and path.name not in {"__init__.py", "claim.py", "sweep.py"}
+        if path.parent.name == "jobs"
+        and path.name not in {"__init__.py", "claim.py", "sweep.py"}
         and len(lines := [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]) > 60
     ]
     assert not long, "\n".join(long)
