@@ -49,11 +49,11 @@ def check_strength(password: str, *, username: str = "") -> None:
     plain = _normal(password).casefold()
     if not SHORTEST <= len(plain) <= LONGEST:
         raise WeakPassword(field="password")
-    letters = {re.sub(r"[^a-z]", "", plain), re.sub(r"[^a-z]", "", plain.translate(_PLAIN))}
+    stripped = plain.strip("0123456789!?.#*$ ")
+    letters = {re.sub(r"[^a-z]", "", plain), re.sub(r"[^a-z]", "", stripped.translate(_PLAIN))}
     own = {part for part in re.split(r"[@.+_\-]", username.casefold()) if len(part) >= 4} | {username.casefold()}
     few = len(set(plain)) <= 3
     run = len(plain) > 3 and len({ord(b) - ord(a) for a, b in pairwise(plain)}) == 1
-    stripped = plain.strip("0123456789!?.#*$ ")
     if few or run or plain in COMMON or letters & COMMON or plain in own or stripped in own:
         raise WeakPassword(field="password")
 
