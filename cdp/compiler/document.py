@@ -126,7 +126,10 @@ class Operation:
                     raise _refuse("BAD_USER_INPUT", f"Variable '${variable.name}' is required.")
                 continue
             if type(value) is not variable.plain:
-                value = coerce_input_value(value, variable.kind)
+                try:
+                    value = coerce_input_value(value, variable.kind)
+                except GraphQLError:  # an input object's own check, of @oneOf for example
+                    value = Undefined
                 if value is Undefined:
                     message = f"Variable '${variable.name}' is not a valid {variable.kind}."
                     raise _refuse("BAD_USER_INPUT", message)

@@ -25,7 +25,7 @@ from cdp.operations.watch import RequestWatch
 from cdp.tables.customer import customer
 
 T = TypeVar("T")
-LOCK_TIMEOUT_S = 5
+LOCK_TIMEOUT_S = 3
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import strawberry
 
+from cdp.operations import references
 from cdp.schema.context import Info, ref, row_id
 from cdp.schema.mutations.shared import subscription
 from cdp.schema.types.request import PrivacyRequest
@@ -22,8 +23,10 @@ class Subscription:
         self, info: Info, global_id: RequestGlobalId
     ) -> AsyncIterator[PrivacyRequest | None]:
         """A privacy request now and after each change, until it is settled or your token ends. Scope privacy:read."""
-        info.context.viewer.require_scope("privacy:read")
         request_id = row_id(global_id, PrivacyRequest)
-        async with aclosing(info.context.watch.versions(request_id)) as versions:
+        context = info.context
+        async with context.writing("request.watched", scope="privacy:read") as tx:
+            await references.of_request(tx, context.viewer, request_id)
+        async with aclosing(context.watch.versions(request_id)) as versions:
             async for _ in versions:
                 yield ref(PrivacyRequest, request_id)

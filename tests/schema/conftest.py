@@ -1,59 +1,68 @@
-"""The compiled reader over a database of its own, and viewers of every kind."""
+"""The schema is tested through two doors: the execution, and HTTP over the whole application.
+
+ask        run a document as a viewer:       ``answer = await ask(viewer, "{ viewer { kind } }", name=value)``
+token_of   a bearer token of a person:       ``token = await token_of(person)``
+door       an HTTP client of the application
+"""
 
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
+import httpx
 import pytest
-import strawberry
+from starlette.applications import Starlette
 
-from cdp.access.scopes import CUSTOMER_SCOPES, STAFF_SCOPES
-from cdp.access.viewer import Actor, Viewer
-from cdp.compiler.reader import Reader
-from cdp.core.db import Database
-from cdp.core.ids import CustomerId
-from cdp.core.settings import Settings
-from cdp.schema.graph import build_graph
-from cdp.schema.query import Query
-from cdp.schema.scalars import schema_config
+from cdp.access.scopes import CUSTOMER_SCOPES
+from cdp.access.viewer import Viewer
+from cdp.core.db import Role
+from cdp.core.platform import Platform
+from cdp.operations.clients import ensure_command_line
+from cdp.operations.grants import open_grant
+from cdp.operations.tokens import issuer_of
+from cdp.schema.execution import Execution
+from cdp.schema.request import GraphQLRequest
+from tests.browser import BASE
+from tests.population import Person
+from tests.site import app, new_customer, platform, signed_in
 
-KEY = b"\x07" * 32
-GRAPH = build_graph(strawberry.Schema(query=Query, config=schema_config()))
+__all__ = ["app", "new_customer", "platform", "signed_in"]
 
-
-def customer_viewer(customer_id: CustomerId, *scopes: str) -> Viewer:
-    return Viewer(Actor.CUSTOMER, customer_id=customer_id, scopes=frozenset(scopes) or CUSTOMER_SCOPES)
-
-
-def staff_viewer(*roles: str, scopes: frozenset[str] = STAFF_SCOPES) -> Viewer:
-    return Viewer(
-        Actor.STAFF, staff_id=uuid4(), roles=frozenset(roles or ("agent",)), scopes=scopes, purpose="customer_service"
-    )
+Ask = Callable[..., Awaitable[dict[str, Any]]]
+TokenOf = Callable[..., Awaitable[str]]
 
 
-@dataclass
-class Reading:
-    """A reader and the shortest way to ask it."""
-
-    reader: Reader
-
-    async def ask(self, text: str, viewer: Viewer, **variables: Any) -> dict[str, Any]:
-        return json.loads(await self.reader.execute(text, viewer, variables))
-
-    async def data(self, text: str, viewer: Viewer, **variables: Any) -> dict[str, Any]:
-        answer = await self.ask(text, viewer, **variables)
-        assert "errors" not in answer, answer["errors"]
-        return answer["data"]
-
-    async def code(self, text: str, viewer: Viewer, **variables: Any) -> str:
-        (error,) = (await self.ask(text, viewer, **variables))["errors"]
-        return error["extensions"]["code"]
+@pytest.fixture(scope="session")
+def execution(app: Starlette) -> Execution:
+    return app.state.graphql
 
 
-@pytest.fixture
-async def reading(fresh_database: Database, fresh_settings: Settings) -> AsyncIterator[Reading]:
-    reader = Reader(GRAPH, fresh_database, fresh_settings, KEY)
-    yield Reading(reader)
-    await reader.close()
+@pytest.fixture(scope="session")
+def ask(execution: Execution) -> Ask:
+    async def run(viewer: Viewer, document: str, **variables: Any) -> dict[str, Any]:
+        result = await execution.execute(GraphQLRequest(document, variables), viewer)
+        return json.loads(result.body)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def token_of(platform: Platform) -> TokenOf:
+    async def sign(person: Person, *scopes: str, authenticated_at: datetime | None = None) -> str:
+        now = datetime.now(UTC)
+        viewer = person.viewer(authenticated_at=authenticated_at or now)
+        scope = " ".join(scopes or sorted(CUSTOMER_SCOPES))
+        async with platform.db.transaction(Role.WORKER) as tx:
+            client = await ensure_command_line(tx)
+            grant = await open_grant(tx, viewer, client, scope, now=now)
+        return issuer_of(platform).access_token(grant, scope)
+
+    return sign
+
+
+@pytest.fixture(scope="session")
+async def door(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+    async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+        yield client

@@ -3,17 +3,13 @@
 from datetime import date
 
 import strawberry
-from sqlalchemy import select
 
 from cdp.connectors.base import State
-from cdp.core.errors import NotFound
-from cdp.operations import erasure, exports, requests, values
+from cdp.operations import erasure, exports, references, requests, values
 from cdp.operations.erasure import SystemPreview
 from cdp.schema.context import Info, ref, row_id
 from cdp.schema.mutations.shared import Given, MutationInput, MutationPayload, input_type, mutation, output_type
 from cdp.schema.types.request import Export, PrivacyRequest
-from cdp.tables.export import export
-from cdp.tables.request import privacy_request
 
 STATUS_KEY = (
     "Opens the status page together with the reference, also after signing out; given once. "
@@ -177,13 +173,7 @@ class RequestMutations:
         context = info.context
         request_id = row_id(given.id, PrivacyRequest)
         async with context.writing("request.cancelled", scope="privacy:read") as tx:
-            reference = await tx.scalar(
-                select(privacy_request.c.reference).where(
-                    privacy_request.c.id == request_id, privacy_request.c.customer_id == context.viewer.subject
-                )
-            )
-            if reference is None:
-                raise NotFound
+            reference = await references.of_request(tx, context.viewer, request_id)
             await requests.cancel(tx, context.viewer, reference)
         return CancelRequestPayload(
             client_mutation_id=given.client_mutation_id, request=ref(PrivacyRequest, request_id)
@@ -195,13 +185,7 @@ class RequestMutations:
         context = info.context
         export_id = row_id(given.id, Export)
         async with context.writing("export.revoked", scope=requests.EXPORT_SCOPE) as tx:
-            reference = await tx.scalar(
-                select(export.c.reference).where(
-                    export.c.id == export_id, export.c.customer_id == context.viewer.subject
-                )
-            )
-            if reference is None:
-                raise NotFound
+            reference = await references.of_export(tx, context.viewer, export_id)
             await exports.revoke(tx, context.viewer, reference)
         return RevokeExportPayload(client_mutation_id=given.client_mutation_id, export=ref(Export, export_id))
 
