@@ -16,7 +16,7 @@ from cdp.core.clock import Clock, utc_now
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
-from cdp.endpoints import health
+from cdp.endpoints import health, signing_keys
 from cdp.endpoints.health import Measure, Metrics
 from cdp.endpoints.oauth.routes import routes as oauth_routes
 from cdp.operations.reference import ensure_reference
@@ -69,4 +69,4 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
 
 def _routes() -> list[BaseRoute]:
     """Most asked first: routes are tried in order."""
-    return [*graphql_routes, *oauth_routes, *health.routes, *pages.routes()]
+    return [*graphql_routes, *oauth_routes, *health.routes, *signing_keys.routes, *pages.routes()]

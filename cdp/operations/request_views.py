@@ -5,6 +5,7 @@ unknown reference look the same.
 """
 
 import hmac
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,7 @@ from cdp.core.db import Role, Tx
 from cdp.core.errors import NotFound
 from cdp.core.platform import Platform
 from cdp.operations import moves
+from cdp.operations.progress import FINE
 from cdp.operations.requests import CANCELLABLE, cancel_row, digest
 from cdp.tables.certificate import certificate
 from cdp.tables.request import (
@@ -31,8 +33,16 @@ from cdp.tables.request import (
 )
 from cdp.tables.system import system
 
-STEPS = (TaskStep.READ, TaskStep.CHECK, TaskStep.ERASE, TaskStep.VERIFY, TaskStep.PACK)
-_FINE = frozenset({TaskStatus.DONE, TaskStatus.UNSUPPORTED})
+# In the order they happen.
+STEPS = (TaskStep.READ, TaskStep.PACK, TaskStep.CHECK, TaskStep.ERASE, TaskStep.VERIFY)
+_STEP_OF = {
+    RequestStatus.CHECKING: TaskStep.CHECK,
+    RequestStatus.COOLING_OFF: TaskStep.CHECK,
+    RequestStatus.ERASING: TaskStep.ERASE,
+    RequestStatus.VERIFYING: TaskStep.VERIFY,
+    RequestStatus.COLLECTING: TaskStep.READ,
+    RequestStatus.PACKING: TaskStep.READ,
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,7 @@ class StepView:
 class SystemView:
     """One connected system within a request; its steps in the order they happen."""
 
+    name: str
     title: str
     steps: tuple[StepView, ...]
 
@@ -61,10 +72,16 @@ class SystemView:
         begun = [step for step in self.steps if step.status is not TaskStatus.PENDING or step.attempt]
         return begun[-1] if begun else self.steps[0]
 
+    def is_through(self, step: TaskStep) -> bool:
+        """Whether this system is done with a step, or has none to do because it does not take part."""
+        own = [one for one in self.steps if one.step is step]
+        return all(one.status in FINE for one in own) if own else self.current.status is TaskStatus.UNSUPPORTED
+
     @property
-    def is_finished(self) -> bool:
-        """Whether nothing is left to do here so far."""
-        return all(step.status in _FINE for step in self.steps)
+    def retained(self) -> tuple[Mapping[str, Any], ...]:
+        """What stays here and why, as the latest step that knows says it."""
+        told = [step.evidence["retained"] for step in self.steps if step.evidence.get("retained")]
+        return tuple(told[-1]) if told else ()
 
 
 @dataclass(frozen=True)
@@ -96,9 +113,23 @@ class RequestView:
         return self.status in CANCELLABLE and not erasing
 
     @property
+    def step(self) -> TaskStep:
+        """What the systems are asked for now; after that, what they were asked for last."""
+        steps = [step.step for known in self.systems for step in known.steps if step.step is not TaskStep.PACK]
+        return _STEP_OF.get(self.status) or max(steps, key=STEPS.index, default=TaskStep.CHECK)
+
+    @property
     def finished_systems(self) -> int:
-        """Systems with nothing left to do so far."""
-        return sum(known.is_finished for known in self.systems)
+        """Systems that are through with the present step."""
+        return sum(known.is_through(self.step) for known in self.systems)
+
+    @property
+    def retained(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+        """What stays, system by system, as the signed certificate says it, else as the systems announce it."""
+        if self.certificate:
+            systems = json.loads(self.certificate)["systems"]
+            return tuple((one["title"], kept) for one in systems for kept in one["retained"])
+        return tuple((known.title, kept) for known in self.systems for kept in known.retained)
 
 
 async def with_key(platform: Platform, reference: str, status_key: str) -> RequestView:
@@ -152,6 +183,7 @@ async def _row(tx: Tx, where: ColumnElement[bool]) -> Row[Any] | None:
 async def _view(tx: Tx, row: Row[Any]) -> RequestView:
     tasks = await tx.all(
         select(
+            system.c.name,
             system.c.title,
             request_task.c.step,
             request_task.c.status,
@@ -182,12 +214,12 @@ async def _view(tx: Tx, row: Row[Any]) -> RequestView:
 
 
 def _by_system(tasks: Sequence[Row[Any]]) -> tuple[SystemView, ...]:
-    steps: dict[str, list[StepView]] = {}
+    steps: dict[tuple[str, str], list[StepView]] = {}
     for row in tasks:
-        steps.setdefault(row.title, []).append(
+        steps.setdefault((row.name, row.title), []).append(
             StepView(row.step, row.status, row.attempt, row.code, row.next_run_at, row.settled_at, row.evidence or {})
         )
     return tuple(
-        SystemView(title, tuple(sorted(found, key=lambda step: STEPS.index(step.step))))
-        for title, found in steps.items()
+        SystemView(name, title, tuple(sorted(found, key=lambda step: STEPS.index(step.step))))
+        for (name, title), found in steps.items()
     )

@@ -144,6 +144,17 @@ async def find(platform: Platform, token: str | None, *, actor: Actor = Actor.CU
     return BrowserSession(row.id, viewer, row.staff_name or row.account_name, expires_at)
 
 
+async def is_alive(platform: Platform, current: BrowserSession) -> bool:
+    """Whether a session has not ended since it was found; looking does not keep it alive."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        found = await tx.scalar(
+            select(session.c.id).where(
+                session.c.id == current.id, session.c.expires_at > platform.clock(), session.c.revoked_at.is_(None)
+            )
+        )
+    return found is not None
+
+
 def _customer_viewer(customer_id: CustomerId) -> Viewer:
     return Viewer(Actor.CUSTOMER, customer_id=customer_id, scopes=CUSTOMER_SCOPES)
 

@@ -4,14 +4,20 @@ import json
 from pathlib import Path
 
 from cdp.core.platform import Platform
-from cdp.core.sign import Signer
 
 FILE = "verify-keys.json"
 
 
-def document(signer: Signer) -> dict[str, dict[str, str]]:
+def document(platform: Platform) -> dict[str, dict[str, str]]:
     """The document of ``/.well-known/cdp-signing-keys``: key id to base64url of the 32 bytes (Ed25519)."""
-    return {"keys": signer.keys()}
+    return {"keys": known(platform)}
+
+
+def known(platform: Platform) -> dict[str, str]:
+    """Every key this installation signs or has signed with."""
+    path = pinned(platform.settings.state_dir)
+    older = read(path.read_bytes()) if path.exists() else {}
+    return {**older, **platform.signer.keys()}
 
 
 def pinned(state_dir: Path) -> Path:
@@ -30,3 +36,12 @@ def publish(platform: Platform) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps({"keys": {**known, **current}}, indent=1) + "\n", encoding="utf-8")
     fresh.replace(path)
+
+
+def read(document: bytes) -> dict[str, str]:
+    """Read what ``document`` wrote. Raises ValueError."""
+    found = json.loads(document)
+    keys = found.get("keys") if isinstance(found, dict) else None
+    if not isinstance(keys, dict) or not all(isinstance(value, str) for value in keys.values()):
+        raise ValueError("keys are an object of key id to base64url")
+    return {str(name): value for name, value in keys.items()}

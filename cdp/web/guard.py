@@ -29,7 +29,10 @@ class Allow(StrEnum):
 
 @dataclass(frozen=True)
 class Page:
-    """One page. ``fresh`` demands a sign-in at most ``step_up_max_age_s`` old for showing and for submitting."""
+    """One page. ``fresh`` demands a sign-in at most ``step_up_max_age_s`` old for showing and for submitting.
+
+    ``back`` is the page to come back to after signing in, where that is not this address itself: a file, a button.
+    """
 
     path: str
     show: Answer | None = None
@@ -38,6 +41,7 @@ class Page:
     fresh: bool = False
     realm: Actor | None = None
     max_form_bytes: int = 64 * 1024
+    back: str | None = None
 
     @property
     def actor(self) -> Actor:
@@ -54,11 +58,14 @@ class Page:
         try:
             return visit.finish(await self._guarded(visit))
         except StepUpRequired:
-            return RedirectResponse(sign_in_address(self.actor, _here(request), again=True), status_code=303)
+            return RedirectResponse(sign_in_address(self.actor, self._back(request), again=True), status_code=303)
+
+    def _back(self, request: Request) -> str:
+        return self.back.format(**request.path_params) if self.back else _here(request)
 
     async def _guarded(self, visit: Visit) -> Response:
         if self.allow is not Allow.ANYONE and visit.session is None:
-            return RedirectResponse(sign_in_address(self.actor, _here(visit.request)), status_code=303)
+            return RedirectResponse(sign_in_address(self.actor, self._back(visit.request)), status_code=303)
         if visit.request.method == "POST":
             await visit.read_form(max_bytes=self.max_form_bytes)
         if self.fresh:

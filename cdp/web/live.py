@@ -1,6 +1,7 @@
-"""Live parts of a page: server-sent events that carry ready-made markup, one event a version of the request.
+"""Live parts of a page: server-sent events that carry ready-made markup, one event a change.
 
-Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+The page marks its parts with ``data-part``; a script replaces those whose markup changed. Without scripts the page has
+a link to itself. Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import asyncio
@@ -13,16 +14,24 @@ from cdp.core.errors import PlatformError
 from cdp.operations.watch import RequestWatch
 from cdp.web.visit import Visit
 
+# Proxies close what is silent for a minute; a write also tells us that the other end is gone.
 QUIET_S = 15.0
+SILENCE = ": nothing new\n\n"
+END = "event: end\ndata: settled\n\n"
 
 Markup = Callable[[], Awaitable[str]]
 
 
 def stream(visit: Visit, request_id: UUID, markup: Markup) -> Response:
-    """Send the markup now and after every change; ends when the request is settled or no longer to be seen."""
+    """Send the markup now and after every change, until the request is settled.
+
+    ``markup`` is asked anew each time and raises PlatformError once the visitor may no longer look; that ends it too.
+    """
     watch: RequestWatch = visit.request.app.state.watch
-    events = _with_heartbeat(_events(watch, request_id, markup))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    if visit.request.method == "HEAD":
+        return Response(media_type="text/event-stream", headers=headers)
+    events = _with_heartbeat(_events(watch, request_id, markup))
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
@@ -34,25 +43,24 @@ async def _events(watch: RequestWatch, request_id: UUID, markup: Markup) -> Asyn
             return
         lines = "".join(f"data: {line}\n" for line in body.splitlines())
         yield f"id: {version.number}\n{lines}\n"
-        if version.is_settled:
-            yield "event: end\ndata: settled\n\n"
-            return
+    yield END
 
 
 async def _with_heartbeat(events: AsyncIterator[str]) -> AsyncIterator[str]:
-    """A comment every few seconds, so that proxies and we notice when the other end is gone."""
-    iterator = aiter(events)
-    waiting = asyncio.ensure_future(anext(iterator, None))
+    async def following() -> str | None:
+        return await anext(events, None)
+
+    waiting = asyncio.create_task(following())
     try:
         while True:
             done, _ = await asyncio.wait({waiting}, timeout=QUIET_S)
             if not done:
-                yield ": still here\n\n"
+                yield SILENCE
                 continue
             event = waiting.result()
             if event is None:
                 return
             yield event
-            waiting = asyncio.ensure_future(anext(iterator, None))
+            waiting = asyncio.create_task(following())
     finally:
         waiting.cancel()

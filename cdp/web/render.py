@@ -1,7 +1,7 @@
 """Templates: jinja2 with escaping on for everything, beside the page they belong to; names are paths below ``web``."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from cdp.core.clock import iso
+from cdp.web import words
 from cdp.web.assets import address_of
 from cdp.web.nonce import nonce_of
 
@@ -23,8 +24,40 @@ def _moment(value: datetime) -> Markup:
     return Markup('<time datetime="{}" data-local="">{}</time>').format(iso(value), shown)
 
 
+def _date(value: str) -> str:
+    """A date as the certificate writes it, 2036-03-01, as people read it."""
+    return date.fromisoformat(value).strftime("%-d %B %Y")
+
+
 def _day(value: datetime) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(iso(value)[:10], value.astimezone(UTC).strftime("%-d %B %Y"))
+
+
+def _duration(value: timedelta) -> str:
+    """A length of time as people say it, in its largest whole unit."""
+    seconds = round(value.total_seconds())
+    for name, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length and seconds % length == 0:
+            return _times(seconds // length, name)
+    return _times(seconds, "second")
+
+
+def _times(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {
+    "moment": _moment,
+    "day": _day,
+    "date": _date,
+    "duration": _duration,
+    "size": words.size,
+    "records": words.records,
+    "point": words.POINT.__getitem__,
+    "code": words.reason,
+    "step": words.STEP.__getitem__,
+    "result": words.result,
+}
 
 
 def _environment() -> Environment:
@@ -35,8 +68,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["moment"] = _moment
-    environment.filters["day"] = _day
+    environment.filters.update(FILTERS)
     environment.globals["asset"] = address_of
     return environment
 

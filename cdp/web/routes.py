@@ -7,8 +7,21 @@ from starlette.routing import BaseRoute
 
 from cdp.access.viewer import Actor
 from cdp.web import assets
-from cdp.web.account import connect, display, register, sign_in, sign_out
+from cdp.web.account import (
+    connect,
+    data,
+    delete,
+    display,
+    download,
+    overview,
+    package,
+    register,
+    request,
+    sign_in,
+    sign_out,
+)
 from cdp.web.guard import Allow, Page
+from cdp.web.public import verify
 from cdp.web.visit import Visit
 
 
@@ -16,12 +29,30 @@ async def _home(_: Visit) -> Response:
     return RedirectResponse("/account", status_code=303)
 
 
+COPY = "/account/downloads/{reference}"
+REQUEST = "/account/requests/{reference}"
+
 PAGES: Sequence[Page] = (
     Page("/", _home, allow=Allow.ANYONE),
     Page("/display", None, display.submit, allow=Allow.ANYONE),
     Page("/account/sign-in", sign_in.show, sign_in.submit, allow=Allow.ANYONE),
     Page("/account/register", register.show, register.submit, allow=Allow.ANYONE),
     Page("/account/sign-out", sign_out.show, sign_out.submit, allow=Allow.ANYONE),
+    Page("/account", overview.show),
+    Page("/account/data", data.show),
+    Page("/account/data/{listing}", data.show_list),
+    Page("/account/download", download.show, download.submit),
+    Page(COPY, package.show),
+    Page(f"{COPY}/events", package.progress),
+    Page(f"{COPY}/file", package.fetch, back=COPY),
+    Page(f"{COPY}/remove", None, package.remove, back=COPY),
+    Page("/account/delete", delete.show, delete.submit, fresh=True),
+    Page(REQUEST, request.show, request.submit_key, allow=Allow.ANYONE),
+    Page(f"{REQUEST}/events", request.progress, allow=Allow.ANYONE),
+    Page(f"{REQUEST}/undo", None, request.undo, allow=Allow.ANYONE),
+    Page(f"{REQUEST}/certificate.json", request.certificate_json, allow=Allow.ANYONE),
+    Page(f"{REQUEST}/certificate.pdf", request.certificate_pdf, allow=Allow.ANYONE),
+    Page("/verify", verify.show, verify.submit, allow=Allow.ANYONE, max_form_bytes=verify.LARGEST_BYTES),
     Page("/account/connect", connect.show, connect.submit),
     Page("/console/sign-in", sign_in.show, sign_in.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
     Page("/console/sign-out", sign_out.show, sign_out.submit, allow=Allow.ANYONE, realm=Actor.STAFF),

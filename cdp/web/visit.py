@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cdp.access.viewer import ANONYMOUS, Actor, Viewer
 from cdp.compiler.reader import Reader
-from cdp.core.errors import TooLarge
+from cdp.core.errors import StepUpRequired, TooLarge
 from cdp.core.ids import new_token
 from cdp.core.platform import Platform
 from cdp.operations import sessions
@@ -106,6 +106,24 @@ class Visit:
     def require_fresh(self) -> None:
         """Send the visitor to sign in again unless they did within the last minutes (RFC 9470)."""
         self.viewer.require_fresh(self.now, max_age_s=self.platform.settings.step_up_max_age_s)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether ``require_fresh`` would let pass: pages ask for the password before somebody fills in a form."""
+        try:
+            self.require_fresh()
+        except StepUpRequired:
+            return False
+        return True
+
+    @property
+    def reference(self) -> str:
+        """The reference in the address of a page about one request."""
+        return str(self.request.path_params["reference"])
+
+    def sign_in_again(self, path: str) -> str:
+        """Where to sign in freshly, to come back to ``path``."""
+        return sign_in_address(self.actor, path, again=True)
 
     @property
     def next(self) -> str:

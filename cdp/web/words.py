@@ -1,60 +1,163 @@
-"""States in plain words, with the tone in which they are shown; never colour alone."""
+"""What machines say, in plain words with a tone to show them in; the tone is never colour alone."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-Tone = tuple[str, str]
+from cdp.operations.request_views import StepView
+from cdp.tables.export import ExportStatus
+from cdp.tables.request import RequestStatus, RequestType, TaskStatus, TaskStep
 
-REQUEST_TYPE: Mapping[str, str] = {
-    "ACCESS": "Copy of your data",
-    "PORTABILITY": "Copy of your data",
-    "ERASURE": "Deletion",
-    "RECTIFICATION": "Correction",
-    "RESTRICTION": "Restriction",
-    "OBJECTION": "Objection",
+Said = tuple[str, str]
+"""Words, and their tone: "good", "warn", "bad" or none."""
+Nouns = tuple[str, str]
+"""One, and many."""
+
+REQUEST_TYPE: Mapping[RequestType, str] = {
+    RequestType.ACCESS: "Copy of your data",
+    RequestType.PORTABILITY: "Copy of your data",
+    RequestType.ERASURE: "Deletion",
+    RequestType.RECTIFICATION: "Correction",
+    RequestType.RESTRICTION: "Restriction",
+    RequestType.OBJECTION: "Objection",
 }
-REQUEST_STATUS: Mapping[str, Tone] = {
-    "RECEIVED": ("Received", ""),
-    "CHECKING": ("Asking every system", ""),
-    "COOLING_OFF": ("Waiting period", "warn"),
-    "ERASING": ("Deleting", ""),
-    "VERIFYING": ("Making sure", ""),
-    "COLLECTING": ("Collecting", ""),
-    "PACKING": ("Packing", ""),
-    "NEEDS_ATTENTION": ("Somebody is looking at it", "warn"),
-    "COMPLETED": ("Done", "good"),
-    "CANCELLED": ("Called off", ""),
-    "REFUSED": ("Refused", "bad"),
-    "FAILED": ("Failed", "bad"),
+REQUEST_STATUS: Mapping[RequestStatus, Said] = {
+    RequestStatus.RECEIVED: ("Received", ""),
+    RequestStatus.CHECKING: ("Asking every system", ""),
+    RequestStatus.COOLING_OFF: ("Waiting period", "warn"),
+    RequestStatus.ERASING: ("Deleting", ""),
+    RequestStatus.VERIFYING: ("Making sure", ""),
+    RequestStatus.COLLECTING: ("Collecting", ""),
+    RequestStatus.PACKING: ("Packing", ""),
+    RequestStatus.NEEDS_ATTENTION: ("A person is looking at it", "warn"),
+    RequestStatus.COMPLETED: ("Done", "good"),
+    RequestStatus.CANCELLED: ("Called off", ""),
+    RequestStatus.REFUSED: ("Refused", "bad"),
+    RequestStatus.FAILED: ("Failed", "bad"),
 }
-TASK_STATUS: Mapping[str, Tone] = {
-    "PENDING": ("Not started", ""),
-    "RUNNING": ("Under way", ""),
-    "RETRYING": ("Trying again", "warn"),
-    "WAITING": ("Waiting for the system", "warn"),
-    "DONE": ("Done", "good"),
-    "REFUSED": ("Refused", "bad"),
-    "HELD": ("Held by law", "warn"),
-    "UNSUPPORTED": ("Holds nothing we can ask for", ""),
-    "FAILED": ("Failed", "bad"),
-    "NEEDS_ATTENTION": ("Waiting for a person", "warn"),
+EXPORT_STATUS: Mapping[ExportStatus, Said] = {
+    ExportStatus.PREPARING: ("Being made", ""),
+    ExportStatus.READY: ("Ready", "good"),
+    ExportStatus.FAILED: ("Failed", "bad"),
+    ExportStatus.REVOKED: ("Removed", ""),
+    ExportStatus.EXPIRED: ("Time is over", ""),
 }
-STEP: Mapping[str, str] = {
-    "READ": "Collect",
-    "CHECK": "Check",
-    "ERASE": "Delete",
-    "VERIFY": "Make sure",
-    "PACK": "Pack",
+TASK_STATUS: Mapping[TaskStatus, Said] = {
+    TaskStatus.PENDING: ("Not started", ""),
+    TaskStatus.RUNNING: ("Under way", ""),
+    TaskStatus.RETRYING: ("Trying again", "warn"),
+    TaskStatus.WAITING: ("Waiting for the system", "warn"),
+    TaskStatus.DONE: ("Done", "good"),
+    TaskStatus.REFUSED: ("Refused", "bad"),
+    TaskStatus.HELD: ("Held by law", "warn"),
+    TaskStatus.UNSUPPORTED: ("Nothing to do", ""),
+    TaskStatus.FAILED: ("Failed", "bad"),
+    TaskStatus.NEEDS_ATTENTION: ("Waiting for a person", "warn"),
 }
+STEP: Mapping[TaskStep, str] = {
+    TaskStep.READ: "Collect",
+    TaskStep.PACK: "Pack",
+    TaskStep.CHECK: "Look what is there",
+    TaskStep.ERASE: "Delete",
+    TaskStep.VERIFY: "Make sure it is gone",
+}
+FINISHED: Mapping[TaskStep, str] = {
+    TaskStep.READ: "collected",
+    TaskStep.PACK: "packed",
+    TaskStep.CHECK: "asked",
+    TaskStep.ERASE: "deleted",
+    TaskStep.VERIFY: "finished",
+}
+CODE: Mapping[str, str] = {
+    "NOTHING_FOUND": "It holds nothing about you.",
+    "NOTHING_LEFT": "Read again: nothing is left.",
+    "LEFT_BEHIND": "Something is still there.",
+    "NO_IDENTIFIER": "Nothing that we have proven to be yours is known there.",
+    "NOT_OFFERED": "It does not offer this step.",
+    "UNREACHABLE": "It can not be reached.",
+    "TIMED_OUT": "It did not answer in time.",
+    "BUSY": "It is busy.",
+    "BAD_ANSWER": "It answered something we do not understand.",
+    "NOT_ALLOWED": "It does not let us.",
+    "MISCONFIGURED": "Its connection is not set up well.",
+    "WORKER_LOST": "Our work on it was interrupted.",
+}
+POINT: Mapping[str, str] = {
+    "REGISTRATION": "Registration",
+    "INQUIRY": "A question to us",
+    "SURVEY": "A survey",
+    "ORDER": "An order",
+    "ACCOUNT_PAGE": "This account page",
+    "AGENT": "Our customer service",
+    "IMPORT": "Taken over from another system",
+    "INGEST": "Our site",
+}
+# Our own tables; other systems say their own names.
+RECORDS: Mapping[str, Nouns] = {
+    "account": ("account", "accounts"),
+    "collection": ("note of where data came from", "notes of where data came from"),
+    "consent": ("consent decision", "consent decisions"),
+    "customer": ("profile", "profiles"),
+    "device": ("device", "devices"),
+    "email_address": ("e-mail address", "e-mail addresses"),
+    "event": ("record of activity", "records of activity"),
+    "export": ("data copy", "data copies"),
+    "identity": ("identifier", "identifiers"),
+    "inquiry": ("question", "questions"),
+    "message": ("message", "messages"),
+    "oauth_grant": ("connected app", "connected apps"),
+    "phone_number": ("phone number", "phone numbers"),
+    "policy_acceptance": ("answer to our policy", "answers to our policy"),
+    "postal_address": ("postal address", "postal addresses"),
+    "preference": ("preference", "preferences"),
+    "privacy_request": ("privacy request", "privacy requests"),
+    "quotation": ("quotation", "quotations"),
+    "request_task": ("step of a request", "steps of requests"),
+    "sales_order": ("order", "orders"),
+    "sales_order_item": ("order line", "order lines"),
+    "session": ("sign-in", "sign-ins"),
+    "survey_response": ("survey answer", "survey answers"),
+}
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
-def parsed_times(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the API with every ``…At`` and ``…Until`` as a datetime, for templates."""
-    return [{name: _parsed(name, value) for name, value in row.items()} for row in rows]
+def reason(code: str) -> str:
+    """A code in plain words; one that we do not know is shown as it is, to be quoted."""
+    return CODE.get(code, f"Reason: {code}.")
 
 
-def _parsed(name: str, value: object) -> object:
-    if isinstance(value, str) and name.endswith(("At", "Until")):
+def records(name: str, number: int) -> str:
+    """Say how many records of a kind: "3 phone numbers", "1 delivery note"."""
+    plain = name.replace("_", " ").lower()
+    one, many = RECORDS.get(name, (plain, plain if plain.endswith("s") else f"{plain}s"))
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def result(step: StepView) -> str:
+    """What a step of a system came to, or stands at, in one sentence; empty when its state says it all."""
+    found = {name: count for name, count in (step.evidence.get("records") or {}).items() if count}
+    listed = ", ".join(records(name, count) for name, count in found.items())
+    if step.status is TaskStatus.DONE and listed and step.step is not TaskStep.VERIFY:
+        return {TaskStep.CHECK: "Would delete: ", TaskStep.ERASE: "Deleted: "}.get(step.step, "Found: ") + listed
+    return CODE.get(step.code or "", "")
+
+
+def size(size_bytes: int) -> str:
+    """A file's size as people say it."""
+    shown, unit = float(size_bytes), "bytes"
+    for larger in ("KB", "MB", "GB"):
+        if shown >= 1000:
+            shown, unit = shown / 1000, larger
+    return f"{shown:.0f} {unit}" if unit == "bytes" or shown >= 100 else f"{shown:.1f} {unit}"
+
+
+def with_times(value: Any) -> Any:  # noqa: ANN401
+    """JSON of the API with its moments as datetimes, for templates."""
+    if isinstance(value, dict):
+        return {name: with_times(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [with_times(inner) for inner in value]
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
         return datetime.fromisoformat(value)
     return value

@@ -1,17 +1,34 @@
 """Delete the account: what goes, what stays and why; then a typed word; then the request's own page."""
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
 from starlette.responses import Response
 
 from cdp.operations import erasure, requests
-from cdp.operations.erasure import ConfirmationMissing
+from cdp.operations.erasure import ConfirmationMissing, SystemPreview
+from cdp.operations.sessions import COOKIES
 from cdp.web.account.request import COOKIE
 from cdp.web.visit import Problem, Visit
+from cdp.web.words import reason, records
 
-WORD = "DELETE"
+WORD = erasure.WORD
+
+
+@dataclass(frozen=True)
+class Part:
+    """One system's part of a list: its title and what happens there, a line a kind of record."""
+
+    title: str
+    lines: tuple[str, ...]
 
 
 async def show(visit: Visit) -> Response:
-    """Ask every system what it would do, and show it."""
+    """Ask every system what it would do, and show it; an erasure under way has its own page."""
+    customer = (await visit.read("account/delete.graphql"))["viewer"]["customer"]
+    for request in customer["requests"]["nodes"]:
+        if not request["isSettled"]:
+            return visit.redirect(f"/account/requests/{request['reference']}")
     return await _page(visit, [])
 
 
@@ -19,27 +36,66 @@ async def submit(visit: Visit) -> Response:
     """Open the request; the account freezes and the visitor is signed out, with a key to the status page."""
     viewer, platform = visit.viewer, visit.platform
     try:
-        erasure.check_confirmation(visit.field("confirmation"))
+        _check_confirmation(visit)
     except ConfirmationMissing:
-        return await _page(visit, [Problem("confirmation", f"Type {WORD} to confirm.")])
+        return await _page(visit, [Problem("confirmation", f"Type {WORD} or your user name to confirm.")])
     try:
         async with platform.db.transaction(viewer.role, subject=viewer.subject) as tx:
             opened = await requests.open_erasure(tx, viewer, platform, reason=visit.field("reason") or None)
     except requests.RequestAlreadyOpen as already:
         return visit.redirect(f"/account/requests/{already.extensions['reference']}")
     visit.set_cookie(COOKIE, opened.status_key or "")
+    visit.set_cookie(COOKIES[visit.actor], "")
     return visit.redirect(f"/account/requests/{opened.reference}")
+
+
+def _check_confirmation(visit: Visit) -> None:
+    """The word, or the user name (most often an e-mail address): what is easier to type."""
+    typed = visit.field("confirmation")
+    assert visit.session is not None, "the guard lets nobody in without one"
+    if typed.casefold() != visit.session.username.casefold():
+        erasure.check_confirmation(typed)
 
 
 async def _page(visit: Visit, problems: list[Problem]) -> Response:
     preview = await erasure.preview(visit.platform, visit.viewer)
-    settings = visit.platform.settings
+    assert visit.session is not None, "the guard lets nobody in without one"
     return visit.page(
         "account/delete.html",
         title="Delete your account",
         problems=problems,
-        preview=preview,
-        cooling_off=settings.cooling_off,
+        deleted=_parts(preview, _deleted),
+        kept=_parts(preview, _kept),
+        anonymous=_parts(preview, _anonymous),
+        silent=_parts(preview, _silent),
+        cooling_off=visit.platform.settings.cooling_off,
         word=WORD,
+        username=visit.session.username,
+        typed=visit.field("confirmation"),
         reason=visit.field("reason"),
     )
+
+
+def _parts(preview: Sequence[SystemPreview], lines: Callable[[SystemPreview], Iterable[str]]) -> list[Part]:
+    parts = [Part(one.title, tuple(lines(one))) for one in preview]
+    return [part for part in parts if part.lines]
+
+
+def _deleted(one: SystemPreview) -> Iterable[str]:
+    return [records(name, count) for name, count in one.outcome.records.items() if count and one.is_known]
+
+
+def _kept(one: SystemPreview) -> Iterable[str]:
+    for kept in one.outcome.retained:
+        until = f", until {kept.until:%-d %B %Y}" if kept.until else ""
+        yield f"{records(kept.collection, kept.records)}: {kept.basis}{until}"
+
+
+def _anonymous(one: SystemPreview) -> Iterable[str]:
+    return [records(kept.collection, kept.records) for kept in one.outcome.retained]
+
+
+def _silent(one: SystemPreview) -> Iterable[str]:
+    """Systems with nothing to delete, and those that could not say."""
+    if not one.is_known or not (one.outcome.records or one.outcome.retained):
+        yield reason(one.outcome.code)

@@ -1,97 +1,53 @@
-"""Your data at a glance: a card a category with what, how many, why, until when; running requests; three actions."""
+"""Your data at a glance: three actions, running requests, and a card a category: what, how many, why, until when."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.responses import Response
 
-from cdp.web.reading import read
+from cdp.core.db import Role
+from cdp.operations import systems
+from cdp.tables.customer import CustomerStatus
+from cdp.tables.request import RequestStatus, RequestType
+from cdp.web.account.categories import CATEGORIES, Category, Row
 from cdp.web.visit import Visit
-from cdp.web.words import REQUEST_STATUS, REQUEST_TYPE, parsed_times
-
-CONTRACT = "To fulfil our contract with you (GDPR art. 6(1)(b))"
-CONSENT = "Because you agreed (GDPR art. 6(1)(a))"
-INTEREST = "Our legitimate interest in a working site (GDPR art. 6(1)(f))"
-WITH_ACCOUNT = "As long as you have an account"
+from cdp.web.words import POINT, REQUEST_STATUS, REQUEST_TYPE, Said, with_times
 
 
 @dataclass(frozen=True)
-class Card:
-    """One category of data."""
+class Asked:
+    """A request as one line."""
 
+    row: Row
     title: str
-    anchor: str
-    count: int
-    unit: str
-    empty: str
-    why: str
-    until: str
+    state: Said
+    address: str
 
 
 async def show(visit: Visit) -> Response:
     """The overview."""
-    customer = (await read(visit, "account/overview"))["viewer"]["customer"]
-    requests = parsed_times(customer["requests"]["nodes"])
+    customer = with_times((await visit.read("account/overview.graphql"))["viewer"]["customer"])
+    async with visit.platform.db.transaction(Role.WORKER) as tx:
+        receivers = [one.title for one in await systems.listed(tx) if one.enabled and one.kind != systems.OWN]
     return visit.page(
         "account/overview.html",
         title="Your data",
         customer=customer,
-        cards=_cards(customer),
-        requests=requests,
-        types=REQUEST_TYPE,
-        statuses=REQUEST_STATUS,
+        cards=[(category, _counts(category, customer)) for category in CATEGORIES],
+        requests=[_asked(row) for row in customer["requests"]["nodes"]],
+        is_frozen=customer["status"] == CustomerStatus.FROZEN.name,
+        receivers=receivers,
+        points=POINT,
     )
 
 
-def _cards(customer: dict[str, Any]) -> list[Card]:
-    contacts = customer["contacts"]
-    reached = sum(len(contacts[kind]) for kind in ("emails", "phones", "addresses"))
-    support = customer["inquiries"]["totalCount"] + customer["surveyResponses"]["totalCount"]
-    return [
-        Card("Contact", "contact", reached, "ways to reach you", "No address yet.", CONTRACT, WITH_ACCOUNT),
-        Card(
-            "Orders",
-            "orders",
-            customer["orders"]["totalCount"],
-            "orders",
-            "Your orders will be listed here.",
-            CONTRACT,
-            "10 years, by accounting law; after a deletion without your name",
-        ),
-        Card(
-            "Questions and surveys",
-            "support",
-            support,
-            "inquiries and answers",
-            "What you ask us will be listed here.",
-            CONTRACT,
-            WITH_ACCOUNT,
-        ),
-        Card(
-            "Consents",
-            "consents",
-            customer["consents"]["totalCount"],
-            "decisions",
-            "You have not been asked for any consent yet.",
-            CONSENT,
-            WITH_ACCOUNT,
-        ),
-        Card(
-            "Preferences",
-            "preferences",
-            len(customer["preferences"]),
-            "settings",
-            "Nothing chosen yet.",
-            CONTRACT,
-            WITH_ACCOUNT,
-        ),
-        Card(
-            "Devices and activity",
-            "activity",
-            customer["devices"]["totalCount"] + customer["events"]["totalCount"],
-            "records",
-            "No activity is recorded.",
-            INTEREST,
-            WITH_ACCOUNT,
-        ),
-    ]
+def _counts(category: Category, customer: Row) -> list[tuple[str, int]]:
+    """How many rows each list of a category has; lists without any are left out."""
+    counts = [(one.title, one.total(customer)) for one in category.listings if one.path]
+    return [(title, count) for title, count in counts if count]
+
+
+def _asked(row: Row) -> Asked:
+    kind = RequestType[row["type"]]
+    folder = "requests" if kind is RequestType.ERASURE else "downloads"
+    address = f"/account/{folder}/{row['reference']}"
+    return Asked(row, REQUEST_TYPE[kind], REQUEST_STATUS[RequestStatus[row["status"]]], address)

@@ -1,19 +1,18 @@
 """One request and its true state, for who is signed in or holds its status key; works when the account is gone.
 
-The key comes behind the ``#`` of a link, which no server sees, or is typed in; it is exchanged by POST for a cookie of
-this path, so that it never stands in a log, a Referer or the history.
+The key comes behind the ``#`` of a link, which no server sees, or is typed in; it is exchanged by POST for a cookie, so
+that it never stands in a log, a Referer or the history.
 """
 
-import json
 from contextlib import suppress
 from typing import Any
 
 from anyio.to_thread import run_sync
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.errors import NotFound
-from cdp.operations import request_views
+from cdp.operations import request_views, sessions
 from cdp.operations.certificate_pdf import render as render_pdf
 from cdp.operations.request_views import RequestView
 from cdp.operations.requests import TooLateToUndo
@@ -21,7 +20,7 @@ from cdp.tables.request import RequestStatus, RequestType
 from cdp.web.live import stream
 from cdp.web.render import markup
 from cdp.web.visit import Problem, Visit
-from cdp.web.words import REQUEST_STATUS, STEP, TASK_STATUS
+from cdp.web.words import FINISHED, REQUEST_STATUS, TASK_STATUS
 
 COOKIE = "cdp_status"
 TIMELINE = (
@@ -31,23 +30,18 @@ TIMELINE = (
     ("Making sure", {RequestStatus.VERIFYING}),
     ("Done", {RequestStatus.COMPLETED}),
 )
-
-
-def _reference(visit: Visit) -> str:
-    return str(visit.request.path_params["reference"])
+MOVING = frozenset({RequestStatus.CHECKING, RequestStatus.ERASING, RequestStatus.VERIFYING, RequestStatus.COLLECTING})
 
 
 async def _find(visit: Visit) -> RequestView:
     """The request, by key or by session. Raises NotFound."""
     key = visit.cookie(COOKIE)
     if key:
-        try:
-            return await request_views.with_key(visit.platform, _reference(visit), key)
-        except NotFound:
-            pass
-    if visit.session is None:
+        with suppress(NotFound):
+            return await request_views.with_key(visit.platform, visit.reference, key)
+    if visit.session is None or not await sessions.is_alive(visit.platform, visit.session):
         raise NotFound
-    return await request_views.of_viewer(visit.platform, visit.viewer, _reference(visit))
+    return await request_views.of_viewer(visit.platform, visit.viewer, visit.reference)
 
 
 async def show(visit: Visit) -> Response:
@@ -57,40 +51,32 @@ async def show(visit: Visit) -> Response:
     except NotFound:
         return _ask_for_key(visit, [])
     if view.type is not RequestType.ERASURE:
-        return RedirectResponse(f"/account/downloads/{view.reference}", status_code=303)
-    return visit.page("account/request.html", title="Your deletion request", **context(view))
+        return visit.redirect(f"/account/downloads/{view.reference}")
+    return visit.page("account/request.html", title="Your deletion", **_context(view))
 
 
-def context(view: RequestView) -> dict[str, Any]:
-    """What the templates of a request need."""
-    reached = next((n for n, (_, statuses) in enumerate(TIMELINE) if view.status in statuses), -1)
+def words(view: RequestView) -> dict[str, Any]:
+    """What the table of systems needs, for requests of every type."""
+    finished, total = view.finished_systems, len(view.systems)
+    word = FINISHED[view.step]
     return {
         "view": view,
-        "total": len(view.systems),
-        "statuses": REQUEST_STATUS,
-        "task_statuses": TASK_STATUS,
-        "step_names": STEP,
-        "timeline": [label for label, _ in TIMELINE],
-        "reached": reached,
-        "retained": _retained(view),
+        "status_said": REQUEST_STATUS[view.status],
+        "is_moving": view.status in MOVING,
+        "finished_word": word,
+        "task_words": TASK_STATUS,
+        "summary": f"{finished} of {total} systems {word}.",
     }
 
 
-def _retained(view: RequestView) -> list[dict[str, Any]]:
-    """What stays, as the signed certificate says it, else as the systems announced it."""
-    if view.certificate:
-        systems = json.loads(view.certificate).get("systems", [])
-        return [{"system": s.get("title", s.get("name")), **kept} for s in systems for kept in s.get("retained", [])]
-    return [
-        {"system": system.title, **kept}
-        for system in view.systems
-        for kept in system.steps[0].evidence.get("retained", [])
-    ]
+def _context(view: RequestView) -> dict[str, Any]:
+    reached = next((n for n, (_, statuses) in enumerate(TIMELINE) if view.status in statuses), -1)
+    return {**words(view), "timeline": [label for label, _ in TIMELINE], "reached": reached}
 
 
 def _ask_for_key(visit: Visit, problems: list[Problem]) -> Response:
     return visit.page(
-        "account/status_key.html", title="Look at a request", problems=problems, reference=_reference(visit)
+        "account/status_key.html", title="Look at a request", problems=problems, reference=visit.reference
     )
 
 
@@ -98,7 +84,7 @@ async def submit_key(visit: Visit) -> Response:
     """Exchange the status key for a cookie."""
     key = visit.field("key")
     try:
-        view = await request_views.with_key(visit.platform, _reference(visit), key)
+        view = await request_views.with_key(visit.platform, visit.reference, key)
     except NotFound:
         return _ask_for_key(visit, [Problem("key", "This key does not open this request.")])
     visit.set_cookie(COOKIE, key)
@@ -106,11 +92,11 @@ async def submit_key(visit: Visit) -> Response:
 
 
 async def progress(visit: Visit) -> Response:
-    """The live part as server-sent events; ends when the key no longer opens the request."""
+    """The live parts as server-sent events; they end when neither key nor session opens the request any more."""
     view = await _find(visit)
 
     async def current() -> str:
-        return markup("account/request_live.html", **context(await _find(visit)))
+        return markup("account/request_live.html", visit=visit, **_context(await _find(visit)))
 
     return stream(visit, view.id, current)
 
@@ -119,7 +105,7 @@ async def undo(visit: Visit) -> Response:
     """Call the deletion off."""
     view = await _find(visit)
     viewer = visit.viewer if visit.session else Viewer(Actor.CUSTOMER)
-    with suppress(TooLateToUndo):  # The page itself shows how far it is.
+    with suppress(TooLateToUndo):  # The page itself says how far it is.
         await request_views.undo(visit.platform, viewer, view)
     return visit.redirect(f"/account/requests/{view.reference}")
 

@@ -14,32 +14,47 @@ function showLocalTimes(root) {
   }
 }
 
+// Live parts: <div data-live="/…/events"> is sent ready-made markup by the server; those of its data-part that changed
+// are replaced, so that focus and reading place stay where nothing changed. Without scripts the page links to itself.
+function showLive(place, seen, markup) {
+  const sent = document.createElement("template");
+  sent.innerHTML = markup;
+  for (const part of sent.content.querySelectorAll("[data-part]")) {
+    const name = part.dataset.part;
+    const raw = part.outerHTML;
+    if (seen.get(name) === raw) continue;
+    seen.set(name, raw);
+    const there = place.querySelector(`[data-part="${name}"]`);
+    const hadFocus = there.contains(document.activeElement);
+    showLocalTimes(part);
+    there.replaceWith(part);
+    if (hadFocus) (part.querySelector("a, button, summary") || document.getElementById("main")).focus();
+    const words = part.dataset.summary;
+    if (words) document.querySelector("[data-live-summary]").textContent = words;
+  }
+}
+
+function follow(place) {
+  const seen = new Map();
+  for (const part of place.querySelectorAll("[data-part]")) seen.set(part.dataset.part, part.outerHTML);
+  const events = new EventSource(place.dataset.live);
+  events.onmessage = (event) => showLive(place, seen, event.data);
+  events.addEventListener("end", () => events.close());
+}
+
+// A status link carries its key behind the #, where no server log sees it; the form takes it from there.
+function sendStatusKey(field) {
+  if (location.hash.length < 20) return;
+  field.value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+  field.form.submit();
+}
+
 document.addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll("[data-live]").forEach(follow); // before times change: it compares markup
+  document.querySelectorAll("[data-status-key]").forEach(sendStatusKey);
   showLocalTimes(document);
   const important = document.querySelector("[data-focus]");
   if (important) important.focus();
 });
 document.addEventListener("htmx:afterSwap", (event) => showLocalTimes(event.target));
-
-// Live parts: <section data-live="/…/events"> takes ready-made markup from the server. Without scripts the page reloads
-// by its own link instead.
-document.addEventListener("DOMContentLoaded", () => {
-  for (const part of document.querySelectorAll("[data-live]")) {
-    const events = new EventSource(part.dataset.live);
-    events.onmessage = (event) => {
-      part.innerHTML = event.data;
-      showLocalTimes(part);
-      const summary = document.querySelector("[data-live-summary]");
-      const words = part.querySelector("[data-summary]");
-      if (summary && words && summary.textContent !== words.dataset.summary) summary.textContent = words.dataset.summary;
-    };
-    events.addEventListener("end", () => { events.close(); if (part.dataset.liveEnd) location.reload(); });
-  }
-  // A status link carries its key behind the #, where no server log sees it; the form takes it from there.
-  const key = document.querySelector("[data-status-key]");
-  if (key && location.hash.length > 20) {
-    key.value = location.hash.slice(1);
-    history.replaceState(null, "", location.pathname);
-    key.form.submit();
-  }
-});

@@ -1,0 +1,64 @@
+"""Check a certificate: anybody may, and learns no more than it says itself. The file is looked at and forgotten."""
+
+import json
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.responses import Response
+
+from cdp.operations import signing_keys
+from cdp.operations.verification import Report, names_subject, verify_certificate
+from cdp.web.visit import Problem, Visit
+
+LARGEST_BYTES = 512 * 1024
+TITLE = "Check a certificate"
+NOTHING = "Choose a certificate file, or paste its text."
+
+
+async def show(visit: Visit) -> Response:
+    """The form."""
+    return _page(visit, [])
+
+
+async def submit(visit: Visit) -> Response:
+    """Say whether it holds. This changes nothing, so the answer stands here and not behind a redirect."""
+    document = await _document(visit)
+    if not document:
+        return _page(visit, [Problem("pasted", NOTHING)])
+    report = verify_certificate(document, signing_keys.known(visit.platform))
+    read = json.loads(document) if report.is_valid else None
+    return _page(visit, [], report=report, read=read, is_subject=_is_subject(visit, document) if read else None)
+
+
+async def _document(visit: Visit) -> bytes:
+    """The uploaded file byte for byte; else what was pasted, without the blanks around it."""
+    file = visit.form.get("file")
+    if isinstance(file, UploadFile) and file.size:
+        return await file.read()
+    return visit.field("pasted").encode()
+
+
+def _is_subject(visit: Visit, document: bytes) -> bool | None:
+    """Whether it is about who was asked for; None when nobody asked."""
+    identifier, salt = visit.field("identifier"), visit.field("salt")
+    return names_subject(document, identifier.casefold(), salt) if identifier and salt else None
+
+
+def _page(
+    visit: Visit,
+    problems: list[Problem],
+    *,
+    report: Report | None = None,
+    read: dict[str, Any] | None = None,
+    is_subject: bool | None = None,
+) -> Response:
+    return visit.page(
+        "public/verify.html",
+        title=TITLE,
+        problems=problems,
+        report=report,
+        read=read,
+        is_subject=is_subject,
+        identifier=visit.field("identifier"),
+        keys=signing_keys.known(visit.platform),
+    )
