@@ -42,7 +42,7 @@ def global_id(type_name: str, row_id: UUID) -> str:
 def parse_global_id(value: str, *, expected: str | None = None) -> tuple[str, UUID]:
     """Decode an id to ``(type name, uuid)``.
 
-    Raises InvalidGlobalId when it is malformed or, with ``expected``, of another type.
+    Raises InvalidGlobalId when it is malformed, spelled in another way than ours or, with ``expected``, of another type.
     """
     try:
         raw = base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True).decode("ascii")
@@ -50,7 +50,7 @@ def parse_global_id(value: str, *, expected: str | None = None) -> tuple[str, UU
         row_id = UUID(text)
     except (ValueError, binascii.Error) as error:
         raise InvalidGlobalId from error
-    if str(row_id) != text or (expected is not None and type_name != expected):
+    if global_id(type_name, row_id) != value or (expected is not None and type_name != expected):
         raise InvalidGlobalId
     return type_name, row_id
 

@@ -1,8 +1,9 @@
 """Outgoing mail: SMTP, or a folder of .eml files while developing. Called only by the outbox's job."""
 
 import re
+from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, SMTPUTF8
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -11,6 +12,8 @@ from uuid import UUID
 import aiosmtplib
 
 from cdp.core.errors import Unavailable
+
+_ONE_ADDRESS = re.compile(r"[^\s\x00-\x20\x7f,;:<>()\[\]\\\"@]+@[^\s\x00-\x20\x7f,;<>()\\\"@]+")
 
 
 class MailRefused(Unavailable):
@@ -27,10 +30,16 @@ class Mailer(Protocol):
 
 
 def compose(message_id: UUID, sender: str, recipient: str, subject: str, text: str) -> EmailMessage:
-    """Build the message (RFC 5322)."""
-    mail = EmailMessage(policy=SMTP)
+    """Build the message (RFC 5322, with RFC 6532 for addresses in other scripts).
+
+    Raises MailRefused unless ``recipient`` is exactly one plain address: nothing in it can add a header or a reader.
+    """
+    if not _ONE_ADDRESS.fullmatch(recipient):
+        raise MailRefused
+    local, _, domain = recipient.rpartition("@")
+    mail = EmailMessage(policy=SMTP if recipient.isascii() else SMTPUTF8)
     mail["From"] = sender
-    mail["To"] = recipient
+    mail["To"] = Address(username=local, domain=domain)
     mail["Subject"] = re.sub(r"[\r\n]+", " ", subject)
     mail["Message-ID"] = f"<{message_id}@{sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"

@@ -107,6 +107,6 @@ def check(document: Mapping[str, Any], keys: Mapping[str, str]) -> Verdict:
         if key_id(raw) != signature.get("keyId"):
             return Verdict.INVALID
         Ed25519PublicKey.from_public_bytes(raw).verify(decode(str(signature.get("value"))), canonical(body))
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, ValueError, TypeError, RecursionError):
         return Verdict.INVALID
     return Verdict.VALID
