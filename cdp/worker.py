@@ -25,6 +25,7 @@ from cdp.jobs.job import Workplace
 from cdp.jobs.sweep import sweep
 from cdp.operations import signing_keys
 from cdp.operations.reference import ensure_reference
+from cdp.schema.schema import open_reader
 
 CONCURRENCY = 16
 GRACE_S = 5.0
@@ -58,9 +59,16 @@ async def serve(platform: Platform, stop: asyncio.Event) -> None:
     async with platform.db.transaction(Role.WORKER) as tx:
         await ensure_reference(tx)
     signing_keys.publish(platform)
-    place = Workplace(platform, f"{socket.gethostname()}:{os.getpid()}")
+    reader = open_reader(platform)
+    try:
+        await _work(Workplace(platform, reader, f"{socket.gethostname()}:{os.getpid()}"), stop)
+    finally:
+        await reader.close()
+
+
+async def _work(place: Workplace, stop: asyncio.Event) -> None:
     loops = [asyncio.create_task(_sweeping(place, stop))]
-    if platform.settings.redis_url:
+    if place.platform.settings.redis_url:
         loops.append(asyncio.create_task(_listening(place, stop)))
     log.info("worker.started", owner=place.owner)
     await stop.wait()

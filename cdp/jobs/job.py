@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 
+from cdp.compiler.reader import Reader
 from cdp.core.platform import Platform
 
 log = structlog.get_logger()
@@ -19,9 +20,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Workplace:
-    """The worker a job runs in: the platform, and the name its leases carry."""
+    """The worker a job runs in: the platform, the reader of its profiles, and the name its leases carry."""
 
     platform: Platform
+    reader: Reader
     owner: str
 
 

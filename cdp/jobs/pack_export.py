@@ -12,4 +12,4 @@ async def pack_export(place: Workplace, task_id: UUID) -> None:
     """Claim the packing, stream the package into the object store, offer it with the settle."""
     async with leased(place, task_id) as work:
         if work is not None:
-            await settle(place, work, await steps.perform(place.platform, work))
+            await settle(place, work, await steps.perform(place.platform, place.reader, work))

@@ -12,4 +12,4 @@ async def run_task(place: Workplace, task_id: UUID) -> None:
     """Claim the task, call its system outside any transaction, settle what came of it."""
     async with leased(place, task_id) as work:
         if work is not None:
-            await settle(place, work, await steps.perform(place.platform, work))
+            await settle(place, work, await steps.perform(place.platform, place.reader, work))

@@ -20,7 +20,7 @@ async def send_message(place: Workplace, message_id: UUID) -> None:
     try:
         await platform.mailer.send(outgoing.id, outgoing.recipient, outgoing.subject, outgoing.body)
         taken = True
-    except MailRefused:
+    except (MailRefused, OSError):
         taken = False
     async with platform.db.transaction(Role.WORKER) as tx:
         await messages.settle(

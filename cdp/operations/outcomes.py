@@ -18,13 +18,13 @@ def outcome_of(error: Exception) -> Outcome:
     match error:
         case Unfinished():
             return error.outcome
-        case TimeoutError():
-            return Outcome(State.RETRY, Code.TIMED_OUT)
-        case Unavailable():
-            return Outcome(State.RETRY, error.code)
         case ConfigurationInvalid():
             return Outcome(State.FAILED, Code.MISCONFIGURED)
+        case Unavailable():
+            return Outcome(State.RETRY, error.code)
         case PlatformError():
             return Outcome(State.FAILED, error.code)
+        case OSError():
+            return Outcome(State.RETRY, Code.TIMED_OUT if isinstance(error, TimeoutError) else Code.UNREACHABLE)
     log.error("step.crashed", exc_info=error)
     return Outcome(State.RETRY, INTERNAL)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from cdp.compiler.reader import Reader
 from cdp.connectors.base import Code, Connector, Outcome, State, Subject
 from cdp.connectors.registry import connect
 from cdp.core.db import Tx
@@ -14,14 +15,14 @@ from cdp.operations.tasks import Performed, Work
 from cdp.tables.request import TaskStep
 
 
-async def perform(platform: Platform, work: Work) -> Performed:
+async def perform(platform: Platform, reader: Reader, work: Work) -> Performed:
     """Do what the task asks. Never raises for anything a system does, nor for a bug of ours."""
     try:
         sealed = subjects.unseal(platform.keys, work.request_id, work.identifiers_sealed or b"")
         if work.step is TaskStep.PACK:
             return await packing.pack(platform, work, sealed)
         if work.step is TaskStep.READ:
-            return Performed(await collecting.collect(platform, work, sealed))
+            return Performed(await collecting.collect(platform, reader, work, sealed))
         if work.step is TaskStep.ERASE and work.is_own:
             return Performed(_waiting_for_its_transaction(), then=_erase_own(work, sealed))
         connector = connect(work.system, platform)
