@@ -31,11 +31,13 @@ VERBS = {
     "worker": "cdp.cli.serve",
     "migrate": "cdp.cli.serve",
     "print-schema": "cdp.cli.serve",
+    "client": "cdp.cli.client",
     "demo": "cdp.cli.demo",
     "import": "cdp.cli.load",
     "seed": "cdp.cli.load",
     "request": "cdp.cli.request",
     "system": "cdp.cli.system",
+    "token": "cdp.cli.token",
     "verify": "cdp.cli.verify",
 }
 

@@ -1,0 +1,47 @@
+"""``cdp token``: a bearer token for trying the API from a terminal; refused in production."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from cdp.cli.environment import read_settings
+from cdp.core.platform import Platform
+from cdp.core.settings import Settings
+from cdp.embedded.layout import layout_of, resolve
+from cdp.embedded.lock import holder, read_record
+from cdp.operations.clients import COMMAND_LINE
+from cdp.operations.terminal_tokens import issue
+
+app = typer.Typer()
+
+
+@app.command()
+def token(
+    *,
+    user: Annotated[str, typer.Option("--user", "-u", metavar="EMAIL", help="Whose token: user name or e-mail.")],
+    scope: Annotated[
+        list[str] | None, typer.Option("--scope", help="One scope; repeat for more. Default: all.")
+    ] = None,
+    client: Annotated[str, typer.Option("--client", help="Client the token is issued to.")] = COMMAND_LINE,
+) -> None:
+    """Print an access token of a customer or a member of staff, as if they had just signed in."""
+    scopes = [name for given in scope or [] for name in given.split()]
+
+    async def run() -> str:
+        platform = Platform.open(_settings())
+        try:
+            return await issue(platform, user, scopes=scopes, client_id=client)
+        finally:
+            await platform.close()
+
+    print(asyncio.run(run()))
+
+
+def _settings() -> Settings:
+    """Settings with the address the running API is known by: a token names its issuer."""
+    given = read_settings()
+    layout = layout_of(given)
+    record = None if given.base_url else read_record(layout.record, holder(layout.lock))
+    settings = resolve(given)
+    return settings.model_copy(update={"base_url": record.url}) if record and record.url else settings
