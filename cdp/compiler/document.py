@@ -48,12 +48,31 @@ _PLAIN: Mapping[str, type] = {"String": str, "ID": str, "Boolean": bool}
 class DocumentRefused(PlatformError):
     """The request can not be run; ``errors`` are its entries in specification form."""
 
-    code = "GRAPHQL_VALIDATION_FAILED"
+    code = "BAD_USER_INPUT"
     status = 400
 
-    def __init__(self, errors: list[dict[str, Any]]) -> None:
-        super().__init__(errors[0]["message"])
-        self.errors = errors
+    def __init__(self, message: str, errors: list[GraphQLError] | None = None) -> None:
+        super().__init__(errors[0].message if errors else message)
+        said = [dict(error.formatted) for error in errors] if errors else [{"message": message}]
+        self.errors: list[dict[str, Any]] = [{**one, "extensions": {"code": self.code}} for one in said]
+
+
+class DocumentUnreadable(DocumentRefused):
+    """The document is not GraphQL."""
+
+    code = "GRAPHQL_PARSE_FAILED"
+
+
+class DocumentInvalid(DocumentRefused):
+    """The document does not fit the schema."""
+
+    code = "GRAPHQL_VALIDATION_FAILED"
+
+
+class OperationMissing(DocumentRefused):
+    """There is no such operation."""
+
+    code = "OPERATION_NOT_FOUND"
 
 
 def error_entry(error: PlatformError, path: tuple[str | int, ...] = ()) -> dict[str, Any]:
@@ -63,14 +82,6 @@ def error_entry(error: PlatformError, path: tuple[str | int, ...] = ()) -> dict[
         entry["path"] = list(path)
     entry["extensions"] = {"code": error.code, **error.extensions}
     return entry
-
-
-def _refuse(code: str, message: str) -> DocumentRefused:
-    return DocumentRefused([{"message": message, "extensions": {"code": code}}])
-
-
-def _refuse_all(code: str, errors: list[GraphQLError]) -> DocumentRefused:
-    return DocumentRefused([{**error.formatted, "extensions": {"code": code}} for error in errors])
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,7 @@ class Operation:
                 if variable.default is not Undefined:
                     values[variable.name] = variable.default
                 elif is_non_null_type(variable.kind):
-                    raise _refuse("BAD_USER_INPUT", f"Variable '${variable.name}' is required.")
+                    raise DocumentRefused(f"Variable '${variable.name}' is required.")
                 continue
             if type(value) is not variable.plain:
                 try:
@@ -132,7 +143,7 @@ class Operation:
                     value = Undefined
                 if value is Undefined:
                     message = f"Variable '${variable.name}' is not a valid {variable.kind}."
-                    raise _refuse("BAD_USER_INPUT", message)
+                    raise DocumentRefused(message)
             values[variable.name] = value
         if self._pages:
             self._weigh(values)
@@ -242,18 +253,18 @@ class Document:
         try:
             return parse(text)
         except GraphQLSyntaxError as error:
-            raise _refuse_all("GRAPHQL_PARSE_FAILED", [error]) from None
+            raise DocumentUnreadable(error.message, [error]) from None
 
     def _validate(self, graph: Graph, nodes: list[OperationDefinitionNode]) -> None:
         errors = validate(graph.schema, self.ast, RULES, max_errors=MAX_ERRORS, hide_suggestions=True)
         if errors:
-            raise _refuse_all("GRAPHQL_VALIDATION_FAILED", errors)
+            raise DocumentInvalid(errors[0].message, errors)
         merge = FieldMerge(graph.schema, self.fragments)
         try:
             for node in nodes:
                 merge.check(node)
         except FieldConflict as conflict:
-            raise _refuse("GRAPHQL_VALIDATION_FAILED", str(conflict)) from None
+            raise DocumentInvalid(str(conflict)) from None
 
     def operation(self, name: str | None) -> Operation:
         """The operation to run. Raises DocumentRefused when it is missing or ambiguous."""
@@ -262,5 +273,5 @@ class Document:
         found = self.operations.get(name) if name is not None else None
         if found is None:
             message = "There is no such operation." if name else "Several operations: say which by operationName."
-            raise _refuse("OPERATION_NOT_FOUND", message)
+            raise OperationMissing(message)
         return found

@@ -83,7 +83,8 @@ class Page:
         counted = [(key, self._total(wanted) if key in totals else value) for key, value in pairs]
         if all(one.name in {"totalCount", "__typename"} for one in fields):
             return json_object(counted)
-        return select(json_object(counted)).select_from(self._rows(wanted)).scalar_subquery()
+        page = select(json_object(counted)).select_from(self._rows(wanted))
+        return page.having(literal_column("true")).scalar_subquery()  # one row, even where nothing aggregates
 
     def _member(self, type_name: str, one: Selected, node: ObjectJson) -> Json:
         path = (*self.path, one.key)

@@ -126,12 +126,11 @@ class Reader:
     async def fetch(self, request: ReadRequest, viewer: Viewer, variables: Mapping[str, Any]) -> Fetched:
         """Read some root fields of an operation; ``variables`` are coerced already."""
         operation, fields = request.operation, request.fields
-        sets = (SelectionSetNode(selections=fields),)
         key = (operation, tuple(map(id, fields)), viewer.shape, operation.structure(variables))
 
         def make(failures: _Failures, only: str | None) -> Plan:
             context = self._context(operation.fragments, viewer, variables, failures)
-            return self._roots(context, sets, only, holds=fields)
+            return self._roots(context, (SelectionSetNode(selections=fields),), only, holds=fields)
 
         return await self._read(self._plan(key, make), make, viewer, variables)
 
@@ -159,7 +158,7 @@ class Reader:
     ) -> Fetched:
         """Like ``node``, with errors; the key is ``node`` and paths start after it."""
         structure = tuple((name, shape(value)) for name, value in sorted(variables.items()))
-        key = ("node", type_name, id(selection_set), viewer.shape, structure)
+        key = ("node", type_name, tuple(map(id, selection_set.selections)), viewer.shape, structure)
 
         def make(failures: _Failures, _only: str | None) -> Plan:
             context = self._context(fragments, viewer, variables, failures)
@@ -206,8 +205,7 @@ class Reader:
 
     def _require_compiled(self, operation: Operation) -> None:
         if not operation.is_compiled:
-            message = "Only queries over profile data are answered here."
-            raise DocumentRefused([{"message": message, "extensions": {"code": "BAD_USER_INPUT"}}])
+            raise DocumentRefused("Only queries over profile data are answered here.")
 
     def _operation_plan(self, operation: Operation, viewer: Viewer, values: Mapping[str, Any]) -> tuple[Plan, _Make]:
         key = (operation, viewer.shape, operation.structure(values))

@@ -236,7 +236,7 @@ class Statement:
         listed = func.unnest(names, rows).table_valued("type", "id", with_ordinality="place")
         type_column, id_column = literal_column(f"{alias}.type", Text), literal_column(f"{alias}.id", Uuid)
         values = [(type_column == quoted(kind.name), self._by_column(kind, place, id_column)) for kind in kinds]
-        value = case(*values, else_=NULL) if values else NULL
+        value = case(*values, else_=NULL) if values else cast(NULL, JSON)
         members = func.json_agg(aggregate_order_by(value, literal_column(f"{alias}.place")))
         rows_of = listed.render_derived(name=alias)
         return select(func.coalesce(members, EMPTY_LIST)).select_from(rows_of).scalar_subquery()

@@ -65,7 +65,7 @@ class Rows:
         return START + timedelta(hours=self.chance.randrange(6), microseconds=self.chance.choice([0, 1, 500_000]))
 
     def json(self) -> Any:
-        return self.chance.choice([True, None, 3, "a\"b", [1, {"x": None}], {"k": "v", "n": 1.5}])
+        return self.chance.choice([True, None, 3, 'a"b', [1, {"x": None}], {"k": "v", "n": 1.5}])
 
     async def add(self, table: Any, **values: Any) -> UUID:
         row_id = values.setdefault("id", self.id())
@@ -184,7 +184,11 @@ async def _contacts(rows: Rows, own: dict[str, Any]) -> None:
             created_at=rows.moment(),
         )
         await rows.add(
-            customer.identity, **own, type=rows.member(customer.IdentityType), value=rows.name("i"), issuer="shop",
+            customer.identity,
+            **own,
+            type=rows.member(customer.IdentityType),
+            value=rows.name("i"),
+            issuer="shop",
             created_at=rows.moment(),
         )
         await rows.add(consent.preference, **own, key=rows.name("k"), value=rows.json())

@@ -6,7 +6,6 @@ the same declarations (tables, joins, orderings), and does everything else its o
 """
 
 import json
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,13 +13,12 @@ from typing import Any
 from uuid import UUID
 
 import strawberry
-from graphql import GraphQLError, GraphQLField, GraphQLNamedType, GraphQLNonNull, GraphQLObjectType, get_named_type
+from graphql import GraphQLError, GraphQLField, GraphQLNamedType, GraphQLObjectType, get_named_type
 
 from cdp.access.decision import Deny, Mask, Own
 from cdp.access.rules import RULES
 from cdp.access.viewer import Actor, Viewer
 from cdp.compiler.cursors import CursorSeal
-from cdp.compiler.graph import Kind
 from cdp.core.clock import iso
 from cdp.core.db import Database
 from cdp.core.errors import PlatformError
@@ -125,9 +123,7 @@ def _resolver(kind: GraphQLObjectType, name: str, one: GraphQLField, source: Any
             return lambda row, info: _constant(source.value(info.context.viewer), target)
         case declared.MaskedSource():
             return lambda row, info: sorted(
-                other
-                for other in kind.fields
-                if isinstance(RULES.decide(info.context.viewer, kind.name, other), Mask)
+                other for other in kind.fields if isinstance(RULES.decide(info.context.viewer, kind.name, other), Mask)
             )
         case declared.EmbeddedSource():
             return lambda row, info: row if row is not None else {}
@@ -183,9 +179,7 @@ async def _visible(rows: Iterable[Record], target: GraphQLNamedType, info: Any) 
         loaders = info.context.loaders
         owners = [await loaders.by_id(privacy_request, row["request_id"]) for row in rows]
         return [
-            row
-            for row, owner in zip(rows, owners, strict=True)
-            if owner and owner["customer_id"] == viewer.customer_id
+            row for row, owner in zip(rows, owners, strict=True) if owner and owner["customer_id"] == viewer.customer_id
         ]
     return rows
 
@@ -194,9 +188,7 @@ def _typed(row: Record | None, target: GraphQLNamedType) -> Record | None:
     return None if row is None else {**row, "__typename": target.name}
 
 
-async def _rows(
-    row: Any, info: Any, join: Any, target: GraphQLNamedType
-) -> list[Record]:
+async def _rows(row: Any, info: Any, join: Any, target: GraphQLNamedType) -> list[Record]:
     table = _mapped(target).table
     if not join:
         return await info.context.loaders.everything(table)
@@ -252,6 +244,15 @@ def _connection(kind: GraphQLObjectType, name: str, one: GraphQLField, source: A
         orderBy: Any = None,
         filter: Any = None,
     ) -> Page:
+        if orderBy is not None:
+            ordering = source.orderings[orderBy["field"].name]
+            default = ((target.name, _camel(orderBy["field"].name.lower())),)
+            _require_disclosable(info, ordering.discloses or default, exact=False)
+        for key, comparison in (filter or {}).items():
+            definition = get_named_type(one.args["filter"].type).fields[key].extensions["strawberry-definition"]
+            told = definition.metadata[declared.SOURCE].discloses or ((target.name, key),)
+            if comparison is not None:
+                _require_disclosable(info, told, exact=set(comparison) <= {"eq", "in"})
         rows = await _visible(await _rows(row, info, source.join, target), target, info)
         for key, comparison in (filter or {}).items():
             if comparison is not None:
@@ -270,6 +271,20 @@ def _connection(kind: GraphQLObjectType, name: str, one: GraphQLField, source: A
         return _cut(rows, first, last, after, before, cursor, target)
 
     return resolve
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def _require_disclosable(info: Any, coordinates: Any, *, exact: bool) -> None:
+    for type_name, name in coordinates:
+        decision = RULES.decide(info.context.viewer, type_name, name)
+        if isinstance(decision, Deny):
+            raise _error(decision.error)
+        if isinstance(decision, Mask) and not exact:
+            raise GraphQLError("masked", extensions={"code": "FORBIDDEN"})
 
 
 def _cut(rows, first, last, after, before, cursor, target) -> Page:
@@ -313,7 +328,9 @@ def _page_resolver(kind: GraphQLObjectType, name: str) -> Resolver:
     return table[name]
 
 
-async def _matches(row: Record, key: str, comparison: dict[str, Any], one: GraphQLField, info: Any, target: Any) -> bool:
+async def _matches(
+    row: Record, key: str, comparison: dict[str, Any], one: GraphQLField, info: Any, target: Any
+) -> bool:
     member = get_named_type(one.args["filter"].type).fields[key]
     definition = member.extensions["strawberry-definition"]
     source: declared.FilterSource = definition.metadata[declared.SOURCE]
