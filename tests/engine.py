@@ -7,7 +7,7 @@ await engine.work()             everything that is due, as a worker would
 import json
 import zipfile
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from email import message_from_bytes, policy
 from io import BytesIO
@@ -72,9 +72,15 @@ class Engine:
         async with self.platform.db.transaction(Role.WORKER) as tx:
             await requests.retry(tx, SYSTEM, reference)
 
-    async def work(self) -> int:
-        """Everything that is due, until nothing is."""
-        return await sweep(self.place, concurrency=8)
+    async def work(self) -> None:
+        """Everything that is due, and every retry that comes due at once."""
+        for _ in range(self.platform.settings.max_attempts + 2):
+            await sweep(self.place, concurrency=8)
+
+    def with_settings(self, **changes: Any) -> "Engine":
+        """The same platform under other settings."""
+        platform = replace(self.platform, settings=self.platform.settings.model_copy(update=changes))
+        return Engine(platform, replace(self.place, platform=platform))
 
     async def connect(self, peer: Peer, name: str = "newsletter") -> None:
         """Connect a webhook peer, tried first."""

@@ -47,6 +47,11 @@ class Standing:
     step: TaskStep
     status: TaskStatus
 
+    @property
+    def is_fine(self) -> bool:
+        """Whether it ended well; our own tables have no excuse."""
+        return self.status is TaskStatus.DONE or (self.status in FINE and not self.is_own)
+
 
 OPEN = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.WAITING})
 FINE = frozenset({TaskStatus.DONE, TaskStatus.UNSUPPORTED})
@@ -141,7 +146,7 @@ def retry_of(tasks: Sequence[Standing]) -> Retry:
     A verification that saw data left behind is not asked again before its erase ran again, under a new key: the same
     key would only replay the answer that proved wrong. One that could not be asked is simply asked again.
     """
-    stuck = [task for task in tasks if task.status not in FINE]
+    stuck = [task for task in tasks if not task.is_fine]
     for step in (TaskStep.CHECK, TaskStep.READ, TaskStep.PACK):
         again = frozenset(task.id for task in stuck if task.step is step)
         if again:
