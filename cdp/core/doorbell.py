@@ -4,9 +4,11 @@ A ring may be lost, may ring twice, and never fails its caller: rows in Postgres
 nobody rang for. After a failure the bell stays silent for a while, so that a dead Valkey costs no time.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -17,6 +19,7 @@ from redis.exceptions import RedisError
 from cdp.core.db import Ring
 
 QUEUE = "cdp:jobs"
+PATIENCE_S = 1.0
 SILENCE_S = 2.0
 
 log = structlog.get_logger()
@@ -47,13 +50,30 @@ class ArqDoorbell:
     def __init__(self, url: str) -> None:
         self._settings = redis_settings(url)
         self._pool: ArqRedis | None = None
+        self._connecting = asyncio.Lock()
         self._silent_until = 0.0
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the bell rests after a failure."""
+        return time.monotonic() < self._silent_until
+
     async def ring(self, rings: Sequence[Ring]) -> None:
-        """Press the bell for each row; swallow and log every trouble of Valkey."""
-        if time.monotonic() < self._silent_until:
+        """Press the bell for each row; swallow and log every trouble of Valkey, silence included."""
+        if self.is_silent:
             return
         try:
+            async with asyncio.timeout(PATIENCE_S):
+                pool = await self._connected()
+                for ring in rings:
+                    await pool.enqueue_job(ring.job, str(ring.row_id), _defer_by=ring.defer_s or None)
+        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            self._silent_until = time.monotonic() + SILENCE_S
+            log.warning("doorbell.silent", reason=type(error).__name__, rings=len(rings))
+            await self.close()
+
+    async def _connected(self) -> ArqRedis:
+        async with self._connecting:
             if self._pool is None:
                 self._pool = await create_pool(
                     self._settings,
@@ -61,14 +81,12 @@ class ArqDoorbell:
                     job_deserializer=deserialize,
                     default_queue_name=QUEUE,
                 )
-            for ring in rings:
-                await self._pool.enqueue_job(ring.job, str(ring.row_id), _defer_by=ring.defer_s or None)
-        except (RedisError, OSError) as error:
-            self._silent_until = time.monotonic() + SILENCE_S
-            log.warning("doorbell.silent", reason=type(error).__name__, rings=len(rings))
+            return self._pool
 
     async def close(self) -> None:
         """Let go of the connection."""
-        if self._pool is not None:
-            await self._pool.aclose()
-            self._pool = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            with suppress(RedisError, OSError):
+                async with asyncio.timeout(PATIENCE_S):
+                    await pool.aclose()

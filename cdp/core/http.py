@@ -8,7 +8,8 @@ https://cheatsheetseries.owasp.org/cheatsheets/Server_Side_Request_Forgery_Preve
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
@@ -16,6 +17,9 @@ import httpx
 from cdp.core.errors import Forbidden, Unavailable
 
 MAX_BODY_BYTES = 1024 * 1024
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_NOT_PUBLIC = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv4Network("192.88.99.0/24"))
 
 
 class TargetForbidden(Forbidden):
@@ -45,13 +49,26 @@ class Answer:
     body: bytes
 
 
+Resolver = Callable[[str, int], Awaitable[list[str]]]
+
+
+async def resolve_by_system(host: str, port: int) -> list[str]:
+    """Every address of a name, as this machine resolves it. Raises OSError or UnicodeError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
 class Outbound:
     """Calls other systems. ``allow_private`` is for development and tests only."""
 
-    def __init__(self, *, allow_private: bool = False, timeout_s: float = 15.0) -> None:
+    def __init__(
+        self, *, allow_private: bool = False, timeout_s: float = 15.0, resolve: Resolver = resolve_by_system
+    ) -> None:
         self._allow_private = allow_private
+        self._resolve = resolve
+        self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(timeout_s),
+            timeout=None,  # noqa: S113 - the whole call has one, in request
             follow_redirects=False,
             trust_env=False,
             limits=httpx.Limits(max_connections=100, max_keepalive_connections=50),
@@ -67,30 +84,34 @@ class Outbound:
         timeout_s: float | None = None,
         max_bytes: int = MAX_BODY_BYTES,
     ) -> Answer:
-        """Make one call; the whole answer must arrive within the time-out.
+        """Make one call; name resolution and the whole answer must fit into the time-out.
 
-        Raises TargetForbidden, CallFailed or AnswerTooLarge; any HTTP status is an Answer.
+        Raises TargetForbidden, CallFailed or AnswerTooLarge; any HTTP status is an Answer. We ask for no compression and
+        unpack none: a few bytes of gzip can stand for more memory than we have.
         """
-        target = httpx.URL(url)
-        address = await self._checked_address(target)
-        request = self._client.build_request(
-            method,
-            target.copy_with(host=address),
-            headers={**(headers or {}), "Host": target.netloc.decode("ascii")},
-            content=content,
-            extensions={"sni_hostname": target.host},
-        )
+        target = _target(url)
+        given = {**(headers or {}), "Host": target.netloc.decode("ascii"), "Accept-Encoding": "identity"}
         try:
-            async with asyncio.timeout(timeout_s or 15.0):
-                return await self._read(request, max_bytes)
-        except (httpx.HTTPError, TimeoutError) as error:
+            async with asyncio.timeout(timeout_s or self._timeout_s):
+                for address in await self._checked_addresses(target):
+                    request = self._client.build_request(
+                        method,
+                        target.copy_with(host=address),
+                        headers=given,
+                        content=content,
+                        extensions={"sni_hostname": target.host},
+                    )
+                    with suppress(httpx.ConnectError):  # nothing was sent: the next address may answer
+                        return await self._read(request, max_bytes)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise CallFailed from error
+        raise CallFailed
 
     async def _read(self, request: httpx.Request, max_bytes: int) -> Answer:
         response = await self._client.send(request, stream=True)
         try:
             body = bytearray()
-            async for chunk in response.aiter_bytes():
+            async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > max_bytes:
                     raise AnswerTooLarge
@@ -98,29 +119,42 @@ class Outbound:
         finally:
             await response.aclose()
 
-    async def _checked_address(self, url: httpx.URL) -> str:
-        if url.scheme not in {"http", "https"} or not url.host or url.userinfo:
-            raise TargetForbidden
+    async def _checked_addresses(self, url: httpx.URL) -> list[str]:
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+            addresses = await self._resolve(url.host, port)
+        except (OSError, UnicodeError) as error:
             raise CallFailed from error
-        addresses = [str(entry[4][0]) for entry in found]
         if not self._allow_private and not all(is_public(address) for address in addresses):
             raise TargetForbidden
-        return addresses[0]
+        return addresses
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
 
 
+def _target(url: str) -> httpx.URL:
+    try:
+        target = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise TargetForbidden from error
+    if target.scheme not in {"http", "https"} or not target.host or target.userinfo:
+        raise TargetForbidden
+    return target
+
+
 def is_public(address: str) -> bool:
-    """Whether an IP address may be called: global unicast, also after unwrapping IPv4-mapped and 6to4 forms."""
+    """Whether an IP address may be called: global unicast, also after unwrapping IPv4 from its IPv6 forms."""
     ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is not None:
-            return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
+        inner = _inner(ip)
+        return is_public(str(inner)) if inner is not None else ip.is_global and ip in _UNICAST
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_PUBLIC)
+
+
+def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a translated one stands for: mapped, 6to4, Teredo, NAT64 (RFC 6052)."""
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)

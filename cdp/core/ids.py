@@ -42,7 +42,7 @@ def global_id(type_name: str, row_id: UUID) -> str:
 def parse_global_id(value: str, *, expected: str | None = None) -> tuple[str, UUID]:
     """Decode an id to ``(type name, uuid)``.
 
-    Raises InvalidGlobalId when it is malformed, spelled in another way than ours or, with ``expected``, of another type.
+    Raises InvalidGlobalId when it is malformed, not spelled as we spell it or, with ``expected``, of another type.
     """
     try:
         raw = base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True).decode("ascii")
