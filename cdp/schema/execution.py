@@ -119,9 +119,12 @@ class Execution:
             yield refusal(error)
             return
         run = _Run(request, document, operation, values, viewer)
-        async with aclosing(self._subscribe(run)) as results:
-            async for result in results:
-                yield _response(result)
+        try:
+            async with aclosing(self._subscribe(run)) as results:
+                async for result in results:
+                    yield _response(result)
+        except PlatformError as error:
+            yield refusal(error)
 
     async def _execute(self, run: "_Run") -> ExecutionResult:
         result = execute(self.reader.graph.schema, run.document.ast, **self._options(run))

@@ -1,7 +1,7 @@
 """Introspection: answered by graphql-core in a thread, weighed first and kept, since the schema never changes.
 
 A page of introspection costs more than any read of data: lists inside lists of types, each a call into Python. What a
-document may ask for is a small multiple of what the standard introspection query asks for.
+document may ask for is little more than what the standard introspection query asks for.
 Source: https://spec.graphql.org/draft/#sec-Introspection
 """
 
@@ -14,13 +14,20 @@ from graphql import (
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
     GraphQLObjectType,
     GraphQLSchema,
+    InlineFragmentNode,
+    NamedTypeNode,
+    NameNode,
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
     execute_sync,
     get_introspection_query,
+    is_abstract_type,
     parse,
 )
 
@@ -31,9 +38,9 @@ from cdp.compiler.graph import Graph
 from cdp.compiler.limits import DocumentTooComplex, Scale
 from cdp.core.errors import Forbidden
 
-FIELDS = frozenset({"__schema", "__type"})
+TYPES = {"__schema": "__Schema", "__type": "__Type"}
 ALLOWED = frozenset({Actor.CUSTOMER, Actor.STAFF, Actor.SYSTEM})
-TIMES_STANDARD = 2
+TIMES_STANDARD = 1.25
 KEPT_BYTES = 8 * 1024 * 1024
 
 
@@ -50,16 +57,15 @@ class Introspection:
         self._graph = graph
         self._lists = _lists(graph.schema)
         standard = parse(get_introspection_query(input_value_deprecation=True, directive_is_repeatable=True))
-        self._most = TIMES_STANDARD * self._cost(
-            next(d for d in standard.definitions if isinstance(d, OperationDefinitionNode)),
-            {d.name.value: d for d in standard.definitions if isinstance(d, FragmentDefinitionNode)},
-        )
+        [operation] = (d for d in standard.definitions if isinstance(d, OperationDefinitionNode))
+        fragments = {d.name.value: d for d in standard.definitions if isinstance(d, FragmentDefinitionNode)}
+        self._most = int(TIMES_STANDARD * self._cost(_fields(operation), fragments))
         self._kept: BoundedCache[tuple[object, ...], dict[str, bytes]] = BoundedCache(KEPT_BYTES)
 
     @staticmethod
     def is_about(node: FieldNode) -> bool:
         """Whether a root field asks for the schema."""
-        return node.name.value in FIELDS
+        return node.name.value in TYPES
 
     async def describe(
         self,
@@ -75,13 +81,13 @@ class Introspection:
         kept = self._kept.get(key)
         if kept is None:
             nodes = tuple(node for group in fields.values() for node in group)
+            if self._cost(nodes, operation.fragments) > self._most:
+                raise DocumentTooComplex(limit="introspection", most=self._most)
             alone = OperationDefinitionNode(
                 operation=OperationType.QUERY,
                 variable_definitions=operation.node.variable_definitions,
                 selection_set=SelectionSetNode(selections=nodes),
             )
-            if self._cost(alone, operation.fragments) > self._most:
-                raise DocumentTooComplex(limit="introspection", most=self._most)
             document = DocumentNode(definitions=(alone, *operation.fragments.values()))
             kept = await asyncio.to_thread(self._run, document, variables)
             self._kept.put(key, kept, weight=sum(map(len, kept.values())))
@@ -93,8 +99,20 @@ class Introspection:
             raise result.errors[0]
         return {key: json.dumps(value, ensure_ascii=False).encode() for key, value in (result.data or {}).items()}
 
-    def _cost(self, node: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> int:
-        return _IntrospectionScale(self._graph, fragments, self._lists).weigh(node).cost
+    def _cost(self, nodes: Sequence[FieldNode], fragments: Mapping[str, FragmentDefinitionNode]) -> int:
+        """Weigh root fields; the scale knows no root field of introspection, so each stands as its type's fragment."""
+        pieces = tuple(
+            InlineFragmentNode(
+                type_condition=NamedTypeNode(name=NameNode(value=TYPES[node.name.value])),
+                selection_set=node.selection_set,
+            )
+            for node in nodes
+            if node.selection_set is not None
+        )
+        operation = OperationDefinitionNode(
+            operation=OperationType.QUERY, selection_set=SelectionSetNode(selections=pieces)
+        )
+        return _IntrospectionScale(self._graph, fragments, self._lists).weigh(operation).cost
 
 
 class _IntrospectionScale(Scale):
@@ -113,20 +131,25 @@ class _IntrospectionScale(Scale):
         return self._lists.get((parent, name), 1)
 
 
+def _fields(operation: OperationDefinitionNode) -> list[FieldNode]:
+    return [node for node in operation.selection_set.selections if isinstance(node, FieldNode)]
+
+
 def _lists(schema: GraphQLSchema) -> Mapping[tuple[str, str], int]:
-    """How long the lists are: exactly for the schema, as an average rounded up for its types."""
-    objects = [kind for kind in schema.type_map.values() if isinstance(kind, GraphQLObjectType)]
-    fields = [field for kind in objects for field in kind.fields.values()]
-    per_type = -(-len(fields) // max(1, len(objects)))
-    per_field = -(-sum(len(field.args) for field in fields) // max(1, len(fields)))
+    """How long the lists are: exactly for the schema, on average and rounded up for its types."""
+    kinds = list(schema.type_map.values())
+    fields = [field for kind in kinds for field in getattr(kind, "fields", {}).values()]
+    sizes = {
+        "fields": [len(kind.fields) for kind in kinds if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType)],
+        "inputFields": [len(kind.fields) for kind in kinds if isinstance(kind, GraphQLInputObjectType)],
+        "enumValues": [len(kind.values) for kind in kinds if isinstance(kind, GraphQLEnumType)],
+        "interfaces": [len(kind.interfaces) for kind in kinds if isinstance(kind, GraphQLObjectType)],
+        "possibleTypes": [len(schema.get_possible_types(kind)) for kind in kinds if is_abstract_type(kind)],
+    }
     return {
-        ("__Schema", "types"): len(schema.type_map),
+        ("__Schema", "types"): len(kinds),
         ("__Schema", "directives"): len(schema.directives),
-        ("__Type", "fields"): per_type,
-        ("__Type", "inputFields"): per_type,
-        ("__Type", "enumValues"): per_type,
-        ("__Type", "possibleTypes"): len(objects),
-        ("__Type", "interfaces"): 1,
-        ("__Field", "args"): per_field,
-        ("__Directive", "args"): per_field,
+        ("__Field", "args"): -(-sum(len(getattr(field, "args", ())) for field in fields) // len(fields)),
+        ("__Directive", "args"): 2,
+        **{("__Type", name): -(-sum(lengths) // len(kinds)) for name, lengths in sizes.items()},
     }
