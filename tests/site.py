@@ -6,14 +6,17 @@ new_staff       the same for a member of staff: ``name = await new_staff("agent"
 signed_in       a browser in which that somebody is signed in
 """
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 
+from cdp.app import build
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
@@ -57,6 +60,27 @@ def new_staff(platform: Platform) -> Callable[..., Awaitable[str]]:
         return username
 
     return make
+
+
+@asynccontextmanager
+async def listening(settings: Settings) -> AsyncIterator[tuple[str, Platform]]:
+    """The application behind uvicorn on a free port of this machine; base address and platform."""
+    probe = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = probe.sockets[0].getsockname()[1]
+    probe.close()
+    await probe.wait_closed()
+    settings = settings.model_copy(update={"port": port})
+    app = build(settings)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.02)
+        assert not serving.done(), "the server did not start"
+    try:
+        yield settings.url, app.state.platform
+    finally:
+        server.should_exit = True
+        await serving
 
 
 @pytest.fixture

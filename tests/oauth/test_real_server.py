@@ -1,47 +1,21 @@
 """A real server on a real port, and an OAuth client nobody here wrote: Authlib's own, by discovery alone."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 
 import httpx
 import pytest
-import uvicorn
 from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from cdp.access.viewer import SYSTEM
-from cdp.app import build
 from cdp.core.db import Role
-from cdp.core.settings import Settings
 from cdp.operations import clients
 from cdp.operations.accounts import Registration, register
 from tests.browser import forms
 from tests.oauth.conftest import REDIRECT, new_verifier
-from tests.site import PASSWORD
-
-
-@asynccontextmanager
-async def _listening(settings: Settings) -> AsyncIterator[tuple[str, object]]:
-    """The application behind uvicorn on a free port of this machine; base address and platform."""
-    probe = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-    port = probe.sockets[0].getsockname()[1]
-    probe.close()
-    await probe.wait_closed()
-    settings = settings.model_copy(update={"port": port})
-    app = build(settings)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False))
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.02)
-        assert not serving.done(), "the server did not start"
-    try:
-        yield settings.url, app.state.platform
-    finally:
-        server.should_exit = True
-        await serving
+from tests.site import PASSWORD, listening
 
 
 class _Listener(logging.Handler):
@@ -67,7 +41,7 @@ def listener() -> Iterator[_Listener]:
 
 
 async def test_an_independent_client_signs_in_and_no_log_tells_a_secret(settings, listener, capfd):
-    async with _listening(settings) as (base, platform):
+    async with listening(settings) as (base, platform):
         logging.getLogger().addHandler(listener)  # configuring the log at the start has removed it
         logging.getLogger().setLevel(logging.DEBUG)
         async with platform.db.transaction(Role.WORKER) as tx:
