@@ -86,8 +86,8 @@ class Outbound:
     ) -> Answer:
         """Make one call; name resolution and the whole answer must fit into the time-out.
 
-        Raises TargetForbidden, CallFailed or AnswerTooLarge; any HTTP status is an Answer. We ask for no compression and
-        unpack none: a few bytes of gzip can stand for more memory than we have.
+        Raises TargetForbidden, CallFailed or AnswerTooLarge; any HTTP status is an Answer. No compression is asked for
+        and none unpacked: a few bytes of gzip can stand for more memory than we have.
         """
         target = _target(url)
         given = {**(headers or {}), "Host": target.netloc.decode("ascii"), "Accept-Encoding": "identity"}

@@ -190,7 +190,7 @@ async def test_done_without_the_figures_of_its_step_has_failed(harness: Newslett
         (answer(500, b"x" * 10_000_000), State.FAILED, "ANSWER_TOO_LARGE", None),
         (answer(200, b" " * 10_000_000), State.FAILED, "ANSWER_TOO_LARGE", None),
         (answer(200, b"", **{"content-encoding": "gzip"}), State.FAILED, "BAD_ANSWER", None),
-        (answer(200, b"no gzip", **{"content-encoding": "gzip"}), State.RETRY, "UNREACHABLE", None),
+        (answer(200, b"no gzip", **{"content-encoding": "gzip"}), State.FAILED, "BAD_ANSWER", None),
     ],
     ids=lambda value: f"{value[0]} {value[2][:40]!r}" if isinstance(value, tuple) else None,
 )
