@@ -19,6 +19,7 @@ from cdp.core.settings import Settings
 from cdp.endpoints import health, signing_keys
 from cdp.endpoints.health import Measure, Metrics
 from cdp.endpoints.oauth.routes import routes as oauth_routes
+from cdp.operations import production
 from cdp.operations.reference import ensure_reference
 from cdp.operations.tokens import issuer_of
 from cdp.operations.watch import RequestWatch
@@ -42,6 +43,7 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
         async with AsyncExitStack() as parts:
             platform = Platform.open(settings, clock=clock)
             parts.push_async_callback(platform.close)
+            await production.check(platform)
             async with platform.db.transaction(Role.WORKER) as tx:
                 await ensure_reference(tx)
             issuer_of(platform)

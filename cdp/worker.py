@@ -23,7 +23,7 @@ from cdp.core.settings import Settings
 from cdp.jobs import JOBS
 from cdp.jobs.job import Workplace
 from cdp.jobs.sweep import sweep
-from cdp.operations import signing_keys
+from cdp.operations import production, signing_keys
 from cdp.operations.reference import ensure_reference
 from cdp.schema.schema import open_reader
 
@@ -56,6 +56,7 @@ async def _run(settings: Settings) -> None:
 
 async def serve(platform: Platform, stop: asyncio.Event) -> None:
     """Work until ``stop`` is set; then finish or give back what is in hand."""
+    await production.check(platform)
     async with platform.db.transaction(Role.WORKER) as tx:
         await ensure_reference(tx)
     signing_keys.publish(platform)

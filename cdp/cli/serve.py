@@ -21,8 +21,10 @@ def api() -> None:
     import uvicorn
 
     from cdp.app import build
+    from cdp.operations.production import check_settings
 
     settings = resolve(read_settings())
+    check_settings(settings)
     settings = settings.model_copy(update={"port": choose_port(settings)})
     print(f"serving {settings.url}", flush=True)
     uvicorn.run(
@@ -41,9 +43,12 @@ def api() -> None:
 @app.command()
 def worker() -> None:
     """Work on requests and exports: arq jobs and the sweeper, until SIGTERM."""
+    from cdp.operations.production import check_settings
     from cdp.worker import run
 
-    run(resolve(read_settings()))
+    settings = resolve(read_settings())
+    check_settings(settings)
+    run(settings)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from cdp.core.db import Role, Tx
 from cdp.core.ids import new_id
 from cdp.core.platform import Platform
 from cdp.operations.accounts import Registration, register
+from cdp.operations.production import DEMO_SOURCE
 from cdp.tables.account import account
 from cdp.tables.consent import preference
 from cdp.tables.contact import AddressKind, PhoneKind, email_address, phone_number, postal_address
@@ -46,7 +47,7 @@ async def _move_in(platform: Platform, person: Copy) -> None:
     given, _, family = person.name.partition(" ")
     country = HOMES[person.email][0]
     customer_id = await register(
-        platform, Registration(person.email, PASSWORD, True, given, family, country, source="demo registration")
+        platform, Registration(person.email, PASSWORD, True, given, family, country, source=DEMO_SOURCE)
     )
     now = platform.clock()
     async with platform.db.transaction(Role.WORKER) as tx:

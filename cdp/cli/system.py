@@ -1,0 +1,137 @@
+"""``cdp system add | list | check``: connected systems."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from cdp.access.viewer import SYSTEM
+from cdp.cli.opened import with_platform
+from cdp.connectors.base import Problem
+from cdp.core.clock import iso
+from cdp.core.db import Role
+from cdp.core.errors import InvalidInput
+from cdp.core.ids import SystemId
+from cdp.core.platform import Platform
+from cdp.operations import systems
+from cdp.operations.systems import Registration, SystemRefused, SystemView
+
+app = typer.Typer()
+system = typer.Typer(help="Connected systems.", no_args_is_help=True)
+app.add_typer(system, name="system")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+FAILED = 1
+REFUSED = 3
+MEMBERS = {"name", "title", "kind", "configuration", "secrets", "position"}
+
+
+class SystemFileInvalid(InvalidInput):
+    """The file does not describe a system."""
+
+    code = "SYSTEM_FILE_INVALID"
+
+
+@system.command()
+def add(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="YAML or JSON: name, title, kind, configuration, secrets.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Connect a system: it is tried first, and not connected if anything is wrong. Secrets are sealed.
+
+    Exit code 3 when trying it found problems; each is printed with where it is.
+    """
+    wanted = _read(file)
+
+    async def register(platform: Platform) -> SystemId:
+        return await systems.add(platform, SYSTEM, wanted)
+
+    try:
+        system_id = with_platform(register)
+    except SystemRefused as refusal:
+        for problem in refusal.extensions["problems"]:
+            print(f"{problem['at']}: {problem['message']} ({problem['code']})", file=sys.stderr)
+        print(f"error: {refusal.message} ({refusal.code})", file=sys.stderr)
+        raise typer.Exit(REFUSED) from None
+    print(json.dumps({"id": str(system_id), "name": wanted.name}) if as_json else f"connected: {wanted.name}")
+
+
+@system.command(name="list")
+def list_(*, as_json: AsJson = False) -> None:
+    """List connected systems in the order they are asked."""
+
+    async def read(platform: Platform) -> list[SystemView]:
+        async with platform.db.transaction(Role.WORKER) as tx:
+            return await systems.listed(tx)
+
+    found = with_platform(read)
+    if as_json:
+        print(json.dumps([_line(one) for one in found]))
+        return
+    table = Table("name", "title", "kind", "enabled", "last well")
+    for one in found:
+        well = iso(one.last_ok_at)[:16] if one.last_ok_at else "never"
+        table.add_row(one.name, one.title, one.kind, "yes" if one.enabled else "no", well)
+    Console().print(table)
+
+
+@system.command()
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a connected system.")], *, as_json: AsJson = False
+) -> None:
+    """Try a connected system; exit code 1 when anything is wrong."""
+
+    async def attempt(platform: Platform) -> tuple[Problem, ...]:
+        return await systems.check(platform, SYSTEM, name)
+
+    found = with_platform(attempt)
+    if as_json:
+        print(json.dumps([{"code": p.code, "at": p.at, "message": p.message} for p in found]))
+    else:
+        for problem in found:
+            print(f"{problem.at}: {problem.message} ({problem.code})", file=sys.stderr)
+        print(f"{name}: {'well' if not found else f'{len(found)} problems'}")
+    if found:
+        raise typer.Exit(FAILED)
+
+
+def _read(file: Path) -> Registration:
+    """Read a system's file; YAML reads JSON too. Raises SystemFileInvalid."""
+    try:
+        read = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SystemFileInvalid(f"The file can not be read: {type(error).__name__}") from None
+    if not isinstance(read, dict) or not {"name", "kind"} <= read.keys() <= MEMBERS:
+        raise SystemFileInvalid(f"A system has the members {', '.join(sorted(MEMBERS))}; name and kind must be there.")
+    configuration, secrets = read.get("configuration") or {}, read.get("secrets") or {}
+    position = read.get("position", 100)
+    if not isinstance(configuration, dict) or not isinstance(secrets, dict) or not isinstance(position, int):
+        raise SystemFileInvalid("configuration and secrets are objects, position is a number.")
+    name = str(read["name"])
+    return Registration(
+        name=name,
+        title=str(read.get("title") or name),
+        kind=str(read["kind"]),
+        configuration=configuration,
+        secrets=secrets,
+        position=position,
+    )
+
+
+def _line(one: SystemView) -> dict[str, object]:
+    return {
+        "id": str(one.id),
+        "name": one.name,
+        "title": one.title,
+        "kind": one.kind,
+        "enabled": one.enabled,
+        "lastOkAt": iso(one.last_ok_at) if one.last_ok_at else None,
+    }

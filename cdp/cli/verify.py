@@ -1,0 +1,101 @@
+"""``cdp verify``: check a certificate or an export package, offline, against pinned keys."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+
+from cdp.cli.environment import read_settings
+from cdp.core.errors import InvalidInput
+from cdp.embedded.layout import layout_of
+from cdp.operations import signing_keys
+from cdp.operations.verification import Keys, Kind, Report, names_subject, verify_file
+
+app = typer.Typer()
+
+FAILED = 1
+UNKNOWN_SIGNER = 3
+LARGEST_KEYS_BYTES = 1024 * 1024
+
+
+class KeysUnreadable(InvalidInput):
+    """The keys can not be read."""
+
+    code = "KEYS_UNREADABLE"
+
+
+class FileUnreadable(InvalidInput):
+    """The file can not be read."""
+
+    code = "FILE_UNREADABLE"
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate (JSON) or an export package (ZIP).")],
+    *,
+    keys: Annotated[
+        str, typer.Option("--keys", metavar="FILE|URL", help="Public keys; default: the pinned ones.")
+    ] = "",
+    identifier: Annotated[str, typer.Option(help="Is the certificate about this identifier? Needs --salt.")] = "",
+    salt: Annotated[str, typer.Option(help="The salt from the person's last letter, hexadecimal.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Check that a file is what was issued, to the byte, and by whom.
+
+    Exit code 0 when it is, 1 when it is not, 3 when it is consistent but nobody whose key is known signed it.
+    """
+    known = _keys(keys)
+    try:
+        report = verify_file(file, known)
+    except OSError as error:
+        raise FileUnreadable(f"The file can not be read: {error.strerror}") from None
+    about = None
+    if identifier and report.kind is Kind.CERTIFICATE:
+        about = names_subject(file.read_bytes(), identifier, salt)
+    _show(report, about, as_json=as_json)
+    if report.is_consistent:
+        raise typer.Exit(UNKNOWN_SIGNER)
+    if not report.is_valid or about is False:
+        raise typer.Exit(FAILED)
+
+
+def _keys(given: str) -> Keys:
+    """Keys of a file or a URL, else those pinned in the state folder, else none."""
+    try:
+        if given.startswith(("http://", "https://")):
+            answer = httpx.get(given, timeout=15, follow_redirects=False)
+            answer.raise_for_status()
+            return signing_keys.read(answer.content[:LARGEST_KEYS_BYTES])
+        if given:
+            return signing_keys.read(Path(given).read_bytes())
+        pinned = signing_keys.pinned(layout_of(read_settings()).state)
+        return signing_keys.read(pinned.read_bytes()) if pinned.exists() else {}
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        raise KeysUnreadable(f"The keys can not be read: {type(error).__name__}") from None
+
+
+def _show(report: Report, about: bool | None, *, as_json: bool) -> None:
+    if as_json:
+        found = {
+            "kind": report.kind,
+            "verdict": report.verdict,
+            "valid": report.is_valid,
+            "reference": report.reference,
+            "keyId": report.signer,
+            "files": report.files,
+            "problems": report.problems,
+        }
+        print(json.dumps(found if about is None else {**found, "aboutIdentifier": about}))
+        return
+    if report.is_valid:
+        print(f"valid: {report.kind} {report.reference}, signed by key {report.signer}")
+    elif report.is_consistent:
+        print(f"consistent, signer unknown: {report.kind} {report.reference}, key {report.signer}")
+    for problem in report.problems:
+        print(f"not valid: {problem}", file=sys.stderr)
+    if about is not None:
+        print("it is about this identifier" if about else "it is not about this identifier")

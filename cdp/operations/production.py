@@ -1,0 +1,56 @@
+"""What production refuses: conveniences of development that would open a real system to the world."""
+
+from sqlalchemy import exists, select
+
+from cdp.core.db import Role
+from cdp.core.errors import Forbidden
+from cdp.core.platform import Platform
+from cdp.core.settings import Environment, Settings
+from cdp.tables.account import account
+from cdp.tables.policy import collection
+
+DEMO_SOURCE = "demo registration"
+
+
+class ProductionRefused(Forbidden):
+    """This configuration is not fit for production."""
+
+    code = "PRODUCTION_REFUSED"
+
+
+def problems(settings: Settings) -> list[str]:
+    """Settings that production does not take; empty outside production."""
+    if settings.env is not Environment.PRODUCTION:
+        return []
+    found = []
+    if not settings.is_secure:
+        found.append("CDP_BASE_URL must be https")
+    if not settings.master_keys:
+        found.append("CDP_MASTER_KEYS is missing")
+    if settings.key_store_dir is None:
+        found.append("CDP_KEY_STORE_DIR is missing: name a folder that is backed up apart from the database")
+    if not settings.smtp_url:
+        found.append("CDP_SMTP_URL is missing: messages would only land in a folder")
+    if settings.allow_private_targets:
+        found.append("CDP_ALLOW_PRIVATE_TARGETS must be off")
+    return found
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise ProductionRefused naming every problem at once."""
+    if found := problems(settings):
+        raise ProductionRefused(f"This configuration is not fit for production: {'; '.join(found)}.")
+
+
+async def check(platform: Platform) -> None:
+    """Refuse to start in production with such settings, or with the demo's people in the database.
+
+    Raises ProductionRefused.
+    """
+    if platform.settings.env is not Environment.PRODUCTION:
+        return
+    check_settings(platform.settings)
+    demo = exists().where(collection.c.customer_id == account.c.customer_id, collection.c.source == DEMO_SOURCE)
+    async with platform.db.transaction(Role.WORKER) as tx:
+        if await tx.scalar(select(exists(select(account.c.id).where(demo)))):
+            raise ProductionRefused("This database holds the demo's people, whose password is public.")
