@@ -1,0 +1,200 @@
+"""Tasks under leases: one worker at a time, the newest claim alone settles, dead workers are followed, poison stops."""
+
+import asyncio
+
+from sqlalchemy import select, update
+
+from cdp.connectors.base import Outcome, State
+from cdp.core.db import Role
+from cdp.core.ids import TaskId
+from cdp.jobs.claim import leased, settle
+from cdp.jobs.run_task import run_task
+from cdp.operations import tasks
+from cdp.operations.backoff import LONGEST_S, wait_s
+from cdp.operations.tasks import Performed, Work
+from cdp.tables.request import RequestStatus, TaskStatus, TaskStep, request_task
+from tests.connectors.webhook_peer import served
+from tests.engine import Engine
+from tests.population import Person, make_person
+
+DONE = Performed(Outcome(State.DONE, "FOUND"))
+
+
+async def one_task(engine: Engine, person: Person) -> tuple[str, TaskId]:
+    """An open erasure and its only task."""
+    opened = await engine.open_erasure(person)
+    return opened.reference, TaskId((await engine.tasks(opened.reference))["own", TaskStep.CHECK].id)
+
+
+async def claim(engine: Engine, task_id: TaskId, *, lease_s: float = 30.0) -> Work | None:
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        return await tasks.claim(tx, task_id, owner="tests", lease_s=lease_s)
+
+
+async def status_of(engine: Engine, task_id: TaskId) -> TaskStatus:
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        return await tx.scalar(select(request_task.c.status).where(request_task.c.id == task_id))
+
+
+async def test_many_claim_and_one_gets_it(engine: Engine) -> None:
+    _, task_id = await one_task(engine, await make_person(engine.platform.db))
+    claimed = await asyncio.gather(*(claim(engine, task_id) for _ in range(12)))
+    assert [work.fence for work in claimed if work is not None] == [1]
+
+
+async def test_a_running_task_is_not_due(engine: Engine) -> None:
+    _, task_id = await one_task(engine, await make_person(engine.platform.db))
+    assert await claim(engine, task_id) is not None
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        assert await tasks.due(tx, limit=10) == []
+    assert await claim(engine, task_id) is None
+
+
+async def test_a_dead_workers_task_is_taken_over(engine: Engine) -> None:
+    reference, task_id = await one_task(engine, await make_person(engine.platform.db))
+    assert await claim(engine, task_id) is not None
+    await engine.expire_leases()
+    again = await claim(engine, task_id)
+    assert again is not None
+    assert (again.fence, again.attempt) == (2, 2)
+    await engine.expire_leases()
+    await engine.work()
+    assert await engine.status(reference) is RequestStatus.COMPLETED
+
+
+async def test_a_late_answer_changes_nothing(engine: Engine) -> None:
+    _, task_id = await one_task(engine, await make_person(engine.platform.db))
+    stale = await claim(engine, task_id)
+    await engine.expire_leases()
+    newest = await claim(engine, task_id)
+    assert stale is not None
+    assert newest is not None
+    settings = engine.platform.settings
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        failed = Performed(Outcome(State.FAILED, "LATE"))
+        assert await tasks.settle(tx, stale, failed, settings=settings) is None
+        assert tx.rings == []
+    assert await status_of(engine, task_id) is TaskStatus.RUNNING
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        assert not await tasks.extend(tx, stale, lease_s=30)
+        await tasks.release(tx, stale)
+        assert await tasks.settle(tx, newest, DONE, settings=settings) is TaskStatus.DONE
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        assert await tasks.settle(tx, newest, DONE, settings=settings) is None
+
+
+async def test_what_a_stale_claim_would_erase_stays(engine: Engine) -> None:
+    _, task_id = await one_task(engine, await make_person(engine.platform.db))
+    stale = await claim(engine, task_id)
+    await engine.expire_leases()
+    assert await claim(engine, task_id) is not None
+    assert stale is not None
+    ran = []
+
+    async def then(tx) -> Outcome:
+        ran.append(tx)
+        return Outcome(State.DONE, "ERASED")
+
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        await tasks.settle(
+            tx, stale, Performed(Outcome(State.RETRY, "BUSY"), then=then), settings=engine.platform.settings
+        )
+    assert ran == []
+
+
+async def test_the_heartbeat_keeps_a_long_step(engine: Engine) -> None:
+    quick = engine.with_settings(lease_s=0.3)
+    _, task_id = await one_task(engine, await make_person(engine.platform.db))
+    async with leased(quick.place, task_id) as work:
+        assert work is not None
+        await asyncio.sleep(0.8)
+        assert await claim(engine, task_id) is None
+        await settle(quick.place, work, DONE)
+    assert await status_of(engine, task_id) is TaskStatus.DONE
+
+
+async def test_work_stops_when_the_lease_is_lost(engine: Engine) -> None:
+    quick = engine.with_settings(lease_s=0.3)
+    _, task_id = await one_task(engine, await make_person(engine.platform.db))
+    reached, begun = False, asyncio.Event()
+
+    async def long_step() -> None:
+        nonlocal reached
+        async with leased(quick.place, task_id) as work:
+            assert work is not None
+            begun.set()
+            await asyncio.sleep(20)
+            reached = True
+
+    running = asyncio.create_task(long_step())
+    await begun.wait()
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(update(request_task).values(fence=request_task.c.fence + 1))
+    await asyncio.wait_for(running, 10)
+    assert not reached
+
+
+async def test_a_stopped_worker_gives_its_task_back_for_free(engine: Engine) -> None:
+    _, task_id = await one_task(engine, await make_person(engine.platform.db))
+
+    begun = asyncio.Event()
+
+    async def step() -> None:
+        async with leased(engine.place, task_id):
+            begun.set()
+            await asyncio.sleep(20)
+
+    running = asyncio.create_task(step())
+    await begun.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    work = await claim(engine, task_id)
+    assert work is not None
+    assert (work.attempt, work.fence) == (1, 2)
+
+
+async def test_poison_needs_attention(engine: Engine) -> None:
+    reference, task_id = await one_task(engine, await make_person(engine.platform.db))
+    for _ in range(engine.platform.settings.max_attempts):
+        assert await claim(engine, task_id) is not None
+        await engine.expire_leases()
+    await engine.work()
+    assert (await engine.outcomes(reference))["own.check"] == (TaskStatus.NEEDS_ATTENTION, "WORKER_LOST")
+    assert await engine.status(reference) is RequestStatus.NEEDS_ATTENTION
+    await engine.retry(reference)
+    await engine.work()
+    assert await engine.status(reference) is RequestStatus.COMPLETED
+
+
+async def test_a_job_may_be_delivered_many_times(engine: Engine) -> None:
+    ada = await make_person(engine.platform.db)
+    with served() as peer:
+        peer.people[ada.email] = {"profile": [{"email": ada.email}]}
+        await engine.connect(peer)
+        opened = await engine.open_erasure(ada)
+        for _ in range(8):
+            found = [str(row.id) for row in (await engine.tasks(opened.reference)).values()]
+            context = {"workplace": engine.place}
+            await asyncio.gather(*(run_task(context, task_id) for task_id in found for _ in range(3)))
+            await engine.work()
+        assert set(peer.effects.values()) == {1}
+    assert await engine.status(opened.reference) is RequestStatus.COMPLETED
+
+
+async def test_an_unknown_row_is_no_work(engine: Engine) -> None:
+    await run_task({"workplace": engine.place}, "018f0000-0000-7000-8000-000000000000")
+
+
+async def test_a_task_runs_only_in_its_requests_state(engine: Engine) -> None:
+    reference, task_id = await one_task(engine, await make_person(engine.platform.db))
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(update(request_task).values(step=TaskStep.ERASE))
+    assert await claim(engine, task_id) is None
+    assert await engine.status(reference) is RequestStatus.CHECKING
+
+
+def test_trouble_waits_longer_each_time_and_never_in_step() -> None:
+    assert all(0 <= wait_s(n, base_s=1.0) <= min(LONGEST_S, 2.0**n) for n in range(1, 40))
+    assert len({wait_s(5, base_s=1.0) for _ in range(20)}) == 20
+    assert wait_s(1, base_s=1.0, asked_s=60.0) == 60.0
+    assert wait_s(1, base_s=1.0, asked_s=10**9) == LONGEST_S
