@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from uuid import UUID
 
 from cdp.core.db import Role
@@ -50,7 +51,7 @@ class Viewer:
             case Actor.CUSTOMER | Actor.ANONYMOUS:
                 return Role.CUSTOMER
 
-    @property
+    @cached_property
     def shape(self) -> tuple[str, ...]:
         """What plans may depend on: never who it is, only what kind of viewer; the cache key of compiled documents."""
         return (self.actor.value, self.purpose, *sorted(self.roles), "|", *sorted(self.scopes))

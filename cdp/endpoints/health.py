@@ -37,6 +37,16 @@ class Metrics:
         self.seconds = Histogram(
             "cdp_http_request_seconds", "Time to the last byte of an answer", ("route",), registry=self.registry
         )
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def note(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answer. Looking labels up costs more than counting, so that each combination is kept."""
+        key = (method, route, status)
+        if key not in self._known:
+            self._known[key] = (self.requests.labels(method, route, str(status)), self.seconds.labels(route))
+        requests, times = self._known[key]
+        requests.inc()
+        times.observe(seconds)
 
 
 class Measure:
@@ -64,8 +74,7 @@ class Measure:
         finally:
             route = getattr(scope.get("route"), "path", "none")
             method = scope["method"] if scope["method"] in METHODS else "other"
-            self._metrics.requests.labels(method, route, str(status)).inc()
-            self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
+            self._metrics.note(method, route, status, time.perf_counter() - started)
 
 
 async def livez(_: Request) -> Response:

@@ -105,7 +105,7 @@ def _request(given: Mapping[str, JsonValue]) -> GraphQLRequest:
 def _json(text: bytes) -> JsonValue:
     """Parse strict JSON: UTF-8, every key once, no NaN. Nesting and length of numbers are bounded by the parser."""
     try:
-        value: JsonValue = json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_constant)
+        value: JsonValue = _DECODER.decode(text.decode())
     except (ValueError, RecursionError):
         raise InvalidRequest("This is not JSON.") from None
     return value
@@ -120,6 +120,10 @@ def _object(pairs: Sequence[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
 
 def _constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+# One for all requests: json.loads would build a decoder for each.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
 def _refuse_unstorable(given: Mapping[str, JsonValue]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from cdp.web.errors import error_response
 
@@ -58,15 +58,17 @@ class Perimeter:
                 message["headers"] = self._complete(message.get("headers", ()), state, request_id)
             await send(message)
 
-        with bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, send_with_headers)
-            except Exception as error:
-                # Whatever comes here is a bug of ours; its text may quote somebody's data.
-                log.exception("request.failed", error_type=type(error).__name__)
-                if started:
-                    raise ConnectionAbortedError("the answer broke off") from None
-                await error_response(Request(scope), error)(scope, receive, send_with_headers)
+        bound = bind_contextvars(request_id=request_id)
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as error:
+            # Whatever comes here is a bug of ours; its text may quote somebody's data.
+            log.exception("request.failed", error_type=type(error).__name__)
+            if started:
+                raise ConnectionAbortedError("the answer broke off") from None
+            await error_response(Request(scope), error)(scope, receive, send_with_headers)
+        finally:
+            reset_contextvars(**bound)
 
     def _complete(self, headers: Sequence[Header], state: Mapping[str, object], request_id: str) -> list[Header]:
         given = {name for name, _ in headers}
