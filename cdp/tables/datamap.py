@@ -90,6 +90,31 @@ def subject_column(table: Table) -> Column[UUID]:
     return table.columns["id"] if table.name == "customer" else table.columns["customer_id"]
 
 
+def reference() -> str:
+    """The page ``docs/data-map.md``: every personal column, what happens to it, and the laws that keep rows."""
+    lines = [
+        "# Data map",
+        "",
+        "Written by `cdp.tables.datamap.reference()` from the columns themselves; a test compares this page with them.",
+        "An erasure deletes rows, except in tables that a law keeps: there it cuts the link to the person and every",
+        "column marked *null*. What is exported goes into the customer's own package.",
+        "",
+    ]
+    for table in sorted(personal_tables(), key=lambda table: table.name):
+        found = [entry for entry in entries() if entry.table == table.name]
+        lines += [f"## {table.name}", ""]
+        kept = retention(table)
+        if kept is not None:
+            lines += [f"Rows stay {kept.years} years after `{kept.since}` under: {kept.basis}.", ""]
+        lines += ["| column | category | erasure | exported | basis |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {e.column} | {e.category} | {e.erase} | {'yes' if e.export else 'no'} | {e.basis or ''} |"
+            for e in found
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
 __all__ = [
     "Entry",
     "Structural",
@@ -97,6 +122,7 @@ __all__ = [
     "gaps",
     "keeps_rows",
     "personal_tables",
+    "reference",
     "retention",
     "subject_column",
 ]
