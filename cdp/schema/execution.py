@@ -94,7 +94,10 @@ class Execution:
             fields = ReadRequest(operation, operation.node.selection_set.selections)  # type: ignore[arg-type]  # fragments are collected too
             fetched = await self.reader.fetch(fields, viewer, values)
             return Result(join_response(fetched.fields, fetched.entries() if fetched.errors else None))
-        return Result(_response(await self._execute(_Run(request, document, operation, values, viewer))))
+        try:
+            return Result(_response(await self._execute(_Run(request, document, operation, values, viewer))))
+        except PlatformError as error:  # the schema may not be asked for, or not that much of it
+            return refused(error)
 
     def is_subscription(self, request: GraphQLRequest) -> bool:
         """Whether this would be answered by a stream."""
@@ -196,7 +199,7 @@ def _public(error: GraphQLError) -> PlatformError:
     match original:
         case PlatformError():
             return original
-        case None | GraphQLError():
+        case None | GraphQLError() if _is_about_the_request(error):
             return InvalidArgument(error.message)
         case DBAPIError() if getattr(original.orig, "sqlstate", None) in PASSING:
             return Busy()
@@ -204,6 +207,17 @@ def _public(error: GraphQLError) -> PlatformError:
             return Unavailable()
         case OSError() | TimeoutError():
             return Unavailable()
+    if original is not None and isinstance(original, GraphQLError):
+        original = None  # its text quotes the value that could not be written
     field = error.nodes[0].name.value if error.nodes and isinstance(error.nodes[0], FieldNode) else None
     log.error("graphql.failed", field=field, exc_info=original)
     return PlatformError("Something went wrong on our side.")
+
+
+def _is_about_the_request(error: GraphQLError) -> bool:
+    """Whether graphql-core complains about what was asked, and not about what a resolver answered.
+
+    A complaint about the request names its place in the document by itself; one about an answer gets it only later.
+    """
+    original = error.original_error
+    return bool(original.nodes if isinstance(original, GraphQLError) else error.nodes)

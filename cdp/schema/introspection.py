@@ -56,7 +56,7 @@ class Introspection:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._lists = _lists(graph.schema)
-        standard = parse(get_introspection_query(input_value_deprecation=True, directive_is_repeatable=True))
+        standard = parse(get_introspection_query(input_value_deprecation=True, one_of=True, schema_description=True))
         [operation] = (d for d in standard.definitions if isinstance(d, OperationDefinitionNode))
         fragments = {d.name.value: d for d in standard.definitions if isinstance(d, FragmentDefinitionNode)}
         self._most = int(TIMES_STANDARD * self._cost(_fields(operation), fragments))

@@ -15,7 +15,7 @@ from cdp.schema.types.viewer import Viewer
 class Query:
     """Query roots."""
 
-    viewer: Viewer = embedded(description="Who asks, and from there everything of their own.")
+    viewer: Viewer | None = embedded(description="Who asks, and from there everything of their own.")
     node: Node | None = node_field(several=False, description="Any object by its global id.")
     nodes: list[Node | None] | None = node_field(
         several=True, description="Objects by their global ids, in that order."

@@ -103,17 +103,16 @@ class SplicingExecutor(Executor[Any]):
         found: dict[str, bytes] = {}
         described = {key: group for key, group in nodes.items() if Introspection.is_about(group[0])}
         compiled = tuple(node for key, group in nodes.items() if key not in described for node in group)
+        if described:
+            found |= await sources.introspection.describe(
+                sources.operation, described, sources.viewer, sources.variables
+            )
         if compiled:
             fetched = await sources.reader.fetch(
                 ReadRequest(sources.operation, compiled), sources.viewer, sources.variables
             )
             found |= fetched.fields
             self._note(fetched, ())
-        if described:
-            result = await sources.introspection.describe(
-                sources.operation, described, sources.viewer, sources.variables
-            )
-            found |= result
         return {key: Spliced(found[key]) for key in nodes}
 
     async def _object(self, ref: Ref, nodes: list[FieldNode], path: Path) -> Spliced | None:
