@@ -1,10 +1,12 @@
 """A mapping file is checked before anything is read, and every fault is named by its path."""
 
 import json
+import re
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from cdp.operations.imports import mapping
 from tests.imports.conftest import SHOP
@@ -69,3 +71,16 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str):
 def test_a_missing_mapping_is_refused(tmp_path: Path):
     with pytest.raises(mapping.MappingInvalid):
         mapping.read(tmp_path / "absent.yaml")
+
+
+def test_the_page_names_every_key_and_every_code():
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "import.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"[A-Za-z0-9_]+", page))
+    models = [found for found in vars(mapping).values() if isinstance(found, type) and issubclass(found, BaseModel)]
+    keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
+    assert keys - words == set()
+    sources = "".join(path.read_text() for path in (root / "cdp" / "operations" / "imports").glob("*.py"))
+    codes = set(re.findall(r'(?:code = |Bad\(|RowInvalid\(|Reject\([^"]*"\w+", [^"]*)"([A-Z][A-Z_]+)"', sources))
+    assert len(codes) > 15
+    assert codes - words == set()
