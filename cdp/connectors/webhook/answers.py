@@ -6,17 +6,16 @@ says 200, a proxy's cached answer or ``{"state": "done"}`` by itself can not pas
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
-from email.utils import parsedate_to_datetime
+from datetime import date
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from cdp.connectors.base import Code, Outcome, Retained, State, Subject
+from cdp.connectors.base import Outcome, Retained, State, Subject
+from cdp.connectors.calls import MAX_RETRY_AFTER_S, trouble
 from cdp.core.http import Answer
 
-MAX_RETRY_AFTER_S = 24 * 3600
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
@@ -117,15 +116,8 @@ def _not_done(answer: Answer) -> Outcome:
             return Outcome(State(said.state), said.code)
         case 202 if (later := _read(answer.body, Later)) is not None:
             return Outcome(State.WAITING, "UNDER_WAY", retry_after_s=float(later.retryAfter))
-        case 401:
-            return Outcome(State.FAILED, Code.NOT_ALLOWED)
-        case 429 | 503:
-            return Outcome(State.RETRY, Code.BUSY, retry_after_s=_retry_after(answer))
-        case status if 500 <= status < 600:
-            return Outcome(State.RETRY, "SERVER_ERROR", {"status": status}, retry_after_s=_retry_after(answer))
-        case status:
-            code = "REDIRECTED" if 300 <= status < 400 else Code.BAD_ANSWER
-            return Outcome(State.FAILED, code, {"status": status})
+        case _:
+            return trouble(answer)
 
 
 S = TypeVar("S", Counted, Looked, Copied, Tried, Said, Later)
@@ -136,23 +128,6 @@ def _read(body: bytes, shape: type[S]) -> S | None:
         return TypeAdapter(shape).validate_json(body)
     except ValidationError:
         return None
-
-
-def _retry_after(answer: Answer) -> float | None:
-    """Seconds, or a date measured from the answer's own date (RFC 9110, 10.2.3)."""
-    text = answer.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(min(int(text[:9]), MAX_RETRY_AFTER_S))
-    try:
-        wait = (_moment(text) - _moment(answer.headers.get("date", ""))).total_seconds()
-    except ValueError:
-        return None
-    return min(max(wait, 0.0), float(MAX_RETRY_AFTER_S))
-
-
-def _moment(text: str) -> datetime:
-    moment = parsedate_to_datetime(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def names_subject(subject: Subject, said: Counted | Looked) -> bool:

@@ -8,10 +8,8 @@ import hmac
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, TypeAlias
-from urllib.parse import urlsplit
 
-import httpx
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from cdp.connectors.base import (
@@ -27,11 +25,11 @@ from cdp.connectors.base import (
     System,
     Unfinished,
 )
+from cdp.connectors.calls import call, configured, open_secrets, require_url
 from cdp.connectors.webhook.answers import Copied, Counted, D, Looked, Tried, done, evidence_of, names_subject
-from cdp.core.http import MAX_BODY_BYTES, Answer, AnswerTooLarge, CallFailed, TargetForbidden
+from cdp.core.http import MAX_BODY_BYTES, Answer
 from cdp.core.ids import new_id
 from cdp.core.platform import Platform
-from cdp.core.settings import Environment
 from cdp.tables.customer import IdentityType
 
 READ_MAX_BYTES = 8 * 1024 * 1024
@@ -142,56 +140,28 @@ class Webhook:
             "CDP-Timestamp": timestamp,
             "CDP-Signature": f"v1={sign(timestamp, body)}",
         }
-        try:
-            return await self._platform.outbound.request(
-                "POST",
-                self._endpoint.url,
-                headers=headers,
-                content=body,
-                timeout_s=self._endpoint.timeout_s,
-                max_bytes=max_bytes,
-            )
-        except TargetForbidden:
-            return Outcome(State.FAILED, TargetForbidden.code)
-        except AnswerTooLarge:
-            return Outcome(State.FAILED, AnswerTooLarge.code)
-        except CallFailed as error:
-            late = isinstance(error.__cause__, TimeoutError | httpx.TimeoutException)
-            return Outcome(State.RETRY, Code.TIMED_OUT if late else Code.UNREACHABLE)
+        return await call(
+            self._platform,
+            "POST",
+            self._endpoint.url,
+            headers=headers,
+            content=body,
+            timeout_s=self._endpoint.timeout_s,
+            max_bytes=max_bytes,
+        )
 
     def _signature(self, timestamp: str, body: bytes) -> str:
         return hmac.new(self._secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
 def _endpoint(system: System, platform: Platform) -> Endpoint:
-    try:
-        endpoint = TypeAdapter(Endpoint).validate_python(system.configuration)
-    except ValidationError as error:
-        raise ConfigurationInvalid(
-            tuple(
-                Problem("VALUE_INVALID", ".".join(map(str, one["loc"])), one["msg"])
-                for one in error.errors(include_url=False, include_input=False)
-            )
-        ) from None
-    try:
-        parts = urlsplit(endpoint.url)
-        host = parts.hostname if parts.port != 0 else None  # reading the port checks it
-        httpx.URL(endpoint.url)
-    except (ValueError, httpx.InvalidURL) as error:
-        raise ConfigurationInvalid((Problem("VALUE_INVALID", "url", "This is not a URL"),)) from error
-    schemes = {"https"} if platform.settings.env is Environment.PRODUCTION else {"https", "http"}
-    if parts.scheme not in schemes or not host:
-        raise ConfigurationInvalid((Problem("VALUE_INVALID", "url", "Personal data goes over https"),))
-    if parts.username or parts.password:
-        raise ConfigurationInvalid((Problem("SECRET_IN_CONFIGURATION", "url", "Calls are signed, not logged in"),))
+    endpoint = configured(Endpoint, system.configuration)
+    require_url(endpoint.url, "url", platform)
     return endpoint
 
 
 def _secret(system: System, platform: Platform) -> bytes:
-    opened: Json = None
-    if system.secrets_sealed is not None:
-        opened = json.loads(platform.sealer.open(system.secrets_sealed, system.seal_context))
-    secret = opened.get("secret") if isinstance(opened, dict) else None
+    secret = open_secrets(system, platform).get("secret")
     if not isinstance(secret, str) or len(secret) < MIN_SECRET_LENGTH:
         text = f"The secret both sides sign with has at least {MIN_SECRET_LENGTH} characters"
         raise ConfigurationInvalid((Problem("SECRET_MISSING", "secrets.secret", text),))
