@@ -16,7 +16,7 @@ from cdp.jobs.pack_export import pack_export
 from cdp.jobs.remove_export import remove_export
 from cdp.jobs.run_task import run_task
 from cdp.jobs.send_message import send_message
-from cdp.operations import closing, exports, messages, phases, tasks
+from cdp.operations import closing, expired, exports, messages, phases, tasks
 from cdp.tables.request import TaskStep
 
 BATCH = 100
@@ -49,6 +49,7 @@ async def _find(place: Workplace) -> list[tuple[Job, UUID]]:
     async with place.platform.db.transaction(Role.WORKER) as tx:
         await tasks.forget_orphans(tx)
         await exports.expire_due(tx, limit=BATCH)
+        await expired.forget(tx, limit=BATCH)
         due = await tasks.due(tx, limit=BATCH)
         still = await phases.standing_still(tx, limit=BATCH)
         unsent = await messages.due(tx, limit=BATCH)

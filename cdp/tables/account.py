@@ -74,6 +74,7 @@ sign_in_brake = Table(
 
 Index("account_customer_id_key", account.c.customer_id, unique=True)
 Index("session_customer_id_created_at_idx", session.c.customer_id, session.c.created_at)
+Index(None, session.c.expires_at)
 Index(None, sign_in_brake.c.blocked_until)
 foreign_key_indexes(account)
 foreign_key_indexes(session)

@@ -41,6 +41,8 @@ def upgrade() -> None:
     for table in ("oauth_code", "oauth_token"):
         op.alter_column(table, "customer_id", nullable=True)
         op.create_foreign_key(f"{table}_family_id_fkey", table, "oauth_grant", ["family_id"], ["id"])
+    for table in ("session", "oauth_code", "oauth_token"):
+        op.create_index(f"{table}_expires_at_idx", table, ["expires_at"])
     _rights()
 
 
@@ -66,7 +68,15 @@ def _grants() -> None:
         sa.ForeignKeyConstraint(["client_id"], ["oauth_client.id"], name="oauth_grant_client_id_fkey"),
         sa.PrimaryKeyConstraint("id", name="oauth_grant_pkey"),
     )
-    for column in ("customer_id", "origin_identity_id", "collection_id", "staff_id", "client_id", "session_id"):
+    for column in (
+        "customer_id",
+        "origin_identity_id",
+        "collection_id",
+        "staff_id",
+        "client_id",
+        "session_id",
+        "created_at",
+    ):
         op.create_index(f"oauth_grant_{column}_idx", "oauth_grant", [column])
     op.create_table(
         "oauth_ended_grant",
@@ -118,6 +128,8 @@ def downgrade() -> None:
     op.alter_column("session", "account_id", nullable=False)
     op.alter_column("session", "customer_id", nullable=False)
     op.drop_column("session", "staff_id")
+    for table in ("session", "oauth_code", "oauth_token"):
+        op.drop_index(f"{table}_expires_at_idx", table)
     op.drop_table("sign_in_brake")
     op.drop_table("oauth_ended_grant")
     op.drop_table("oauth_grant")

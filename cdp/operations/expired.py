@@ -1,0 +1,47 @@
+"""Sign-in's leftovers: codes, tokens, sessions and counts that can not matter any more are deleted, a batch at a time.
+
+A used refresh token stays until it would have expired: meeting it again is how a theft is noticed. A session stays a
+month after its end, since its owner may look up where they were signed in.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, Table, delete, exists, func, or_, select
+
+from cdp.core.db import Tx
+from cdp.tables.account import session, sign_in_brake
+from cdp.tables.oauth import oauth_code, oauth_ended_grant, oauth_grant, oauth_token
+
+SHOWN_FOR = timedelta(days=30)
+# Longer than any access token lives.
+SETTLED_AFTER = timedelta(days=1)
+
+
+async def forget(tx: Tx, *, limit: int) -> int:
+    """Delete what is over, by the database's clock; answers how many rows went. Children before parents."""
+    gone = 0
+    for table, is_over in _rules():
+        key = next(iter(table.primary_key.columns))
+        over = select(key).where(is_over).limit(limit).with_for_update(skip_locked=True)
+        gone += (await tx.execute(delete(table).where(key.in_(over)))).rowcount
+    return gone
+
+
+def _rules() -> Iterable[tuple[Table, ColumnElement[bool]]]:
+    settled = func.now() - SETTLED_AFTER
+    shown = func.now() - SHOWN_FOR
+    yield oauth_code, oauth_code.c.expires_at < settled
+    yield oauth_token, oauth_token.c.expires_at < settled
+    has_children = or_(
+        exists().where(oauth_code.c.family_id == oauth_grant.c.id),
+        exists().where(oauth_token.c.family_id == oauth_grant.c.id),
+    )
+    is_over = or_(oauth_grant.c.revoked_at.is_(None), oauth_grant.c.revoked_at < shown)
+    yield oauth_grant, (oauth_grant.c.created_at < shown) & is_over & ~has_children
+    yield oauth_ended_grant, oauth_ended_grant.c.ended_at < settled
+    yield session, session.c.expires_at < shown
+    yield (
+        sign_in_brake,
+        (sign_in_brake.c.blocked_until < settled) & (sign_in_brake.c.first_failure_at < settled),
+    )
