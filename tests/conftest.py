@@ -139,6 +139,13 @@ async def db(settings: Settings) -> AsyncIterator[Database]:
 @pytest.fixture
 def fresh_settings(running: Settings, worker_name: str) -> Iterator[Settings]:
     """A platform nobody has used: own database, own state folder, an emptied Valkey database."""
+    with fresh_place(running, worker_name) as fresh:
+        yield fresh
+
+
+@contextmanager
+def fresh_place(running: Settings, worker_name: str) -> Iterator[Settings]:
+    """What ``fresh_settings`` gives, for fixtures that live longer than a test."""
     name = f"cdp_{worker_name}_{secrets.token_hex(4)}"
     url = _clone(running, name)
     fresh = _settings_for(running, name, url, valkey_database=2 * _number(worker_name) + 1)

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -16,6 +16,7 @@ from cdp.web.nonce import nonce_of
 
 THEME_COOKIE = "cdp_theme"
 THEMES = ("light", "dark")
+LONG_WORD = 20
 
 
 def _moment(value: datetime) -> Markup:
@@ -46,17 +47,24 @@ def _times(number: int, unit: str) -> str:
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
-FILTERS: Mapping[str, Callable[..., str]] = {
+def _breakable(value: str) -> Markup:
+    """A text of a table; one with a word longer than a column may break anywhere."""
+    is_long = any(len(word) > LONG_WORD for word in value.split())
+    return Markup('<span class="long">{}</span>').format(value) if is_long else escape(value)
+
+
+FILTERS: Mapping[str, Callable[..., object]] = {
     "moment": _moment,
     "day": _day,
     "date": _date,
     "duration": _duration,
+    "breakable": _breakable,
     "size": words.size,
     "records": words.records,
     "point": words.POINT.__getitem__,
     "code": words.reason,
     "step": words.STEP.__getitem__,
-    "result": words.result,
+    "results": words.results,
 }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from cdp.operations.request_views import StepView
+from cdp.operations.request_views import StepView, SystemView
 from cdp.tables.export import ExportStatus
 from cdp.tables.request import RequestStatus, RequestType, TaskStatus, TaskStep
 
@@ -61,6 +61,11 @@ STEP: Mapping[TaskStep, str] = {
     TaskStep.CHECK: "Look what is there",
     TaskStep.ERASE: "Delete",
     TaskStep.VERIFY: "Make sure it is gone",
+}
+FOUND: Mapping[TaskStep, str] = {
+    TaskStep.READ: "Found",
+    TaskStep.CHECK: "Would delete",
+    TaskStep.ERASE: "Deleted",
 }
 FINISHED: Mapping[TaskStep, str] = {
     TaskStep.READ: "collected",
@@ -134,12 +139,19 @@ def records(name: str, number: int) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def result(step: StepView) -> str:
-    """What a step of a system came to, or stands at, in one sentence; empty when its state says it all."""
-    found = {name: count for name, count in (step.evidence.get("records") or {}).items() if count}
-    listed = ", ".join(records(name, count) for name, count in found.items())
-    if step.status is TaskStatus.DONE and listed and step.step is not TaskStep.VERIFY:
-        return {TaskStep.CHECK: "Would delete: ", TaskStep.ERASE: "Deleted: "}.get(step.step, "Found: ") + listed
+def results(system: SystemView) -> list[str]:
+    """What the steps of a system came to, a sentence each; what was found before a deletion gives way to what went."""
+    erased = any(one.step is TaskStep.ERASE and one.status is TaskStatus.DONE for one in system.steps)
+    told = [_result(one) for one in system.steps if not (erased and one.step is TaskStep.CHECK)]
+    return [sentence for sentence in told if sentence]
+
+
+def _result(step: StepView) -> str:
+    kept = {one["collection"] for one in step.evidence.get("retained") or ()}
+    counts = step.evidence.get("records") or {}
+    listed = ", ".join(records(name, count) for name, count in counts.items() if count and name not in kept)
+    if step.status is TaskStatus.DONE and listed and step.step in FOUND:
+        return f"{FOUND[step.step]}: {listed}."
     return CODE.get(step.code or "", "")
 
 

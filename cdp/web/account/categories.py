@@ -6,11 +6,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from sqlalchemy import Table
+
 from cdp.operations.reference import PURPOSES, Purpose
+from cdp.tables.account import account, session
+from cdp.tables.consent import consent, preference
+from cdp.tables.contact import email_address, phone_number, postal_address
+from cdp.tables.customer import customer, identity
 from cdp.tables.datamap import retention
+from cdp.tables.event import device, event
+from cdp.tables.inquiry import inquiry, quotation, survey_response
+from cdp.tables.message import message
 from cdp.tables.order import sales_order
-from cdp.tables.policy import LegalBasis
-from cdp.tables.request import RequestStatus, RequestType
+from cdp.tables.policy import LegalBasis, policy_acceptance
+from cdp.tables.request import RequestStatus, RequestType, privacy_request
 from cdp.web.words import REQUEST_STATUS, REQUEST_TYPE
 
 Cell: TypeAlias = "str | bool | int | datetime | list[str] | None"
@@ -37,10 +46,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Listing:
-    """One table: where its rows are in the customer's answer, and its columns. ``paged`` ones may be long."""
+    """One list: where its rows are in the customer's answer, and its columns. ``paged`` ones may be long.
+
+    ``table`` is where the rows live, by whose name they are counted.
+    """
 
     slug: str
     title: str
+    table: Table
     path: tuple[str, ...]
     columns: tuple[Column, ...]
     empty: str
@@ -79,9 +92,13 @@ class Category:
     listings: tuple[Listing, ...]
 
     @property
-    def why(self) -> list[str]:
-        """Purposes with their legal basis."""
-        return [f"{text.title} ({BASIS[text.basis]})" for text in PURPOSES if text.code in self.purposes]
+    def why(self) -> list[tuple[str, str]]:
+        """Legal bases, each with the purposes that rest on it."""
+        found: dict[LegalBasis, list[str]] = {}
+        for text in PURPOSES:
+            if text.code in self.purposes:
+                found.setdefault(text.basis, []).append(text.title)
+        return [("; ".join(titles), BASIS[basis]) for basis, titles in found.items()]
 
 
 def _plain(name: str) -> Read:
@@ -149,9 +166,7 @@ def _request_status(row: Row) -> Cell:
 def _kept_orders() -> str:
     rule = retention(sales_order)
     assert rule is not None, "orders are accounting records"
-    return (
-        f"{rule.years} years after the order, by law ({rule.basis}); after a deletion, without your name."
-    )
+    return f"{rule.years} years after the order, by law ({rule.basis}); after a deletion, without your name."
 
 
 _PROVEN = (Column("Proven", _plain("verifiedAt")), Column("First choice", _plain("isPrimary")))
@@ -167,6 +182,7 @@ CATEGORIES = (
             Listing(
                 "you",
                 "You",
+                customer,
                 (),
                 (
                     Column("First name", _plain("givenName")),
@@ -182,6 +198,7 @@ CATEGORIES = (
             Listing(
                 "account",
                 "Account",
+                account,
                 ("account",),
                 (
                     Column("User name", _plain("username")),
@@ -194,6 +211,7 @@ CATEGORIES = (
             Listing(
                 "identifiers",
                 "Identifiers by which systems know you",
+                identity,
                 ("identities",),
                 (
                     Column("Kind", _word("type")),
@@ -216,6 +234,7 @@ CATEGORIES = (
             Listing(
                 "emails",
                 "E-mail addresses",
+                email_address,
                 ("contacts", "emails"),
                 (Column("Address", _plain("address")), *_PROVEN),
                 "Your e-mail addresses would be here.",
@@ -224,6 +243,7 @@ CATEGORIES = (
             Listing(
                 "phones",
                 "Phone numbers",
+                phone_number,
                 ("contacts", "phones"),
                 (Column("Number", _plain("number")), Column("Kind", _word("kind")), *_PROVEN),
                 "Your phone numbers would be here.",
@@ -232,6 +252,7 @@ CATEGORIES = (
             Listing(
                 "addresses",
                 "Postal addresses",
+                postal_address,
                 ("contacts", "addresses"),
                 (
                     Column("Address", _lines("recipient", "line1", "line2", "postalCode", "city", "region", "country")),
@@ -253,6 +274,7 @@ CATEGORIES = (
             Listing(
                 "orders",
                 "Orders",
+                sales_order,
                 ("orders",),
                 (
                     Column("Number", _plain("number")),
@@ -276,6 +298,7 @@ CATEGORIES = (
             Listing(
                 "inquiries",
                 "Questions",
+                inquiry,
                 ("inquiries",),
                 (
                     Column("Received", _plain("receivedAt")),
@@ -288,6 +311,7 @@ CATEGORIES = (
             Listing(
                 "quotations",
                 "Quotations",
+                quotation,
                 ("quotations",),
                 (
                     Column("Number", _plain("number")),
@@ -302,6 +326,7 @@ CATEGORIES = (
             Listing(
                 "surveys",
                 "Survey answers",
+                survey_response,
                 ("surveyResponses",),
                 (
                     Column("Survey", _plain("survey")),
@@ -322,6 +347,7 @@ CATEGORIES = (
             Listing(
                 "consents",
                 "Consents",
+                consent,
                 ("consents",),
                 (
                     Column("When", _plain("recordedAt")),
@@ -335,6 +361,7 @@ CATEGORIES = (
             Listing(
                 "policies",
                 "Answers to our privacy policy",
+                policy_acceptance,
                 ("policyAcceptances",),
                 (
                     Column("When", _plain("decidedAt")),
@@ -346,6 +373,7 @@ CATEGORIES = (
             Listing(
                 "preferences",
                 "Preferences",
+                preference,
                 ("preferences",),
                 (
                     Column("About", _plain("key")),
@@ -367,6 +395,7 @@ CATEGORIES = (
             Listing(
                 "messages",
                 "Messages",
+                message,
                 ("messages",),
                 (
                     Column("Written", _plain("createdAt")),
@@ -389,6 +418,7 @@ CATEGORIES = (
             Listing(
                 "devices",
                 "Devices",
+                device,
                 ("devices",),
                 (
                     Column("Kind", _word("kind")),
@@ -403,6 +433,7 @@ CATEGORIES = (
             Listing(
                 "activity",
                 "Activity",
+                event,
                 ("events",),
                 (
                     Column("When", _plain("occurredAt")),
@@ -426,6 +457,7 @@ CATEGORIES = (
             Listing(
                 "sessions",
                 "Sign-ins",
+                session,
                 ("sessions",),
                 (
                     Column("Signed in", _plain("authenticatedAt")),
@@ -439,6 +471,7 @@ CATEGORIES = (
             Listing(
                 "requests",
                 "Requests",
+                privacy_request,
                 ("requests",),
                 (
                     Column("Reference", _plain("reference")),

@@ -15,12 +15,16 @@ from cdp.web.words import reason, records
 WORD = erasure.WORD
 
 
+Line = tuple[str, str]
+"""What happens to one kind of record, and why."""
+
+
 @dataclass(frozen=True)
 class Part:
-    """One system's part of a list: its title and what happens there, a line a kind of record."""
+    """One system's part of a list: its title and what happens there."""
 
     title: str
-    lines: tuple[str, ...]
+    lines: tuple[Line, ...]
 
 
 async def show(visit: Visit) -> Response:
@@ -76,26 +80,26 @@ async def _page(visit: Visit, problems: list[Problem]) -> Response:
     )
 
 
-def _parts(preview: Sequence[SystemPreview], lines: Callable[[SystemPreview], Iterable[str]]) -> list[Part]:
+def _parts(preview: Sequence[SystemPreview], lines: Callable[[SystemPreview], Iterable[Line]]) -> list[Part]:
     parts = [Part(one.title, tuple(lines(one))) for one in preview]
     return [part for part in parts if part.lines]
 
 
-def _deleted(one: SystemPreview) -> Iterable[str]:
-    return [records(name, count) for name, count in one.outcome.records.items() if count and one.is_known]
+def _deleted(one: SystemPreview) -> Iterable[Line]:
+    return [(records(name, count), "") for name, count in one.outcome.records.items() if count and one.is_known]
 
 
-def _kept(one: SystemPreview) -> Iterable[str]:
+def _kept(one: SystemPreview) -> Iterable[Line]:
     for kept in one.outcome.retained:
         until = f", until {kept.until:%-d %B %Y}" if kept.until else ""
-        yield f"{records(kept.collection, kept.records)}: {kept.basis}{until}"
+        yield records(kept.collection, kept.records), f"{kept.basis}{until}"
 
 
-def _anonymous(one: SystemPreview) -> Iterable[str]:
-    return [records(kept.collection, kept.records) for kept in one.outcome.retained]
+def _anonymous(one: SystemPreview) -> Iterable[Line]:
+    return [(records(kept.collection, kept.records), "") for kept in one.outcome.retained]
 
 
-def _silent(one: SystemPreview) -> Iterable[str]:
+def _silent(one: SystemPreview) -> Iterable[Line]:
     """Systems with nothing to delete, and those that could not say."""
     if not one.is_known or not (one.outcome.records or one.outcome.retained):
-        yield reason(one.outcome.code)
+        yield reason(one.outcome.code), ""

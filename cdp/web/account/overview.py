@@ -10,7 +10,7 @@ from cdp.tables.customer import CustomerStatus
 from cdp.tables.request import RequestStatus, RequestType
 from cdp.web.account.categories import CATEGORIES, Category, Row
 from cdp.web.visit import Visit
-from cdp.web.words import POINT, REQUEST_STATUS, REQUEST_TYPE, Said, with_times
+from cdp.web.words import REQUEST_STATUS, REQUEST_TYPE, Said, records, with_times
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,13 @@ async def show(visit: Visit) -> Response:
         requests=[_asked(row) for row in customer["requests"]["nodes"]],
         is_frozen=customer["status"] == CustomerStatus.FROZEN.name,
         receivers=receivers,
-        points=POINT,
     )
 
 
-def _counts(category: Category, customer: Row) -> list[tuple[str, int]]:
-    """How many rows each list of a category has; lists without any are left out."""
-    counts = [(one.title, one.total(customer)) for one in category.listings if one.path]
-    return [(title, count) for title, count in counts if count]
+def _counts(category: Category, customer: Row) -> list[str]:
+    """How many rows each list of a category has, in words; lists without any are left out."""
+    counts = [(one.table.name, one.total(customer)) for one in category.listings]
+    return [records(name, count) for name, count in counts if count]
 
 
 def _asked(row: Row) -> Asked:

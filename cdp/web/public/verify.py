@@ -9,6 +9,7 @@ from starlette.responses import Response
 from cdp.operations import signing_keys
 from cdp.operations.verification import Report, names_subject, verify_certificate
 from cdp.web.visit import Problem, Visit
+from cdp.web.words import records
 
 LARGEST_BYTES = 512 * 1024
 TITLE = "Check a certificate"
@@ -44,6 +45,13 @@ def _is_subject(visit: Visit, document: bytes) -> bool | None:
     return names_subject(document, identifier.casefold(), salt) if identifier and salt else None
 
 
+def _deleted(system: dict[str, Any]) -> str:
+    """What went from one system; what it kept under a law is said beside it."""
+    kept = {one["collection"] for one in system["retained"]}
+    counts = (system.get("erased") or {}).get("records", {})
+    return ", ".join(records(name, count) for name, count in counts.items() if count and name not in kept)
+
+
 def _page(
     visit: Visit,
     problems: list[Problem],
@@ -58,6 +66,7 @@ def _page(
         problems=problems,
         report=report,
         read=read,
+        deleted={one["name"]: _deleted(one) for one in read["systems"]} if read else {},
         is_subject=is_subject,
         identifier=visit.field("identifier"),
         keys=signing_keys.known(visit.platform),

@@ -7,7 +7,9 @@ if (window.trustedTypes && trustedTypes.createPolicy) {
 }
 
 function showLocalTimes(root) {
-  const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "long", timeStyle: "short" });
+  const page = document.documentElement.lang;
+  const reader = navigator.languages.find((one) => one.split("-")[0] === page) || page; // en-GB and en-US differ
+  const format = new Intl.DateTimeFormat(reader, { dateStyle: "medium", timeStyle: "short" });
   for (const time of root.querySelectorAll("time[data-local]")) {
     time.textContent = format.format(new Date(time.dateTime));
     time.removeAttribute("data-local");
