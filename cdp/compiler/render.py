@@ -71,9 +71,11 @@ def json_object(pairs: Sequence[Pair]) -> Json:
     if len(built) == 1:
         return built[0]
     texts = [cast(chunk, Text) for chunk in built]
-    joined: ColumnElement[Any] = func.left(texts[0], literal_column("-1"))
+    joined: ColumnElement[Any] = func.left(texts[0], literal_column("-1"), type_=Text)
     for text in texts[1:-1]:
-        joined = joined + quoted(", ") + func.left(func.substr(text, literal_column("2")), literal_column("-1"))
+        joined = (
+            joined + quoted(", ") + func.left(func.substr(text, literal_column("2")), literal_column("-1"), type_=Text)
+        )
     return cast(joined + quoted(", ") + func.substr(texts[-1], literal_column("2")), JSON)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cdp.access.viewer import Viewer
 from cdp.compiler.cursors import CursorSeal
 from cdp.core.db import Database
-from cdp.core.ids import CustomerId
+from cdp.core.ids import CustomerId, global_id
 from tests.twin.reading import GRAPH, KEY, Reading, customer_viewer, reading, staff_viewer
 from tests.twin.rows import populate
 from tests.twin.selections import Written, documents
@@ -113,6 +113,22 @@ async def test_everything_at_once(reading: Reading, fresh_database: Database, se
         viewer = customer_viewer(customer_id)
         compiled = await reading.ask(EVERYTHING, viewer)
         assert comparable(compiled) == comparable(await twin(fresh_database, EVERYTHING, viewer))
+
+
+STAFF = (
+    "query Q($id: ID!) { systems { name title position enabled } customer(id: $id) { ...all } }"
+    + (EVERYTHING[EVERYTHING.index("fragment from") :])
+)
+
+
+@pytest.mark.parametrize("role", ["agent", "supervisor", "privacy_officer", "administrator", "analyst"])
+async def test_everything_for_staff(reading: Reading, fresh_database: Database, role: str) -> None:
+    viewer = staff_viewer(role)
+    for customer_id in await populate(fresh_database, 6):
+        wanted = global_id("Customer", customer_id)
+        compiled = await reading.ask(STAFF, viewer, id=wanted)
+        assert comparable(compiled) == comparable(await twin(fresh_database, STAFF, viewer, id=wanted))
+        assert bool(compiled["data"]["customer"]) is (role in {"agent", "supervisor", "privacy_officer"})
 
 
 VIEWERS = {

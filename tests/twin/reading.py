@@ -1,6 +1,6 @@
 """The compiled reader over a database of its own, and viewers of every kind.
 
-    from tests.twin.reading import reading      a fixture: ``await reading.data("{ viewer { kind } }", viewer)``
+from tests.twin.reading import reading      a fixture: ``await reading.data("{ viewer { kind } }", viewer)``
 """
 
 import json

@@ -1,3 +1,4 @@
+# ruff: noqa: A002, N803  # resolvers take arguments by the names of the schema
 """The naive twin: the same Strawberry schema served by ordinary resolvers with DataLoaders.
 
 It exists to disagree: the property tests compare it with the compiler, the benchmark measures what it costs. It reads
