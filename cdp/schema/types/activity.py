@@ -10,9 +10,11 @@ from cdp.schema.types.comparison import DateTimeFilter, ExactFilter
 from cdp.schema.types.policy import COLLECTED, Collection, Purpose
 from cdp.schema.types.relay import Node
 from cdp.tables import account, event, message
+from cdp.tables.event import DeviceKind
+from cdp.tables.message import MessageStatus
 
-DeviceKind = strawberry.enum(event.DeviceKind, description="Laptop or mobile.")
-MessageStatus = strawberry.enum(message.MessageStatus, description="Life of a message.")
+strawberry.enum(DeviceKind, description="Laptop or mobile.")
+strawberry.enum(MessageStatus, description="Life of a message.")
 
 
 @mapped(event.device, subject="customer_id", description="A device a customer used.")

@@ -11,9 +11,10 @@ from cdp.schema.types.comparison import Choice, ExactFilter
 from cdp.schema.types.policy import COLLECTED, Collection, Purpose
 from cdp.schema.types.relay import Node
 from cdp.tables import consent
+from cdp.tables.consent import Channel, ConsentAction
 
-Channel = strawberry.enum(consent.Channel, description="How somebody is contacted; ANY where a purpose has no channel.")
-ConsentAction = strawberry.enum(consent.ConsentAction, description="Given or withdrawn.")
+strawberry.enum(Channel, description="How somebody is contacted; ANY where a purpose has no channel.")
+strawberry.enum(ConsentAction, description="Given or withdrawn.")
 
 
 @mapped(consent.consent, subject="customer_id", description="One decision about one purpose and channel.")

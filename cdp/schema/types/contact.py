@@ -8,9 +8,10 @@ from cdp.schema.fields import column, many, mapped, masked_fields, one
 from cdp.schema.types.policy import COLLECTED, Collection
 from cdp.schema.types.relay import Node
 from cdp.tables import contact
+from cdp.tables.contact import AddressKind, PhoneKind
 
-AddressKind = strawberry.enum(contact.AddressKind, description="What an address is used for.")
-PhoneKind = strawberry.enum(contact.PhoneKind, description="What a phone number is.")
+strawberry.enum(AddressKind, description="What an address is used for.")
+strawberry.enum(PhoneKind, description="What a phone number is.")
 
 _BY_AGE = ("created_at", "id")
 _VERIFIED = "When it was proven to reach the customer."

@@ -27,12 +27,14 @@ from cdp.schema.types.request import (
     PrivacyRequestOrder,
 )
 from cdp.tables import account, consent, customer
+from cdp.tables.account import AccountStatus
 from cdp.tables.contact import email_address, phone_number
+from cdp.tables.customer import CustomerKind, CustomerStatus, IdentityType
 
-CustomerKind = strawberry.enum(customer.CustomerKind, description="Person or organisation.")
-CustomerStatus = strawberry.enum(customer.CustomerStatus, description="Frozen while a deletion cools off.")
-IdentityType = strawberry.enum(customer.IdentityType, description="Kinds of identifiers.")
-AccountStatus = strawberry.enum(account.AccountStatus, description="Frozen accounts can only watch or undo.")
+strawberry.enum(CustomerKind, description="Person or organisation.")
+strawberry.enum(CustomerStatus, description="Frozen while a deletion cools off.")
+strawberry.enum(IdentityType, description="Kinds of identifiers.")
+strawberry.enum(AccountStatus, description="Frozen accounts can only watch or undo.")
 
 _OWN = {"id": "customer_id"}
 
@@ -85,7 +87,8 @@ def _sort_name(row: Row) -> ColumnElement[Any]:
 
 def _search_name(row: Row) -> ColumnElement[Any]:
     """The expression of ``customer_search_name_idx``."""
-    blank, empty = literal_column("' '"), literal_column("''")
+    blank: ColumnElement[str] = literal_column("' '")
+    empty: ColumnElement[str] = literal_column("''")
     given, family, organisation = (
         func.coalesce(row[name], empty) for name in ("given_name", "family_name", "organisation_name")
     )

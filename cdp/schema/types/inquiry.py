@@ -10,10 +10,11 @@ from cdp.schema.fields import column, mapped, one
 from cdp.schema.types.policy import COLLECTED, Collection
 from cdp.schema.types.relay import Node
 from cdp.tables import inquiry
+from cdp.tables.inquiry import InquiryKind, InquiryStatus, QuotationStatus
 
-InquiryKind = strawberry.enum(inquiry.InquiryKind, description="What was asked for.")
-InquiryStatus = strawberry.enum(inquiry.InquiryStatus, description="Whether somebody has answered.")
-QuotationStatus = strawberry.enum(inquiry.QuotationStatus, description="Where a quotation stands.")
+strawberry.enum(InquiryKind, description="What was asked for.")
+strawberry.enum(InquiryStatus, description="Whether somebody has answered.")
+strawberry.enum(QuotationStatus, description="Where a quotation stands.")
 
 
 @mapped(inquiry.inquiry, subject="customer_id", description="A question of a customer.")

@@ -11,9 +11,10 @@ from cdp.schema.types.comparison import Choice, DateTimeFilter, DecimalFilter, O
 from cdp.schema.types.policy import COLLECTED, Collection
 from cdp.schema.types.relay import Node
 from cdp.tables import order
+from cdp.tables.order import OrderKind, OrderStatus
 
-OrderKind = strawberry.enum(order.OrderKind, description="Retail order or purchase order.")
-OrderStatus = strawberry.enum(order.OrderStatus, description="Where an order stands.")
+strawberry.enum(OrderKind, description="Retail order or purchase order.")
+strawberry.enum(OrderStatus, description="Where an order stands.")
 
 
 @mapped(order.sales_order_item, subject="customer_id", description="A line of an order.")

@@ -7,10 +7,11 @@ import strawberry
 from cdp.schema.fields import column, mapped, one
 from cdp.schema.types.relay import Node
 from cdp.tables import policy
+from cdp.tables.policy import AcceptanceDecision, CollectionPoint, LegalBasis
 
-CollectionPoint = strawberry.enum(policy.CollectionPoint, description="Where personal data entered.")
-LegalBasis = strawberry.enum(policy.LegalBasis, description="Legal basis of processing (GDPR art. 6(1)).")
-AcceptanceDecision = strawberry.enum(policy.AcceptanceDecision, description="Answer to a policy version.")
+strawberry.enum(CollectionPoint, description="Where personal data entered.")
+strawberry.enum(LegalBasis, description="Legal basis of processing (GDPR art. 6(1)).")
+strawberry.enum(AcceptanceDecision, description="Answer to a policy version.")
 
 
 @mapped(policy.brand, description="A brand under which customers are served.")

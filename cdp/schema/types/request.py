@@ -16,13 +16,15 @@ from cdp.schema.types.comparison import Choice, DateTimeFilter, ExactFilter, Ord
 from cdp.schema.types.relay import Node
 from cdp.schema.types.system import System
 from cdp.tables import certificate, export, request
+from cdp.tables.export import ExportStatus
+from cdp.tables.request import RequestStatus, RequestType, TaskStatus, TaskStep
 from cdp.tables.system import system
 
-RequestType = strawberry.enum(request.RequestType, description="What is asked for (GDPR art. 15 to 21).")
-RequestStatus = strawberry.enum(request.RequestStatus, description="Where a privacy request stands.")
-TaskStep = strawberry.enum(request.TaskStep, description="What a task asks of its system.")
-TaskStatus = strawberry.enum(request.TaskStatus, description="Where a task stands.")
-ExportStatus = strawberry.enum(export.ExportStatus, description="Life of an export package.")
+strawberry.enum(RequestType, description="What is asked for (GDPR art. 15 to 21).")
+strawberry.enum(RequestStatus, description="Where a privacy request stands.")
+strawberry.enum(TaskStep, description="What a task asks of its system.")
+strawberry.enum(TaskStatus, description="Where a task stands.")
+strawberry.enum(ExportStatus, description="Life of an export package.")
 
 
 def _system_position(row: Row) -> ColumnElement[Any]:
@@ -106,7 +108,7 @@ class PrivacyRequest(Node):
     )
     export: Export | None = one({"id": "request_id"}, description="The package, for access and portability.")
     certificate: Certificate | None = one({"id": "request_id"}, description="The proof, for erasure.")
-    customer: Annotated["Customer", strawberry.lazy("cdp.schema.types.customer")] | None = one(  # noqa: F821  # lazy
+    customer: Annotated["Customer", strawberry.lazy("cdp.schema.types.customer")] | None = one(  # type: ignore[name-defined]  # noqa: F821  # a lazy name
         {"customer_id": "id"}, description="Whose request it is, until the erasure cuts it."
     )
 
