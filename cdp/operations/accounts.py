@@ -5,7 +5,7 @@ acceptance of the policy in force (P14), and what lifts an earlier suppression. 
 same answer on the page and a message in the mailbox.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from cdp.core.db import Role, Tx
 from cdp.core.errors import Conflict, InvalidInput
 from cdp.core.ids import CustomerId, new_id
 from cdp.core.platform import Platform
-from cdp.operations import audit, messages, reference, sessions, values
+from cdp.operations import audit, brake, messages, reference, sessions, values
 from cdp.operations.collection import Origin
 from cdp.operations.constraints import refusing
 from cdp.operations.letters import Letter
@@ -72,6 +72,7 @@ class Registration:
     family_name: str | None = None
     country: str | None = None
     source: str = "registration page"
+    address: str | None = None  # where the form came from; None for code that may not be slowed down
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,15 @@ class _Ready:
 async def register(platform: Platform, registration: Registration) -> CustomerId:
     """Create a customer who can sign in at once; their e-mail address is not verified yet.
 
-    Raises WeakPassword, InvalidEmail, InvalidText, InvalidCountry, PolicyNotAccepted; and UsernameTaken after a message
-    to the one who has the name, which a page must not show: it answers as if all went well.
+    Raises WeakPassword, InvalidEmail, InvalidText, InvalidCountry, PolicyNotAccepted, TooManyTries; and UsernameTaken
+    after a message to the one who has the name, which a page must not show: it answers as if all went well.
     """
-    ready = await _read(registration)
+    ready = _read(registration)
+    if registration.address is not None:
+        tries = brake.registration_counts(platform.pepper, ready.email.normalized, registration.address)
+        async with platform.db.transaction(Role.WORKER) as tx:
+            await brake.admit(tx, tries, platform.clock())
+    ready = replace(ready, password_hash=await hash_password(registration.password))
     try:
         async with platform.db.transaction(Role.WORKER) as tx:
             return await _create(tx, platform, ready)
@@ -100,7 +106,7 @@ async def register(platform: Platform, registration: Registration) -> CustomerId
         raise
 
 
-async def _read(registration: Registration) -> _Ready:
+def _read(registration: Registration) -> _Ready:
     if not registration.accepts_policy:
         raise PolicyNotAccepted(field="policy")
     email = values.email(registration.email)
@@ -111,7 +117,7 @@ async def _read(registration: Registration) -> _Ready:
 
     return _Ready(
         email,
-        await hash_password(registration.password),
+        "",
         name("given_name", registration.given_name),
         name("family_name", registration.family_name),
         values.optional(values.country, registration.country),

@@ -56,6 +56,14 @@ def counts(pepper: Pepper, account: str, address: str, device: str | None) -> Se
     ]
 
 
+def registration_counts(pepper: Pepper, email: str, address: str) -> Sequence[Count]:
+    """The counts a registration belongs to: nobody fills the disk, or the mailbox of somebody else."""
+    return [
+        Count(pepper.hash("brake:register", email).value, 3, timedelta(minutes=15)),
+        Count(pepper.hash("brake:register-address", _network(address)).value, 30, timedelta(seconds=60)),
+    ]
+
+
 def _network(address: str) -> str:
     """An IPv6 customer holds a /64, so that is what is counted."""
     try:

@@ -87,7 +87,7 @@ async def start(tx: Tx, person: Person, client: Client, *, now: datetime, settin
             last_seen_at=now,
             expires_at=now + timedelta(seconds=settings.session_ttl_s),
             ip_address=client.address[:45],
-            user_agent=client.user_agent[:400],
+            user_agent=client.user_agent.replace("\0", "")[:400],
             created_at=now,
         )
     )

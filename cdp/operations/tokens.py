@@ -98,7 +98,7 @@ class Issuer:
 
     async def check(self, token: str) -> AccessToken:
         """Check a token. Raises TokenExpired, TokenInvalid; Unavailable when the database can not be asked."""
-        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         if time.monotonic() - self._ended_read_at > ENDED_EVERY_S:
             await self._read_ended()
         known = self._known.get(digest)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from cdp.access.viewer import MissingScope
 from cdp.core.errors import Conflict, NotFound, PlatformError, StepUpRequired, TooLarge, Unauthenticated
 from cdp.web.render import render
 
@@ -71,6 +72,8 @@ def _headers(request: Request, error: PlatformError) -> dict[str, str]:
     if isinstance(error, StepUpRequired):
         challenge = f'Bearer error="insufficient_user_authentication", error_description="{error.message}"'
         headers["WWW-Authenticate"] = f"{challenge}, max_age={error.extensions.get('max_age', 0)}"
+    elif isinstance(error, MissingScope):
+        headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{error.extensions.get("scope", "")}"'
     elif isinstance(error, Unauthenticated):
         with_token = "authorization" in request.headers
         headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if with_token else "Bearer"

@@ -147,6 +147,8 @@ async def test_the_challenge_itself_is_no_verifier(new_program, new_customer, si
         ({"prompt": "none login"}, "invalid_request"),
         ({"max_age": "soon"}, "invalid_request"),
         ({"request": "eyJ"}, "request_not_supported"),
+        ({"nonce": "\x00"}, "invalid_request"),
+        ({"nonce": "n" * 600}, "invalid_request"),
     ],
 )
 async def test_a_wrong_request_is_told_to_the_client(new_program, new_customer, signed_in, changed, error):
@@ -182,6 +184,15 @@ async def test_a_request_of_doubtful_origin_goes_nowhere(new_program, new_custom
     assert "AUTHORIZATION_REFUSED" in answer.text
 
 
+async def test_a_strange_state_comes_back_as_it_was(new_program, new_customer, signed_in):
+    program = await new_program()
+    browser = await signed_in(await new_customer())
+    strange = "a b&c=d#e/\u00e4\U0001f986\x00%41+"
+    assert location(await browser.get(program.request(new_verifier(), state=strange)))["state"] == strange
+    refused = location(await browser.get(program.request(new_verifier(), state=strange, code_challenge="x")))
+    assert (refused["error"], refused["state"]) == ("invalid_request", strange)
+
+
 async def test_a_doubled_parameter_is_refused(new_program, new_customer, signed_in):
     program = await new_program()
     browser = await signed_in(await new_customer())
@@ -204,7 +215,7 @@ async def test_garbage_at_the_token_endpoint_is_refused_in_form(new_program):
         assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
         assert answer.headers["www-authenticate"].startswith("Basic")
     as_json = await program.http.post("/oauth/token", json={"grant_type": "refresh_token"})
-    assert (as_json.status_code, as_json.json()["code"]) == (400, "INVALID_REQUEST")
+    assert (as_json.status_code, as_json.json()["error"]) == (400, "invalid_request")
 
 
 async def test_a_confidential_client_needs_its_secret(new_program, new_customer, signed_in):

@@ -71,6 +71,20 @@ async def test_a_refresh_asks_for_less_never_for_more(new_program, new_customer,
     assert whole["scope"] == "openid profile:read"
 
 
+async def test_userinfo_needs_a_token_with_openid(new_program, new_customer, signed_in):
+    program = await new_program()
+    browser = await signed_in(await new_customer())
+    plain = await program.sign_in(browser, scope="profile:read")
+    assert "id_token" not in plain
+    refused = await program.userinfo(plain["access_token"])
+    assert (refused.status_code, refused.json()["code"]) == (403, "INSUFFICIENT_SCOPE")
+    assert refused.headers["www-authenticate"] == 'Bearer error="insufficient_scope", scope="openid"'
+    bare = (await program.userinfo((await program.sign_in(browser, scope="openid"))["access_token"])).json()
+    assert set(bare) == {"sub"}
+    nobody = await program.http.get("/oauth/userinfo", cookies=dict(browser.cookies))
+    assert (nobody.status_code, nobody.headers["www-authenticate"]) == (401, "Bearer")
+
+
 async def test_another_client_can_not_refresh_or_revoke(new_program, new_customer, signed_in):
     program, other = await new_program(), await new_program()
     tokens = await program.sign_in(await signed_in(await new_customer()))

@@ -7,6 +7,7 @@ from sqlalchemy import func, insert, select
 
 from cdp.core.db import Role
 from cdp.core.ids import new_id, new_reference
+from cdp.operations import values
 from cdp.operations.accounts import Registration, change_password, register
 from cdp.operations.passwords import WeakPassword, check_strength
 from cdp.operations.sessions import find
@@ -102,14 +103,31 @@ async def test_what_is_wrong_is_said_and_nothing_is_kept(app, platform, changed,
         assert await tx.scalar(select(func.count()).where(account.c.username == email.lower())) == 0
 
 
+async def test_nobody_fills_a_mailbox_with_our_messages(app, platform):
+    """Known and unknown addresses are slowed down alike."""
+    email, statuses = _new_email(), []
+    for number in range(6):
+        async with visitor(app, address=f"198.51.100.{100 + number}") as browser:
+            answer = await submit(browser, "/account/register", **_fields(email))
+            statuses.append(answer.status_code)
+    assert statuses == [303] * 4 + [429] * 2
+    assert int(answer.headers["retry-after"]) > 0
+    async with platform.db.transaction(Role.WORKER) as tx:
+        sent = select(func.count()).where(message.c.recipient == values.email(email).address)
+        assert await tx.scalar(sent) == 4
+    async with visitor(app, address="198.51.100.105") as browser:
+        other = await submit(browser, "/account/register", **_fields(_new_email()))
+    assert other.status_code == 303
+
+
 async def test_an_address_that_another_customer_proved_stays_theirs(platform, new_customer):
     """Typing an address proves nothing: the identity of its owner is not taken over."""
     owner = await new_customer()
     email = _new_email()
     async with platform.db.transaction(Role.WORKER) as tx:
         row = (await tx.execute(select(account).where(account.c.username == owner))).one()
-        values = {"customer_id": row.customer_id, "collection_id": row.collection_id}
-        await tx.execute(insert(identity).values(id=new_id(), **values, type="email", value=email.lower()))
+        origin = {"customer_id": row.customer_id, "collection_id": row.collection_id}
+        await tx.execute(insert(identity).values(id=new_id(), **origin, type="email", value=email.lower()))
     newcomer = await register(platform, Registration(email, PASSWORD, accepts_policy=True))
     async with platform.db.transaction(Role.WORKER) as tx:
         held = select(identity.c.customer_id).where(identity.c.type == "email", identity.c.value == email.lower())
@@ -134,8 +152,8 @@ async def test_registering_again_lifts_the_suppression_and_is_recorded(platform)
         )
         for address in (email, other):
             keyed = platform.pepper.hash("email", address.lower())
-            values = {"identity_type": "email", "value_hash": keyed.value, "key_version": keyed.key_version}
-            await tx.execute(insert(suppression).values(id=new_id(), **values, request_id=request_id))
+            line = {"identity_type": "email", "value_hash": keyed.value, "key_version": keyed.key_version}
+            await tx.execute(insert(suppression).values(id=new_id(), **line, request_id=request_id))
     await register(platform, Registration(email, PASSWORD, accepts_policy=True))
     async with platform.db.transaction(Role.WORKER) as tx:
         lifted = select(suppression.c.value_hash).where(

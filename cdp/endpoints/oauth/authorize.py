@@ -31,6 +31,7 @@ from cdp.operations.grants import realm_of
 from cdp.operations.sessions import BrowserSession
 
 LONGEST_REQUEST = 3000
+LONGEST_NONCE = 500
 PAGES = {Actor.CUSTOMER: "/account", Actor.STAFF: "/console"}
 # Parameters that would go unread: a request whose meaning hides in them must not be taken for another one.
 UNSUPPORTED = {"request": "request_not_supported", "request_uri": "request_uri_not_supported"}
@@ -117,6 +118,9 @@ def _refuse_unsupported(protocol: ProtocolRequest, redirect_uri: str) -> None:
             raise OAuth2Error(error=error, redirect_uri=redirect_uri)
     if protocol.args.get("response_mode", "query") != "query":
         raise InvalidRequestError("Unsupported 'response_mode'", redirect_uri=redirect_uri)
+    nonce = protocol.args.get("nonce", "")
+    if len(nonce) > LONGEST_NONCE or not nonce.isascii() or not nonce.isprintable():
+        raise InvalidRequestError("Invalid 'nonce' parameter.", redirect_uri=redirect_uri)
     try:
         realm_of(protocol.scope.split())
     except UnknownScope as error:

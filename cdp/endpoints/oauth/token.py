@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from authlib.oauth2 import OAuth2Error, OAuth2Request
+from authlib.oauth2.rfc6749 import InvalidRequestError
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from cdp.endpoints.oauth.server import (
     Answer,
     ProtocolRequest,
     Server,
+    UnreadableForm,
     failure,
     in_thread,
     read_form,
@@ -136,10 +138,12 @@ async def introspect(request: Request) -> Response:
 
 async def _answer(request: Request, work: Callable[[Server, ProtocolRequest], Answer]) -> Response:
     platform: Platform = request.app.state.platform
-    fields = await read_form(request)
     try:
+        fields = await read_form(request)
         refuse_repeated(fields)
         refuse_unreadable_basic(request.headers)
+    except UnreadableForm as error:
+        return failure(InvalidRequestError(error.message)).response()
     except OAuth2Error as error:
         return failure(error).response()
     named = await _access_token(platform, fields.get("token"))

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from cdp.core.errors import InvalidInput
 from cdp.operations.accounts import Registration, UsernameTaken, register
+from cdp.operations.brake import TooManyTries
 from cdp.operations.policies import policy_in_force
 from cdp.web.visit import Problem, Visit
 
@@ -35,18 +36,25 @@ async def submit(visit: Visit) -> Response:
         given_name=visit.field("given_name"),
         family_name=visit.field("family_name"),
         country=visit.field("country"),
+        address=visit.client.address,
     )
     try:
         await register(visit.platform, registration)
     except UsernameTaken:
         return visit.redirect(DONE)
+    except TooManyTries as error:
+        response = await _form(visit, [Problem("email", error.message)], status=error.status)
+        response.headers["Retry-After"] = str(error.extensions["retryAfterS"])
+        return response
     except InvalidInput as error:
         message = MESSAGES.get(error.code, error.message)
         return await _form(visit, [Problem(str(error.extensions.get("field", "")), message)])
     return visit.redirect(DONE)
 
 
-async def _form(visit: Visit, problems: list[Problem]) -> Response:
+async def _form(visit: Visit, problems: list[Problem], *, status: int | None = None) -> Response:
     values = {name: visit.field(name) for name in FIELDS}
     policy = await policy_in_force(visit.platform)
-    return visit.page("account/register.html", title=TITLE, problems=problems, values=values, policy=policy)
+    return visit.page(
+        "account/register.html", title=TITLE, problems=problems, status=status, values=values, policy=policy
+    )
