@@ -95,7 +95,7 @@ for _table in (email_address, phone_number, postal_address):
         unique=True,
         postgresql_where=_table.c.is_primary,
     )
-    Index(None, _table.c.customer_id, _table.c.created_at)
+    Index(None, _table.c.customer_id, _table.c.created_at, _table.c.id)
     foreign_key_indexes(_table)
 Index(None, email_address.c.normalized)
 Index(None, phone_number.c.e164)

@@ -110,5 +110,7 @@ Index(
     sales_order_item.c.position,
     unique=True,
 )
+# A statement that pins the customer too would otherwise read all their items for every order.
+Index(None, sales_order_item.c.customer_id, sales_order_item.c.order_id, sales_order_item.c.position)
 foreign_key_indexes(sales_order)
 foreign_key_indexes(sales_order_item)
