@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 
 from cdp.connectors.base import ConfigurationInvalid, Connector, Problem, System
+from cdp.connectors.http.connector import Http
 from cdp.connectors.own.connector import Own
 from cdp.connectors.sql.connector import Sql
 from cdp.connectors.webhook.connector import Webhook
 from cdp.core.platform import Platform
 
 KINDS: Mapping[str, Callable[[System, Platform], Connector]] = {
+    "http": Http,
     "own": Own,
     "sql": Sql,
     "webhook": Webhook,

@@ -7,18 +7,15 @@ import asyncio
 import hashlib
 import hmac
 import json
-import socket
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
+from tests.connectors.serving import Raw, serving
 
 SECRET = "a secret both sides of the webhook know"
-Raw = tuple[int, dict[str, str], bytes]
 
 
 @dataclass
@@ -80,20 +77,6 @@ class Peer:
             case _:
                 return {**done, "found": sum(counts.values())}
 
-    async def __call__(
-        self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
-    ) -> None:
-        """ASGI."""
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body, more = body + message.get("body", b""), message.get("more_body", False)
-        headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
-        status, answered, content = await self.respond(scope["path"], headers, body)
-        sent = [(name.encode(), value.encode()) for name, value in answered.items()]
-        await send({"type": "http.response.start", "status": status, "headers": sent})
-        await send({"type": "http.response.body", "body": content})
-
 
 def _json(status: int, value: object) -> Raw:
     return status, {"content-type": "application/json"}, json.dumps(value).encode()
@@ -111,17 +94,6 @@ def _signed(headers: dict[str, str], body: bytes) -> bool:
 def served() -> Iterator[Peer]:
     """Serve a peer from a thread for the length of the block."""
     peer = Peer()
-    listening = socket.create_server(("127.0.0.1", 0))
-    peer.url = f"http://127.0.0.1:{listening.getsockname()[1]}/hook"
-    config = uvicorn.Config(
-        peer, lifespan="off", log_config=None, ws="none", date_header=False, timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    try:
+    with serving(lambda call: peer.respond(call.path, call.headers, call.body)) as base:
+        peer.url = f"{base}/hook"
         yield peer
-    finally:
-        server.should_exit = True
-        thread.join(timeout=10)
-        listening.close()

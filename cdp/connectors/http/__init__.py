@@ -1,0 +1,1 @@
+"""Any HTTP API as a connected system, described rather than programmed."""
