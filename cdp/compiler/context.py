@@ -27,7 +27,7 @@ from cdp.access.viewer import Viewer
 from cdp.compiler.arguments import Lifted, Variables, lift_arguments
 from cdp.compiler.cursors import CursorSeal
 from cdp.compiler.graph import Coordinate, Graph, ObjectType
-from cdp.compiler.plan import Call, Denied, Path, Slot
+from cdp.compiler.plan import Call, Denied, Members, Path, Slot
 from cdp.core.errors import PlatformError
 
 Sets: TypeAlias = tuple[SelectionSetNode, ...]
@@ -64,6 +64,12 @@ class Context:
     denied: list[Denied] = field(default_factory=list)
     cursor_scopes: list[bytes] = field(default_factory=list)
     aliases: int = 0
+    members: Members | None = None
+    """Which members of a list of several types are under construction."""
+    shown: set[str] = field(default_factory=set)
+    """Personal fields the root field under construction shows, ``Type.field``."""
+    matched: set[str] = field(default_factory=set)
+    """Fields it filters or sorts by."""
 
     def alias(self) -> str:
         """The next table alias."""
@@ -97,7 +103,7 @@ class Context:
 
     def deny(self, path: Path, error: PlatformError) -> None:
         """Record that the field at ``path`` is null by plan."""
-        self.denied.append(Denied(path, error))
+        self.denied.append(Denied(path, error, self.members))
 
     def require_disclosable(self, coordinates: Iterable[Coordinate], *, exact: bool) -> None:
         """Refuse to filter or sort by what the viewer may not see; a masked value may only be matched exactly."""
@@ -107,6 +113,7 @@ class Context:
                 raise decision.error
             if isinstance(decision, Mask) and not exact:
                 raise MaskedArgument
+            self.matched.add(f"{type_name}.{name}")
 
     def definition(self, parent: str, name: str) -> GraphQLField:
         """The schema's definition of a field."""

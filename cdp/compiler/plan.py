@@ -15,6 +15,9 @@ Path: TypeAlias = tuple[str, ...]
 """Response keys from the root; positions in lists are not part of it."""
 
 
+Members: TypeAlias = Callable[["Call", int], bool]
+
+
 @dataclass(slots=True)
 class Call:
     """One run of a plan: who asks, with which coerced variables, and the random mark around cursors."""
@@ -36,10 +39,11 @@ class Slot:
 
 @dataclass(frozen=True)
 class Denied:
-    """A field that is null by plan, and why."""
+    """A field that is null by plan, and why. ``members`` says which members of the outermost list it concerns."""
 
     path: Path
     error: PlatformError
+    members: "Members | None" = None
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ async def connect(database: Database, role: Role, *, statement_timeout_s: float)
     settings = database.server_settings(role) | {
         "plan_cache_mode": "force_generic_plan",
         "statement_timeout": str(int(statement_timeout_s * 1000)),
-        "default_transaction_read_only": "on",
+        "default_transaction_read_only": "off" if role is Role.STAFF else "on",  # staff leave a trace by reading
     }
     connection: asyncpg.Connection = await asyncpg.connect(
         **asyncpg_arguments(database.url), server_settings=settings, statement_cache_size=0

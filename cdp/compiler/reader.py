@@ -164,7 +164,7 @@ class Reader:
             context = self._context(fragments, viewer, variables, failures)
             statement = Statement(context, most=self.limits.page)
             column = statement.root_node(type_name, (selection_set,), "node")
-            return finish(context, [("node", column)], holds=(selection_set,))
+            return finish(context, [("node", column)], statement.reads, holds=(selection_set,))
 
         return await self._read(self._plan(key, make), make, viewer, variables, row_id=row_id)
 
@@ -235,8 +235,9 @@ class Reader:
     def _roots(
         self, context: Context, sets: tuple[SelectionSetNode, ...], only: str | None, *, holds: Sequence[Node] = ()
     ) -> Plan:
-        columns = Statement(context, most=self.limits.page).roots(sets, only)
-        return finish(context, columns, holds=holds)
+        statement = Statement(context, most=self.limits.page)
+        columns = statement.roots(sets, only)
+        return finish(context, columns, statement.reads, holds=holds)
 
     async def _read(
         self,
@@ -306,7 +307,7 @@ class Reader:
             if plan.cursor_scopes:
                 text = self._seal.seal(text, call.mark.encode(), plan.cursor_scopes, call.viewer)
             fields[key] = text
-        return Fetched(fields, denials(plan.denied, fields) if plan.denied else ())
+        return Fetched(fields, denials(plan.denied, fields, call) if plan.denied else ())
 
 
 def _public(error: PlatformError | asyncpg.PostgresError) -> PlatformError:

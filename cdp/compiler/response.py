@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdp.compiler.document import DocumentRefused, error_entry
-from cdp.compiler.plan import Denied
+from cdp.compiler.plan import Call, Denied
 from cdp.core.errors import PlatformError
 
 MOST_ERRORS = 100
@@ -42,7 +42,7 @@ def encode(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
 
 
-def denials(denied: Sequence[Denied], fields: Mapping[str, bytes]) -> tuple[FieldError, ...]:
+def denials(denied: Sequence[Denied], fields: Mapping[str, bytes], call: Call) -> tuple[FieldError, ...]:
     """Errors of fields that are null by plan, at every place where their object is there; at most 100."""
     decoded: dict[str, Any] = {}
     found: list[FieldError] = []
@@ -53,6 +53,8 @@ def denials(denied: Sequence[Denied], fields: Mapping[str, bytes]) -> tuple[Fiel
         for path in _places(decoded[key], one.path[1:], (key,)):
             if len(found) == MOST_ERRORS:
                 return tuple(found)
+            if one.members is not None and not one.members(call, int(path[1])):
+                continue
             found.append(FieldError(path, one.error))
     return tuple(found)
 
@@ -64,4 +66,4 @@ def _places(value: object, rest: tuple[str, ...], path: tuple[str | int, ...]) -
     elif not rest:
         yield path
     elif isinstance(value, dict):
-        yield from _places(value[rest[0]], rest[1:], (*path, rest[0]))
+        yield from _places(value.get(rest[0]), rest[1:], (*path, rest[0]))

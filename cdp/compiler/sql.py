@@ -34,7 +34,8 @@ from cdp.compiler.graph import (
     Scalar,
 )
 from cdp.compiler.pages import Page
-from cdp.compiler.plan import Path, Plan
+from cdp.compiler.plan import Members, Path, Plan
+from cdp.compiler.record import Named, Recorded, is_recorded, traces
 from cdp.compiler.render import EMPTY_LIST, NULL, Json, Source, constant, json_object, quoted, scalar
 from cdp.core.errors import Forbidden, PlatformError
 from cdp.core.ids import InvalidGlobalId, parse_global_id
@@ -58,25 +59,39 @@ class Statement:
 
     def __init__(self, context: Context, *, most: int) -> None:
         self.context = context
+        self.reads: list[Recorded] = []
         self._most = most
+        self._named: Named | None = None
 
     def roots(self, sets: Sets, only: str | None = None) -> list[tuple[str, Json]]:
         """One column per root field of a query, or the one with this response key."""
         query = self.context.graph.query
         chosen = [one for one in self.context.collect(query.name, sets) if only is None or one.key == only]
-        return [
-            (
-                one.key,
-                constant(query.name) if one.name == "__typename" else self._field(Place(query, one, None, (one.key,))),
-            )
-            for one in chosen
-        ]
+        return [(one.key, self._root(query, one)) for one in chosen]
 
     def root_node(self, type_name: str, sets: Sets, key: str) -> Json:
         """One object of a type by the call's row id."""
         kind = self.context.target(type_name)
         wanted = self.context.parameter(lambda call: call.row_id, Uuid(), (key,))
-        return self._single(kind, sets, lambda row: [row["id"] == wanted], (key,))
+        self._named = Named(kind, wanted)
+        value = self._single(kind, sets, lambda row: [row["id"] == wanted], (key,))
+        self._record(key)
+        return value
+
+    def _root(self, query: ObjectType, one: Selected) -> Json:
+        if one.name == "__typename":
+            return constant(query.name)
+        value = self._field(Place(query, one, None, (one.key,)))
+        self._record(one.name)
+        return value
+
+    def _record(self, root: str) -> None:
+        """Note what a root field shows, where reading leaves a trace."""
+        context = self.context
+        shown, matched = tuple(sorted(context.shown)), tuple(sorted(context.matched))
+        if is_recorded(context.viewer) and (shown or matched):
+            self.reads.append(Recorded(root, self._named, shown, matched))
+        context.shown, context.matched, self._named = set(), set(), None
 
     def _object(self, kind: ObjectType, sets: Sets, row: Source | None, path: Path) -> Json:
         fields = self.context.collect(kind.name, sets)
@@ -101,6 +116,8 @@ class Statement:
         match field:
             case Scalar():
                 assert place.row is not None
+                if place.kind.subject_column is not None:
+                    self.context.shown.add(f"{place.kind.name}.{field.name}")
                 value = field.sql(place.row)
                 return decision.sql(value) if isinstance(decision, Mask) else scalar(value, field.kind, field.id_type)
             case Constant():
@@ -162,7 +179,9 @@ class Statement:
                 found.append(related[field.subject_column] == self.context.subject())
             if field.id_argument is not None:
                 given = self.context.arguments(place.kind.name, place.selected.node)[field.id_argument]
-                found.append(related["id"] == self._row_id(given, field.target, place.path))
+                wanted = self._row_id(given, field.target, place.path)
+                self._named = Named(self.context.target(field.target), wanted)
+                found.append(related["id"] == wanted)
             return found
 
         target = self.context.target(field.target)
@@ -218,6 +237,7 @@ class Statement:
         if kind is None or not kind.is_node:
             raise InvalidGlobalId
         wanted = self._row_id(given, type_name, place.path)
+        self._named = Named(kind, wanted)
         return self._single(kind, place.selected.sets, lambda row: [row["id"] == wanted], place.path)
 
     def _nodes(self, place: Place) -> Json:
@@ -235,7 +255,11 @@ class Statement:
         alias = self.context.alias()
         listed = func.unnest(names, rows).table_valued("type", "id", with_ordinality="place")
         type_column, id_column = literal_column(f"{alias}.type", Text), literal_column(f"{alias}.id", Uuid)
-        values = [(type_column == quoted(kind.name), self._by_column(kind, place, id_column)) for kind in kinds]
+        values = []
+        for kind in kinds:
+            self.context.members = ids.members(kind.name)
+            values.append((type_column == quoted(kind.name), self._by_column(kind, place, id_column)))
+        self.context.members = None
         value = case(*values, else_=NULL) if values else cast(NULL, JSON)
         members = func.json_agg(aggregate_order_by(value, literal_column(f"{alias}.place")))
         rows_of = listed.render_derived(name=alias)
@@ -251,6 +275,10 @@ class Ids:
 
     leaf: Leaf
 
+    def members(self, type_name: str) -> Members:
+        """Which places of the list hold objects of this type."""
+        return lambda call, place: self.parse(call.variables)[place][0] == type_name
+
     def parse(self, variables: Variables) -> list[tuple[str, UUID]]:
         """Type names and row ids, in order."""
         given = self.leaf.read(variables)
@@ -262,9 +290,13 @@ def _pinned(row: Source | None, join: Join) -> list[str]:
     return [inner for outer, inner in join if row is not None and outer == row.subject]
 
 
-def finish(context: Context, columns: Sequence[tuple[str, Json]], *, holds: Sequence[Node] = ()) -> Plan:
-    """Make the plan of a statement with these columns."""
+def finish(
+    context: Context, columns: Sequence[tuple[str, Json]], reads: Sequence[Recorded], *, holds: Sequence[Node] = ()
+) -> Plan:
+    """Make the plan of a statement with these columns; ``reads`` are recorded by the same statement."""
     statement = select(*(_guarded(context, value).label(f"c{n}") for n, (_, value) in enumerate(columns)))
+    if reads:
+        statement = statement.add_cte(*traces(context, reads))
     compiled = statement.compile(dialect=_DIALECT)
     names: Sequence[str] = compiled.positiontup or ()
     return Plan(
