@@ -29,7 +29,7 @@ KIND = "cdp.erasure-certificate"
 NOT_SCANNED = (
     ("write-ahead-log", "Removed as the database recycles it; never read for any purpose but recovery."),
     ("dead-rows", "Overwritten as the database vacuums; not readable by any query."),
-    ("backups", "Older backups hold the data until they are replaced; the journal says what to erase again after a restore."),
+    ("backups", "Hold the data until they are replaced; the journal says what to erase again after a restore."),
 )
 
 
