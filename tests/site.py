@@ -10,10 +10,13 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 
 import httpx
 import pytest
 import uvicorn
+from argon2 import PasswordHasher
+from sqlalchemy import update
 from starlette.applications import Starlette
 
 from cdp.app import build
@@ -22,10 +25,26 @@ from cdp.core.platform import Platform
 from cdp.core.settings import Settings
 from cdp.operations.accounts import Registration, register
 from cdp.operations.passwords import hash_password
+from cdp.tables.account import account
 from cdp.tables.staff import staff
 from tests.browser import serving, submit, visitor
+from tests.population import Person
 
 PASSWORD = "plum-tree under snow"
+
+
+@cache
+def _password_hash() -> str:
+    """Argon2 is slow by design: once is enough for everybody with PASSWORD."""
+    return PasswordHasher().hash(PASSWORD)
+
+
+async def give_account(platform: Platform, person: Person) -> str:
+    """Let somebody of ``tests.population`` sign in with their e-mail address and PASSWORD; answers the address."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        mine = update(account).where(account.c.customer_id == person.customer_id)
+        await tx.execute(mine.values(username=person.email, password_hash=_password_hash()))
+    return person.email
 
 
 @pytest.fixture(scope="session")

@@ -29,15 +29,13 @@ from cdp.core.platform import Platform
 from cdp.core.settings import Settings
 from cdp.embedded.ports import is_free
 from cdp.operations import systems
-from cdp.operations.passwords import hash_password
 from cdp.operations.systems import Registration
-from cdp.tables.account import account
 from cdp.tables.contact import email_address
 from tests import peers
 from tests.conftest import PROJECT, fresh_place
 from tests.connectors.webhook_peer import SECRET, Peer, served
 from tests.population import Person, make_person
-from tests.site import PASSWORD
+from tests.site import give_account
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -73,10 +71,7 @@ class Site:
     async def newcomer(self) -> tuple[Person, str]:
         """Somebody with a row of every kind here and in both other systems; the user name is the e-mail address."""
         person = await make_person(self.platform.db)
-        password_hash = await hash_password(PASSWORD)
-        async with self.platform.db.transaction(Role.WORKER) as tx:
-            mine = update(account).where(account.c.customer_id == person.customer_id)
-            await tx.execute(mine.values(username=person.email, password_hash=password_hash))
+        await give_account(self.platform, person)
         self.known_elsewhere(person.email)
         return person, person.email
 

@@ -119,9 +119,7 @@ def _money(row: Row) -> Cell:
 
 
 def _items(row: Row) -> Cell:
-    return [
-        f"{item['quantity']} × {item['title']}, {item['unitPrice']} {row['currency']} each" for item in row["items"]
-    ]
+    return [f"{item['quantity']} × {item['title']}, {item['unitPrice']} {row['currency']}" for item in row["items"]]
 
 
 def _json(name: str) -> Read:

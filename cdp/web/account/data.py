@@ -37,7 +37,7 @@ async def show_list(visit: Visit) -> Response:
     if listing is None or not listing.paged:
         raise NotFound
     query = visit.request.query_params
-    customer = await _read(visit, [listing], first=PAGE, after=query.get("after"))
+    customer = await _read(visit, [listing], first=PAGE, after=query.get("after") or None)
     shown = _shown(customer, listing)
     given = query.get("from", "")
     before = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else 0
