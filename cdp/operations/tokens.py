@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwt import JWTClaimsRegistry
@@ -71,7 +71,10 @@ class Issuer:
         self.url = platform.settings.url
         self.audience = platform.settings.url
         self.keys = TokenKeys(platform.keys)
-        self._platform = platform
+        self._settings = platform.settings
+        self._clock = platform.clock
+        # Weak, because the table of issuers is keyed by it.
+        self._database = ref(platform.db)
         self._known: OrderedDict[bytes, AccessToken] = OrderedDict()
         self._ended: dict[UUID, datetime] = {}
         self._ended_read_at = float("-inf")
@@ -79,13 +82,13 @@ class Issuer:
 
     def access_token(self, grant: Grant, scope: str, *, roles: frozenset[str] = frozenset()) -> str:
         """Sign an access token for a grant; ``scope`` is at most the grant's."""
-        now = int(self._platform.clock().timestamp())
+        now = int(self._clock().timestamp())
         claims: dict[str, object] = {
             "iss": self.url,
             "sub": grant.subject,
             "aud": self.audience,
             "iat": now,
-            "exp": now + self._platform.settings.access_token_ttl_s,
+            "exp": now + self._settings.access_token_ttl_s,
             "jti": new_token()[:22],
             "client_id": grant.client_id,
             "scope": scope,
@@ -95,6 +98,12 @@ class Issuer:
         if grant.actor is Actor.STAFF:
             claims["roles"] = sorted(roles)
         return self.keys.sign(claims, typ=TYP)
+
+    @property
+    def _db(self) -> Database:
+        found = self._database()
+        assert found is not None, "who asks holds the platform"
+        return found
 
     async def check(self, token: str) -> AccessToken:
         """Check a token. Raises TokenExpired, TokenInvalid; Unavailable when the database can not be asked."""
@@ -107,7 +116,7 @@ class Issuer:
             self._known[digest] = known
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
-        if known.expires_at <= self._platform.clock().timestamp():
+        if known.expires_at <= self._clock().timestamp():
             self._known.pop(digest, None)
             raise TokenExpired
         if known.grant_id in self._ended:
@@ -127,7 +136,7 @@ class Issuer:
             grant_id = UUID(str(claims["grant_id"]))
         except ValueError as error:
             raise TokenInvalid from error
-        async with self._platform.db.transaction(Role.WORKER) as tx:
+        async with self._db.transaction(Role.WORKER) as tx:
             grant = await grants.living(tx, grant_id)
             if grant is None or grant.subject != claims["sub"] or grant.client_id != claims["client_id"]:
                 raise TokenInvalid
@@ -156,7 +165,7 @@ class Issuer:
         )
 
     def _claims(self, token: str) -> dict[str, object]:
-        now = int(self._platform.clock().timestamp())
+        now = int(self._clock().timestamp())
         rules = JWTClaimsRegistry(
             now=now,
             leeway=0,
@@ -187,10 +196,10 @@ class Issuer:
         async with self._reading:
             if time.monotonic() - self._ended_read_at <= ENDED_EVERY_S:
                 return
-            started, now = time.monotonic(), self._platform.clock()
-            life = timedelta(seconds=self._platform.settings.access_token_ttl_s)
+            started, now = time.monotonic(), self._clock()
+            life = timedelta(seconds=self._settings.access_token_ttl_s)
             since = now - (life if not self._ended else timedelta(0)) - OVERLAP
-            async with self._platform.db.transaction(Role.WORKER) as tx:
+            async with self._db.transaction(Role.WORKER) as tx:
                 rows = await tx.all(select(oauth_ended_grant).where(oauth_ended_grant.c.ended_at > since))
             self._ended = {
                 grant_id: ended_at for grant_id, ended_at in self._ended.items() if ended_at > now - life - OVERLAP
