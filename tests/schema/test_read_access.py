@@ -10,13 +10,13 @@ from cdp.access import masks
 from cdp.access.decision import Everything, Mask, RowRule, Rule, Rules, Who
 from cdp.access.rules import RULES
 from cdp.access.viewer import ANONYMOUS, Actor, Viewer
-from cdp.compiler.graph import Connection, Many
 from cdp.compiler.reader import Reader
 from cdp.core.db import Database, Role
 from cdp.core.ids import global_id
 from cdp.core.settings import Settings
 from cdp.tables.audit import audit_event
 from tests.population import Person, make_person
+from tests.twin.catalogue import CATALOGUE
 from tests.twin.reading import GRAPH, KEY, Reading, reading, staff_viewer
 
 __all__ = ["reading"]
@@ -30,32 +30,6 @@ async def person(fresh_database: Database) -> Person:
 @pytest.fixture
 async def bystander(fresh_database: Database) -> Person:
     return await make_person(fresh_database)
-
-
-def catalogue() -> list[str]:
-    """Documents that between them ask for every field a customer can reach."""
-    documents = ["{ viewer { kind customer { id givenName account { id username collection { source } } } } }"]
-    for root, kind in (("viewer { customer", "Customer"), ("", "Query")):
-        for name, field in GRAPH.types[kind].fields.items():
-            if isinstance(field, Connection | Many):
-                scalars = " ".join(leaves(field.target))
-                inner = f"nodes {{ {scalars} }} totalCount" if isinstance(field, Connection) else scalars
-                documents.append(f"{{ {root + ' {' if root else ''} {name} {{ {inner} }} {'} }' if root else ''} }}")
-    contacts = " ".join(
-        f"{name} {{ {' '.join(leaves(field.target))} }}" for name, field in GRAPH.types["Contacts"].fields.items()
-    )
-    documents.append(f"{{ viewer {{ customer {{ contacts {{ {contacts} }} }} }} }}")
-    items = "nodes { number items { sku title } collection { source } }"
-    documents.append(f"{{ viewer {{ customer {{ orders {{ {items} }} }} }} }}")
-    return documents
-
-
-def leaves(type_name: str) -> list[str]:
-    kind = GRAPH.types[type_name]
-    return [name for name, field in kind.fields.items() if type(field).__name__ in {"Scalar", "Constant"}]
-
-
-CATALOGUE = catalogue()
 
 
 async def answers(reader: Reader, viewer: Viewer) -> list[bytes]:
