@@ -11,7 +11,7 @@ import typer
 from cdp.cli.environment import read_settings
 from cdp.core.errors import InvalidInput
 from cdp.embedded.layout import layout_of
-from cdp.operations import signing_keys
+from cdp.operations import pinned_keys
 from cdp.operations.verification import Keys, Kind, Report, names_subject, verify_file
 
 app = typer.Typer()
@@ -69,11 +69,11 @@ def _keys(given: str) -> Keys:
         if given.startswith(("http://", "https://")):
             answer = httpx.get(given, timeout=15, follow_redirects=False)
             answer.raise_for_status()
-            return signing_keys.read(answer.content[:LARGEST_KEYS_BYTES])
+            return pinned_keys.read(answer.content[:LARGEST_KEYS_BYTES])
         if given:
-            return signing_keys.read(Path(given).read_bytes())
-        pinned = signing_keys.pinned(layout_of(read_settings()).state)
-        return signing_keys.read(pinned.read_bytes()) if pinned.exists() else {}
+            return pinned_keys.read(Path(given).read_bytes())
+        pinned = pinned_keys.pinned(layout_of(read_settings()).state)
+        return pinned_keys.read(pinned.read_bytes()) if pinned.exists() else {}
     except (OSError, ValueError, httpx.HTTPError) as error:
         raise KeysUnreadable(f"The keys can not be read: {type(error).__name__}") from None
 

@@ -18,14 +18,13 @@ from cdp.core.ids import new_id, new_reference
 from cdp.core.platform import Platform
 from cdp.core.sign import Document, canonical
 from cdp.operations import certificate_pdf, moves, subjects
+from cdp.operations.formats import CERTIFICATE, VERSION, subject_hash
 from cdp.operations.moves import RequestRow
 from cdp.operations.subjects import SealedPerson
 from cdp.tables.certificate import certificate
 from cdp.tables.request import RequestStatus, TaskStep, request_task
 from cdp.tables.system import system
 
-VERSION = 1
-KIND = "cdp.erasure-certificate"
 NOT_SCANNED = (
     ("write-ahead-log", "Removed as the database recycles it; never read for any purpose but recovery."),
     ("dead-rows", "Overwritten as the database vacuums; not readable by any query."),
@@ -53,7 +52,7 @@ async def issue(tx: Tx, platform: Platform, request: RequestRow, person: SealedP
     document = platform.signer.sign(
         {
             "version": VERSION,
-            "kind": KIND,
+            "kind": CERTIFICATE,
             "reference": reference,
             "request": {
                 "reference": request.reference,
@@ -89,11 +88,6 @@ def _subject(sealed: SealedPerson) -> Document | None:
         return None
     digest = subject_hash(subjects.salt_of(sealed.status_key), known.value)
     return {"algorithm": "SHA-256(salt || identifier)", "identifierType": known.type, "hash": digest}
-
-
-def subject_hash(salt: str, identifier: str) -> str:
-    """The hash by which a certificate names its subject; ``salt`` is hexadecimal, the identifier is normalised."""
-    return hashlib.sha256(bytes.fromhex(salt) + identifier.encode()).hexdigest()
 
 
 async def _systems(tx: Tx, request_id: UUID) -> list[Document]:

@@ -8,6 +8,7 @@ from cdp.connectors.registry import connect
 from cdp.core.clock import iso
 from cdp.core.platform import Platform
 from cdp.operations import parked, subjects
+from cdp.operations.formats import file_name
 from cdp.operations.subject_access import Snapshot
 from cdp.operations.subjects import SealedPerson
 from cdp.operations.tasks import Work
@@ -30,11 +31,3 @@ async def collect(platform: Platform, reader: Reader, work: Work, sealed: Sealed
     code = Code.FOUND if any(counts.values()) else Code.NOTHING_FOUND
     evidence: dict[str, Evidence] = {"fence": work.fence, "readAt": iso(snapshot.at or began)}
     return Outcome(State.DONE, code, evidence, records=counts)
-
-
-def file_name(collection: str) -> str:
-    """A collection's name as a file's: letters, digits, dots, dashes and underscores."""
-    kept = "".join(
-        letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in collection
-    )
-    return kept.strip(".")[:100] or "records"

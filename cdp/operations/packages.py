@@ -19,15 +19,11 @@ from cdp.core.blobs import Blobs
 from cdp.core.clock import iso
 from cdp.core.sign import Signer, canonical, encode
 from cdp.operations import parked, readable, spreadsheets
-from cdp.operations.collecting import file_name
+from cdp.operations.formats import MANIFEST, PACKAGE, SEAL, SIGNATURE, VERSION, file_name
 from cdp.operations.parked import Collection
 from cdp.operations.readable import Section
 from cdp.operations.shapes import SCHEMA, Shape
 
-VERSION = 1
-KIND = "cdp.export"
-MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
-SEAL = b"cdp-seal:1:"
 MODE = 0o100600
 # Above this much parked data a package may pass the limits of the older ZIP format.
 LARGE_BYTES = 256 * 1024 * 1024
@@ -162,7 +158,7 @@ class Packer:
     def _manifest(self) -> dict[str, object]:
         return {
             "version": VERSION,
-            "kind": KIND,
+            "kind": PACKAGE,
             "request": self.reference,
             "subject": self.subject,
             "snapshotAt": iso(self.snapshot_at),

@@ -20,14 +20,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cdp.core.sign import Verdict, canonical, check, decode, encode, key_id
-from cdp.operations.certificates import KIND as CERTIFICATE
-from cdp.operations.certificates import subject_hash
-from cdp.operations.packages import KIND as PACKAGE
-from cdp.operations.packages import MANIFEST, SEAL, SIGNATURE
+from cdp.operations.formats import CERTIFICATE, MANIFEST, PACKAGE, SEAL, SIGNATURE, VERSION, subject_hash
 
 READ_BYTES = 1024 * 1024
 LARGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
-SUPPORTED = 1
 # signature of the end-of-central-directory record, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT 4.3.16
 END_OF_DIRECTORY = b"PK\x05\x06"
 END_BYTES = 22
@@ -133,7 +129,7 @@ def _is_exact(value: str) -> bool:
 
 
 def _version_problems(read: dict[str, Any]) -> list[str]:
-    return [] if read.get("version") == SUPPORTED else ["This version is not known here; use a newer verifier."]
+    return [] if read.get("version") == VERSION else ["This version is not known here; use a newer verifier."]
 
 
 def verify_package(path: Path, keys: Keys) -> Report:

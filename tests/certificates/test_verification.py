@@ -1,5 +1,6 @@
 """What we issued verifies offline, and one changed byte anywhere is noticed; run by the command as anybody would."""
 
+import asyncio
 import json
 import random
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from cdp.core.keys import KeyStore
 from cdp.core.sign import Signer, Verdict, canonical
-from cdp.operations import signing_keys, subjects
+from cdp.operations import pinned_keys, signing_keys, subjects
 from cdp.operations.verification import names_subject, verify_certificate, verify_file, verify_package
 from tests.engine import Engine
 from tests.population import make_person
@@ -179,28 +180,33 @@ def cdp(*arguments: str | Path, state: Path) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
 
 
-async def test_the_command(engine: Engine, issued: Issued, tmp_path: Path) -> None:
+async def test_the_command(issued: Issued, tmp_path: Path) -> None:
+    """Each call starts a program, so the calls run side by side."""
     state, keys = tmp_path / "state", ("--keys", issued.keys_file)
-    assert cdp("verify", issued.certificate_file, *keys, state=state).returncode == 0
-    package = cdp("verify", issued.package_file, "--json", *keys, state=state)
-    assert (package.returncode, json.loads(package.stdout)["valid"]) == (0, True)
-    unknown = cdp("verify", issued.certificate_file, state=state)
-    assert (unknown.returncode, "signer unknown" in unknown.stdout) == (3, True)
-    issued.certificate_file.write_bytes(issued.certificate.replace(b'"version":1', b'"version":2'))
-    changed = cdp("verify", issued.certificate_file, *keys, state=state)
-    assert (changed.returncode, "not valid" in changed.stderr) == (1, True)
-    assert cdp("verify", tmp_path / "nothing", *keys, state=state).returncode == 1
-    assert cdp("verify", issued.package_file, "--keys", tmp_path / "nothing", state=state).returncode == 1
+    changed = tmp_path / "changed.json"
+    changed.write_bytes(issued.certificate.replace(b'"version":1', b'"version":2'))
     about = ("--identifier", issued.email, "--salt")
-    issued.certificate_file.write_bytes(issued.certificate)
-    assert cdp("verify", issued.certificate_file, *keys, *about, issued.salt, state=state).returncode == 0
-    assert cdp("verify", issued.certificate_file, *keys, *about, "00", state=state).returncode == 1
+    calls = [
+        (issued.certificate_file, *keys),
+        (issued.package_file, "--json", *keys),
+        (issued.certificate_file,),
+        (changed, *keys),
+        (tmp_path / "nothing", *keys),
+        (issued.package_file, "--keys", tmp_path / "nothing"),
+        (issued.certificate_file, *keys, *about, issued.salt),
+        (issued.certificate_file, *keys, *about, "00"),
+    ]
+    ended = await asyncio.gather(*(asyncio.to_thread(cdp, "verify", *call, state=state) for call in calls))
+    assert [one.returncode for one in ended] == [0, 0, 3, 1, 1, 1, 0, 1]
+    assert json.loads(ended[1].stdout)["valid"] is True
+    assert "signer unknown" in ended[2].stdout
+    assert "not valid" in ended[3].stderr
 
 
 async def test_keys_are_pinned_and_kept(engine: Engine) -> None:
     signing_keys.publish(engine.platform)
-    path = signing_keys.pinned(engine.platform.settings.state_dir)
+    path = pinned_keys.pinned(engine.platform.settings.state_dir)
     older = {"0123456789abcdef": "an older key"}
     path.write_text(json.dumps({"keys": older}), encoding="utf-8")
     signing_keys.publish(engine.platform)
-    assert signing_keys.read(path.read_bytes()) == {**older, **engine.platform.signer.keys()}
+    assert pinned_keys.read(path.read_bytes()) == {**older, **engine.platform.signer.keys()}

@@ -11,7 +11,7 @@ from cdp.core.db import Role
 from cdp.core.keys import KeyGone
 from cdp.core.sign import Verdict, check
 from cdp.operations import erasure, journal, subjects, suppression
-from cdp.operations.certificates import subject_hash
+from cdp.operations.formats import subject_hash
 from cdp.tables.account import account
 from cdp.tables.certificate import certificate
 from cdp.tables.contact import email_address

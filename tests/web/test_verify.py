@@ -8,13 +8,13 @@ import pytest
 
 from cdp.core.keys import KeyStore
 from cdp.core.sign import Signer, canonical
-from cdp.operations.certificates import KIND, VERSION, subject_hash
+from cdp.operations.formats import CERTIFICATE, VERSION, subject_hash
 from tests.browser import forms, title, visitor
 
 SALT = "ab" * 16
 DOCUMENT = {
     "version": VERSION,
-    "kind": KIND,
+    "kind": CERTIFICATE,
     "reference": "CE-2345-6789",
     "request": {
         "reference": "ER-2345-6789",
