@@ -86,7 +86,13 @@ class Context:
             self.attempting(action, scope=scope),
             self.platform.db.transaction(viewer.role, subject=viewer.customer_id) as tx,
         ):
-            await tx.execute(select(func.set_config("lock_timeout", f"{LOCK_TIMEOUT_S}s", True)))
+            limit_ms = int(self.platform.settings.statement_timeout_s * 1000)
+            await tx.execute(
+                select(
+                    func.set_config("lock_timeout", f"{LOCK_TIMEOUT_S}s", True),
+                    func.set_config("statement_timeout", str(limit_ms), True),
+                )
+            )
             yield tx
 
     async def _record_refusal(self, action: str, code: str) -> None:

@@ -409,3 +409,16 @@ async def test_mutations_of_one_customer_do_not_lose_each_other(ask: Ask, person
     )
     read = await ask(fresh(person), "{ viewer { customer { preferences { key } } } }")
     assert {one["key"] for one in read["data"]["viewer"]["customer"]["preferences"]} >= set(keys)
+
+
+async def test_writing_is_not_a_way_to_read(ask: Ask, db: Database, person: Person):
+    answer = await ask(
+        fresh(person, "profile:write"),
+        document("updateAccount", "customer { givenName contacts { emails { address } } }"),
+        input={"givenName": "Quiet", "clientMutationId": "m"},
+    )
+    assert person.email not in json.dumps(answer)
+    assert answer["data"]["updateAccount"]["clientMutationId"] == "m"
+    assert set(codes(answer)) == {"INSUFFICIENT_SCOPE"}
+    assert all(error["path"][:2] == ["updateAccount", "customer"] for error in answer["errors"])
+    assert await audited(db, person) == ["customer.updated"]
