@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from graphql import (
     FieldNode,
@@ -24,10 +25,15 @@ from graphql.pyutils import Path
 
 from cdp.access.viewer import Viewer
 from cdp.compiler.document import Operation
+from cdp.compiler.limits import DocumentTooComplex
 from cdp.compiler.reader import Fetched, Reader, ReadRequest
 from cdp.schema.context import Ref
 from cdp.schema.introspection import Introspection
 
+# Each is a transaction, and some ask every connected system.
+MOST_MUTATIONS = 10
+# Syntax nodes live as long as their operation, and so do the sets made of them.
+_merged_sets: WeakKeyDictionary[Operation, dict[tuple[int, ...], SelectionSetNode]] = WeakKeyDictionary()
 Tree: TypeAlias = "Spliced | Mapping[str, Tree] | Sequence[Tree] | str | int | float | bool | None"
 
 
@@ -76,9 +82,14 @@ class SplicingExecutor(Executor[Any]):
         serially: bool,
         position_context: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
-        """Split the root fields of a query; those of mutations and subscriptions are all resolved."""
+        """Split the root fields of a query; those of mutations and subscriptions are all resolved.
+
+        Raises DocumentTooComplex before anything has run.
+        """
         if root_type is self.schema.query_type:
             return self._query(grouped_field_set)
+        if len(grouped_field_set) > MOST_MUTATIONS:
+            raise DocumentTooComplex(limit="mutations", most=MOST_MUTATIONS)
         return super().execute_root_grouped_field_set(
             root_type, root_value, grouped_field_set, serially, position_context
         )
@@ -120,7 +131,7 @@ class SplicingExecutor(Executor[Any]):
         fetched = await sources.reader.fetch_node(
             ref.type_name,
             ref.row_id,
-            _merged(nodes),
+            self._merged(nodes),
             sources.operation.fragments,
             sources.viewer,
             sources.variables,
@@ -128,17 +139,20 @@ class SplicingExecutor(Executor[Any]):
         self._note(fetched, path.as_list())
         return Spliced(fetched.fields["node"])
 
+    def _merged(self, nodes: Sequence[FieldNode]) -> SelectionSetNode:
+        """The selections of one response key as one set, the same each time: plans are found by its identity."""
+        sets = [node.selection_set for node in nodes if node.selection_set is not None]
+        if len(sets) == 1:
+            return sets[0]
+        known = _merged_sets.setdefault(self._sources.operation, {})
+        key = tuple(map(id, sets))
+        if key not in known:
+            known[key] = SelectionSetNode(selections=tuple(node for one in sets for node in one.selections))
+        return known[key]
+
     def _note(self, fetched: Fetched, path: Sequence[str | int]) -> None:
         """Keep what could not be read; inside an object paths start after it."""
         for one in fetched.errors:
             at = [*path, *one.path[1:]] if path else list(one.path)
             error = GraphQLError(one.error.message, path=at, original_error=one.error)
             self.collected_errors.errors.append(error)
-
-
-def _merged(nodes: list[FieldNode]) -> SelectionSetNode:
-    """The selections of one response key; a single one keeps its identity, by which plans are found again."""
-    sets = [node.selection_set for node in nodes if node.selection_set is not None]
-    if len(sets) == 1:
-        return sets[0]
-    return SelectionSetNode(selections=tuple(selection for one in sets for selection in one.selections))

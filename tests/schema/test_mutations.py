@@ -422,3 +422,27 @@ async def test_writing_is_not_a_way_to_read(ask: Ask, db: Database, person: Pers
     assert set(codes(answer)) == {"INSUFFICIENT_SCOPE"}
     assert all(error["path"][:2] == ["updateAccount", "customer"] for error in answer["errors"])
     assert await audited(db, person) == ["customer.updated"]
+
+
+async def test_a_document_holds_ten_mutations_and_an_eleventh_stops_them_all(db: Database, ask: Ask, person: Person):
+    def several(count: int) -> str:
+        one = 'updateAccount(input: {givenName: "N"}) { customer { version } }'
+        return "mutation { " + " ".join(f"m{number}: {one}" for number in range(count)) + " }"
+
+    answer = await ask(fresh(person), several(10))
+    assert [payload["customer"]["version"] for payload in answer["data"].values()] == list(range(2, 12))
+    before = await picture(db, person)
+    answer = await ask(fresh(person), several(11))
+    assert (codes(answer), "data" in answer) == (["DOCUMENT_TOO_COMPLEX"], False)
+    assert await picture(db, person) == before
+
+
+async def test_the_same_payload_is_compiled_once(ask: Ask, execution: Execution, person: Person):
+    doubled = """mutation { updateAccount(input: {givenName: "N"}) {
+      customer { givenName } customer { version contacts { emails { id } } } } }"""
+    answer = await ask(fresh(person), doubled)
+    assert list(answer["data"]["updateAccount"]["customer"]) == ["givenName", "version", "contacts"]
+    plans = len(execution.reader._plans)
+    for _ in range(3):
+        await ask(fresh(person), doubled)
+    assert len(execution.reader._plans) == plans
