@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from cdp.connectors.base import Code, Json, Outcome, State, System
 from cdp.connectors.calls import call, require_secrets, require_url, strict_json, trouble
-from cdp.core.http import Answer, Outbound
+from cdp.core.http import MAX_BODY_BYTES, Answer, Outbound
 from cdp.core.platform import Platform
 
 EARLY_S = 30
@@ -110,8 +110,35 @@ class Grant:
                 token = self._kept() or await self._fetch(credentials)
                 return token if isinstance(token, Outcome) else {"Authorization": f"Bearer {token}"}
 
-    def drop(self) -> bool:
-        """Forget the token, because the system did not take it; whether a new one could be had."""
+    async def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        max_bytes: int = MAX_BODY_BYTES,
+    ) -> Answer | Outcome:
+        """Make a call signed in; once more with a new token if the system no longer takes the one we had."""
+        for may_renew in (True, False):
+            signed = await self.headers()
+            if isinstance(signed, Outcome):
+                return signed
+            answer = await call(
+                self._platform,
+                method,
+                url,
+                headers={**headers, **signed},
+                content=content,
+                timeout_s=self._timeout_s,
+                max_bytes=max_bytes,
+            )
+            if not (isinstance(answer, Answer) and answer.status == 401 and self._drop() and may_renew):
+                break
+        return answer
+
+    def _drop(self) -> bool:
+        """Forget the token; whether a new one could be had."""
         if not isinstance(self._auth, ClientCredentials):
             return False
         return _TOKENS.get(self._platform.outbound, {}).pop(self._place, None) is not None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from cdp.connectors.base import ConfigurationInvalid, Connector, Problem, System
+from cdp.connectors.gdpr_api.connector import GdprApi
 from cdp.connectors.http.connector import Http
 from cdp.connectors.own.connector import Own
 from cdp.connectors.sql.connector import Sql
@@ -10,6 +11,7 @@ from cdp.connectors.webhook.connector import Webhook
 from cdp.core.platform import Platform
 
 KINDS: Mapping[str, Callable[[System, Platform], Connector]] = {
+    "gdpr_api": GdprApi,
     "http": Http,
     "own": Own,
     "sql": Sql,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from cdp.connectors.base import Code, Outcome, Record, State, System
-from cdp.connectors.calls import call, strict_json
+from cdp.connectors.calls import strict_json
 from cdp.connectors.grants import Grant
 from cdp.connectors.http.answers import belongs, records_in
 from cdp.connectors.http.description import ByCursor, ByLink, ByOffset, Change, Description, Search
@@ -77,30 +77,14 @@ class Caller:
         return await self._send(ready, {"Idempotency-Key": f"{key}:{effect.hexdigest()[:16]}"})
 
     async def _send(
-        self,
-        ready: Ready,
-        more: Mapping[str, str] | None = None,
-        *,
-        max_bytes: int = MAX_BODY_BYTES,
-        may_renew: bool = True,
+        self, ready: Ready, more: Mapping[str, str] | None = None, *, max_bytes: int = MAX_BODY_BYTES
     ) -> Answer | Outcome:
         if late := await take_turn(self._platform.outbound, self._system.id, self._description.rate):
             return late
-        signed = await self._grant.headers()
-        if isinstance(signed, Outcome):
-            return signed
-        answer = await call(
-            self._platform,
-            ready.method,
-            ready.url,
-            headers={**ready.headers, **(more or {}), **signed},
-            content=ready.content,
-            timeout_s=self._description.timeout_s,
-            max_bytes=max_bytes,
+        headers = {**ready.headers, **(more or {})}
+        return await self._grant.call(
+            ready.method, ready.url, headers=headers, content=ready.content, max_bytes=max_bytes
         )
-        if isinstance(answer, Answer) and answer.status == 401 and self._grant.drop() and may_renew:
-            return await self._send(ready, more, max_bytes=max_bytes, may_renew=False)
-        return answer
 
     def _ready(self, request: Search | Change, values: Values, query: Mapping[str, str]) -> Ready | Outcome:
         try:

@@ -1,0 +1,1 @@
+"""A service that answers the Helsinki GDPR API as a connected system."""
