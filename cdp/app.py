@@ -24,7 +24,7 @@ from cdp.operations.reference import ensure_reference
 from cdp.operations.tokens import issuer_of
 from cdp.operations.watch import RequestWatch
 from cdp.schema.execution import Execution
-from cdp.schema.http import routes as graphql_routes
+from cdp.schema.http import GraphQLFirst
 from cdp.schema.schema import open_reader
 from cdp.web import routes as pages
 from cdp.web.errors import exception_handlers
@@ -62,6 +62,7 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
         middleware=[
             Middleware(Measure, metrics=metrics),
             Middleware(Perimeter, is_secure=settings.is_secure),
+            Middleware(GraphQLFirst),
             Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES),
         ],
     )
@@ -71,4 +72,4 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
 
 def _routes() -> list[BaseRoute]:
     """Most asked first: routes are tried in order."""
-    return [*graphql_routes, *oauth_routes, *health.routes, *signing_keys.routes, *pages.routes()]
+    return [*oauth_routes, *health.routes, *signing_keys.routes, *pages.routes()]
