@@ -6,12 +6,12 @@ from cdp.core.platform import Platform
 from cdp.operations.pinned_keys import pinned, read
 
 
-def document(signer: Signer, state_dir: Path) -> dict[str, dict[str, str]]:
+def document(platform: Platform) -> dict[str, dict[str, str]]:
     """The document of ``/.well-known/cdp-signing-keys``: key id to base64url of the 32 bytes (Ed25519)."""
-    return {"keys": known(signer, state_dir)}
+    return {"keys": known(platform)}
 
 
-def known(signer: Signer, state_dir: Path) -> dict[str, str]:
+def known(platform: Platform) -> dict[str, str]:
     """Every key this installation signs or has signed with."""
     path = pinned(platform.settings.state_dir)
     older = read(path.read_bytes()) if path.exists() else {}
