@@ -13,6 +13,7 @@ from graphql import (
     GraphQLInputType,
     GraphQLSyntaxError,
     InlineFragmentNode,
+    ListValueNode,
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
@@ -223,11 +224,12 @@ class _Usage:
     def _field(self, node: FieldNode) -> None:
         for argument in node.arguments or ():
             value = argument.value
-            if isinstance(value, VariableNode):
-                if argument.name.value in {"first", "last"}:
-                    self.pages.add(value.name.value)
-                if (node.name.value, argument.name.value) in {("node", "id"), ("nodes", "ids")}:
-                    self.ids.add(value.name.value)
+            given = value.values if isinstance(value, ListValueNode) else (value,)
+            names = {one.name.value for one in given if isinstance(one, VariableNode)}
+            if argument.name.value in {"first", "last"}:
+                self.pages |= names
+            if (node.name.value, argument.name.value) in {("node", "id"), ("nodes", "ids")}:
+                self.ids |= names
 
 
 class Document:

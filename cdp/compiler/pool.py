@@ -21,6 +21,15 @@ GRACE_S = 5.0
 """How much longer than the server's own time-out we wait before the connection counts as dead."""
 
 
+_DEAD = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg says once the server has said goodbye to an idle connection
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+)
+
+
 class QueryTimedOut(PlatformError):
     """This took too long and was stopped; ask for less."""
 
@@ -80,6 +89,7 @@ class Pool:
         self._open = 0
         self._idle: deque[Held] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def row(self, sql: str, arguments: Sequence[Any]) -> Sequence[bytes | None]:
         """Run a statement on some connection. Raises QueryTimedOut, Unavailable, asyncpg.PostgresError."""
@@ -92,7 +102,7 @@ class Pool:
         except (asyncpg.exceptions.DataError, asyncpg.DataError, UnicodeError):
             self._give(held)
             raise InvalidInput from None
-        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
+        except _DEAD:
             self._drop(held)
             if is_used:  # an idle connection had died: the server was restarted, say
                 return await self.row(sql, arguments)
@@ -100,8 +110,8 @@ class Pool:
         except asyncpg.PostgresError:
             self._give(held)
             raise
-        except BaseException:  # cancelled or timed out on our side: nobody knows what the connection is doing
-            self._drop(held)
+        except BaseException:  # cancelled or timed out on our side: the statement is still running
+            self._abandon(held)
             raise
         self._give(held)
         return row
@@ -142,6 +152,14 @@ class Pool:
         held.connection.terminate()
         self._wake()
 
+    def _abandon(self, held: Held) -> None:
+        """Close a connection in use; asyncpg first asks the server to stop what it runs for us."""
+        self._open -= 1
+        closing = asyncio.get_running_loop().create_task(_close(held.connection))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        self._wake()
+
     def _wake(self) -> None:
         while self._waiting:
             waiter = self._waiting.popleft()
@@ -150,8 +168,16 @@ class Pool:
                 return
 
     async def close(self) -> None:
-        """Close the idle connections; those in use close when they come back."""
+        """Close the idle connections and wait for those being closed."""
         while self._idle:
             held = self._idle.popleft()
             self._open -= 1
             await held.connection.close()
+        await asyncio.gather(*self._closing)
+
+
+async def _close(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.close(timeout=GRACE_S)
+    except (TimeoutError, *_DEAD):
+        connection.terminate()

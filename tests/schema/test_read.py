@@ -1,5 +1,6 @@
 """Reads through the compiler: formats, selections, nodes, nulls, and errors in specification form."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -158,6 +159,9 @@ async def test_nodes_keep_order_and_gaps(reading: Reading, person: Person, bysta
     data = await reading.data(text, person.viewer(), ids=[email, theirs, order, email])
     assert data["nodes"] == [{"id": email}, None, {"id": order}, {"id": email}]
     assert await reading.data(text, person.viewer(), ids=[]) == {"nodes": []}
+    one_by_one = "query Q($a: ID!, $b: ID!) { nodes(ids: [$a, $b]) { id } }"
+    for a, b in ((order, email), (email, order), (email, email)):
+        assert await reading.data(one_by_one, person.viewer(), a=a, b=b) == {"nodes": [{"id": a}, {"id": b}]}
 
 
 @pytest.mark.parametrize("value", ["", "x", "Q3VzdG9tZXI6", "Tm90aGluZzoxMjM", global_id("Contacts", uuid4()), "\x00"])
@@ -227,6 +231,51 @@ async def test_a_server_that_went_away_is_unavailable(fresh_settings: Settings) 
     nowhere = Reader(GRAPH, Database("postgresql://nobody@127.0.0.1:9/none"), fresh_settings, KEY)
     answer = json.loads(await nowhere.execute("{ purposes { code } viewer { kind } }", ANONYMOUS))
     assert {error["extensions"]["code"] for error in answer["errors"]} == {"UNAVAILABLE"}
+
+
+async def until(connection: asyncpg.Connection, count: str, wanted: int) -> None:
+    """Wait until a query counts what is wanted."""
+    for _ in range(500):
+        if await connection.fetchval(count) == wanted:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"never counted {wanted}")
+
+
+async def test_a_caller_who_leaves_takes_the_statement_along(
+    fresh_database: Database, fresh_settings: Settings, person: Person
+) -> None:
+    reader = Reader(GRAPH, fresh_database, fresh_settings.model_copy(update={"pool_size": 1}), KEY)
+    owner = await asyncpg.connect(**asyncpg_arguments(fresh_settings.database_owner_url))
+    running = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    try:
+        async with owner.transaction():
+            await owner.execute("LOCK TABLE sales_order")
+            leaving = asyncio.create_task(
+                reader.execute("{ viewer { customer { orders { totalCount } } } }", person.viewer())
+            )
+            waiting = asyncio.create_task(reader.execute("{ viewer { customer { givenName } } }", person.viewer()))
+            await until(owner, running, 1)
+            leaving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await leaving
+            assert json.loads(await waiting)["data"]["viewer"]["customer"]["givenName"]
+            await until(owner, running, 0)
+    finally:
+        await owner.close()
+        await reader.close()
+
+
+async def test_many_callers_share_few_connections(
+    fresh_database: Database, fresh_settings: Settings, person: Person, bystander: Person
+) -> None:
+    reader = Reader(GRAPH, fresh_database, fresh_settings.model_copy(update={"pool_size": 2}), KEY)
+    people = [person, bystander] * 20
+    answers = await asyncio.gather(*(reader.execute("{ viewer { customer { id } } }", one.viewer()) for one in people))
+    for one, answer in zip(people, answers, strict=True):
+        assert json.loads(answer)["data"]["viewer"]["customer"]["id"] == global_id("Customer", one.customer_id)
+    assert len(reader._pools[Role.CUSTOMER]._idle) == 2
+    await reader.close()
 
 
 async def test_connections_that_died_are_replaced(reading: Reading, fresh_settings: Settings, person: Person) -> None:
