@@ -5,6 +5,7 @@ yield: the longest time between two of its turns is the longest block. Settings 
 """
 
 import asyncio
+import gc
 import json
 import random
 import sys
@@ -238,8 +239,10 @@ async def _ask(app: ASGIApp, token: str, text: str) -> int:
 
 
 async def main(token: str, count: int) -> Blocks:
-    """Open the application as its server would, then flood it."""
+    """Open the application as ``cdp api`` does, then flood it."""
     app = build(Settings())
+    gc.collect()
+    gc.freeze()
     async with app.router.lifespan_context(app):
         return await measure(app, token, count=count, seed=1)
 
