@@ -21,6 +21,8 @@ from tests.twin.rows import populate
 
 __all__ = ["reading"]
 
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'sales_order'::regclass"
+
 
 @pytest.fixture
 async def person(fresh_database: Database) -> Person:
@@ -217,7 +219,7 @@ async def test_an_exhausted_statement_is_a_time_out(
             await owner.execute("LOCK TABLE sales_order")
             text = "{ viewer { customer { givenName } } mine: viewer { customer { orders { totalCount } } } }"
             answer = json.loads(await impatient.execute(text, person.viewer()))
-            waiting = await owner.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            waiting = await owner.fetchval(WAITING)
         assert answer["data"]["viewer"]["customer"]["givenName"]
         assert answer["data"]["mine"] is None
         assert [(e["path"], e["extensions"]["code"]) for e in answer["errors"]] == [(["mine"], "TIMEOUT")]
@@ -233,10 +235,10 @@ async def test_a_server_that_went_away_is_unavailable(fresh_settings: Settings) 
     assert {error["extensions"]["code"] for error in answer["errors"]} == {"UNAVAILABLE"}
 
 
-async def until(connection: asyncpg.Connection, count: str, wanted: int) -> None:
-    """Wait until a query counts what is wanted."""
+async def until(connection: asyncpg.Connection, wanted: int) -> None:
+    """Wait until so many statements wait for the table."""
     for _ in range(500):
-        if await connection.fetchval(count) == wanted:
+        if await connection.fetchval(WAITING) == wanted:
             return
         await asyncio.sleep(0.02)
     raise AssertionError(f"never counted {wanted}")
@@ -247,7 +249,6 @@ async def test_a_caller_who_leaves_takes_the_statement_along(
 ) -> None:
     reader = Reader(GRAPH, fresh_database, fresh_settings.model_copy(update={"pool_size": 1}), KEY)
     owner = await asyncpg.connect(**asyncpg_arguments(fresh_settings.database_owner_url))
-    running = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     try:
         async with owner.transaction():
             await owner.execute("LOCK TABLE sales_order")
@@ -255,12 +256,12 @@ async def test_a_caller_who_leaves_takes_the_statement_along(
                 reader.execute("{ viewer { customer { orders { totalCount } } } }", person.viewer())
             )
             waiting = asyncio.create_task(reader.execute("{ viewer { customer { givenName } } }", person.viewer()))
-            await until(owner, running, 1)
+            await until(owner, 1)
             leaving.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await leaving
             assert json.loads(await waiting)["data"]["viewer"]["customer"]["givenName"]
-            await until(owner, running, 0)
+            await until(owner, 0)
     finally:
         await owner.close()
         await reader.close()

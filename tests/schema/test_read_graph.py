@@ -16,7 +16,7 @@ from cdp.tables import policy
 from cdp.tables.datamap import personal_tables
 from tests.twin.reading import GRAPH
 
-NOT_SHOWN = frozenset({"oauth_code", "oauth_token", "oauth_grant"})
+NOT_SHOWN = frozenset({"mail_link", "oauth_code", "oauth_token", "oauth_grant"})
 """Secrets of sign-in; a person sees them as sessions."""
 
 
