@@ -52,7 +52,7 @@ async def show(visit: Visit) -> Response:
         return _ask_for_key(visit, [])
     if view.type is not RequestType.ERASURE:
         return visit.redirect(f"/account/downloads/{view.reference}")
-    return visit.page("account/request.html", title="Your deletion", **_context(view))
+    return visit.page("account/request.html", title="Your deletion", **_context(visit, view))
 
 
 def words(view: RequestView) -> dict[str, Any]:
@@ -69,9 +69,16 @@ def words(view: RequestView) -> dict[str, Any]:
     }
 
 
-def _context(view: RequestView) -> dict[str, Any]:
+def _context(visit: Visit, view: RequestView) -> dict[str, Any]:
     reached = next((n for n, (_, statuses) in enumerate(TIMELINE) if view.status in statuses), -1)
-    return {**words(view), "timeline": [label for label, _ in TIMELINE], "reached": reached}
+    until = view.cooling_off_until
+    return {
+        **words(view),
+        "timeline": [label for label, _ in TIMELINE],
+        "reached": reached,
+        # A system that does not answer holds everything up, also beyond the time that was promised.
+        "undo_until": until if until is not None and until > visit.now else None,
+    }
 
 
 def _ask_for_key(visit: Visit, problems: list[Problem]) -> Response:
@@ -96,7 +103,7 @@ async def progress(visit: Visit) -> Response:
     view = await _find(visit)
 
     async def current() -> str:
-        return markup("account/request_live.html", visit=visit, **_context(await _find(visit)))
+        return markup("account/request_live.html", visit=visit, **_context(visit, await _find(visit)))
 
     return stream(visit, view.id, current)
 
