@@ -1,8 +1,8 @@
 """Accounts: registration and passwords.
 
 Registration is one transaction: customer, where their data was collected (promise P4), identities, account, e-mail,
-acceptance of the policy in force (P14), and what lifts an earlier suppression. An address already registered gets the
-same answer on the page and a message in the mailbox.
+acceptance of the policy in force (P14), and a link that proves the address. An address already registered gets the same
+answer on the page and a message in the mailbox.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from cdp.core.db import Role, Tx
 from cdp.core.errors import Conflict, InvalidInput
 from cdp.core.ids import CustomerId, new_id
 from cdp.core.platform import Platform
-from cdp.operations import audit, brake, messages, reference, sessions, values
+from cdp.operations import audit, brake, email_proofs, messages, reference, sessions, values
 from cdp.operations.collection import Origin
 from cdp.operations.constraints import refusing
 from cdp.operations.letters import Letter
@@ -27,7 +27,6 @@ from cdp.operations.sessions import BrowserSession
 from cdp.operations.sign_in import normalize_username
 from cdp.operations.values import Email
 from cdp.tables.account import account
-from cdp.tables.certificate import suppression
 from cdp.tables.contact import email_address
 from cdp.tables.customer import CustomerKind, IdentityType, customer, identity
 from cdp.tables.policy import AcceptanceDecision, CollectionPoint, collection, policy_acceptance
@@ -38,6 +37,7 @@ WELCOME = Letter(
     purpose=Purpose.ACCOUNT_NOTICES,
     subject="Your account is ready",
     body="Hello,\n\nsomebody registered an account with this e-mail address. If that was you, you can sign in now.\n"
+    "\n{instruction}\n"
     "If it was not you, sign in is not possible without the password; ask us to delete the account.\n",
 )
 REGISTERED_ALREADY = Letter(
@@ -143,8 +143,8 @@ async def _create(tx: Tx, platform: Platform, ready: _Ready) -> CustomerId:
     await audit.record(
         tx, viewer, "account.registered", subject_ref=audit_ref, object_type="account", object_id=account_id
     )
-    await _lift_suppression(tx, platform, viewer, ready.email, audit_ref=audit_ref)
-    await messages.queue(tx, customer_id, ready.email.address, WELCOME)
+    lines = await email_proofs.instruction(tx, platform, customer_id, ready.email.normalized)
+    await messages.queue(tx, customer_id, ready.email.address, WELCOME.filled(instruction=lines))
     return customer_id
 
 
@@ -185,20 +185,6 @@ async def _create_customer(
     claim = {"type": IdentityType.EMAIL, "value": ready.email.normalized}
     await tx.execute(upsert(identity).values(id=new_id(), **origin, **claim).on_conflict_do_nothing())
     return origin
-
-
-async def _lift_suppression(tx: Tx, platform: Platform, viewer: Viewer, email: Email, *, audit_ref: UUID) -> None:
-    """Suppression stops sources and imports, not the person: whoever registers again is welcome, and it is recorded."""
-    hashes = [keyed.value for keyed in platform.pepper.hashes("email", email.normalized)]
-    lifted = await tx.execute(
-        update(suppression)
-        .where(suppression.c.value_hash.in_(hashes), suppression.c.lifted_at.is_(None))
-        .values(lifted_at=platform.clock())
-    )
-    if lifted.rowcount:
-        await audit.record(
-            tx, viewer, "suppression.lifted", subject_ref=audit_ref, details={"entries": lifted.rowcount}
-        )
 
 
 async def _tell_owner(tx: Tx, email: Email) -> None:

@@ -64,6 +64,14 @@ def registration_counts(pepper: Pepper, email: str, address: str) -> Sequence[Co
     ]
 
 
+def letter_counts(pepper: Pepper, whose: str, address: str) -> Sequence[Count]:
+    """The counts of a letter somebody asks us to send: nobody fills the mailbox of somebody else."""
+    return [
+        Count(pepper.hash("brake:letter", whose).value, 3, timedelta(minutes=15)),
+        Count(pepper.hash("brake:letter-address", _network(address)).value, 30, timedelta(seconds=60)),
+    ]
+
+
 def _network(address: str) -> str:
     """An IPv6 customer holds a /64, so that is what is counted."""
     try:

@@ -1,4 +1,4 @@
-"""Sign-in's leftovers: codes, tokens, sessions and counts that can not matter any more are deleted, a batch at a time.
+"""Sign-in's leftovers: codes, tokens, links, sessions and counts that are over are deleted, a batch at a time.
 
 A used refresh token stays until it would have expired: meeting it again is how a theft is noticed. A session stays a
 month after its end, since its owner may look up where they were signed in.
@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, Table, delete, exists, func, or_, select
 
 from cdp.core.db import Tx
-from cdp.tables.account import session, sign_in_brake
+from cdp.tables.account import mail_link, session, sign_in_brake
 from cdp.tables.oauth import oauth_code, oauth_ended_grant, oauth_grant, oauth_token
 
 SHOWN_FOR = timedelta(days=30)
@@ -40,6 +40,7 @@ def _rules() -> Iterable[tuple[Table, ColumnElement[bool]]]:
     is_over = or_(oauth_grant.c.revoked_at.is_(None), oauth_grant.c.revoked_at < shown)
     yield oauth_grant, (oauth_grant.c.created_at < shown) & is_over & ~has_children
     yield oauth_ended_grant, oauth_ended_grant.c.ended_at < settled
+    yield mail_link, mail_link.c.expires_at < settled
     yield session, session.c.expires_at < shown
     yield (
         sign_in_brake,

@@ -4,10 +4,13 @@ A status key travels in the part of the link after ``#``, which browsers never s
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from cdp.operations.reference import Purpose
+
+# Templates whose text opens something for whoever reads it.
+WITH_A_LINK = frozenset({"account_registered", "email_proof", "password_reset"})
 
 
 class Template(StrEnum):
@@ -29,6 +32,10 @@ class Letter:
     purpose: str
     subject: str
     body: str
+
+    def filled(self, **values: str) -> "Letter":
+        """The letter with the names in its body filled in."""
+        return replace(self, body=self.body.format(**values))
 
 
 _ENGLISH: Mapping[Template, str] = {

@@ -17,9 +17,11 @@ from cdp.core.db import Tx
 from cdp.core.ids import CustomerId, new_id
 from cdp.operations import audit
 from cdp.operations.backoff import wait_s
-from cdp.operations.letters import Letter
+from cdp.operations.letters import WITH_A_LINK, Letter
+from cdp.operations.moves import ADVANCE
 from cdp.tables.customer import customer
 from cdp.tables.message import MESSAGE_TRANSITIONS, MessageStatus, message
+from cdp.tables.request import RequestStatus, privacy_request
 
 JOB = "send_message"
 UNSENT = (MessageStatus.QUEUED, MessageStatus.SENDING)
@@ -131,12 +133,15 @@ async def settle(
             lease_until=None,
             next_run_at=func.now() + timedelta(seconds=delay_s),
             sent_at=func.now() if taken else None,
+            **_without_link(outgoing, status),
         )
     )
     if settled.rowcount != 1:
         return None
     if status is MessageStatus.QUEUED:
         tx.ring(JOB, outgoing.id, defer_s=delay_s)
+    else:
+        await _ring_who_waits(tx, outgoing.customer_id)
     subject_ref = await tx.scalar(select(customer.c.audit_ref).where(customer.c.id == outgoing.customer_id))
     await audit.record(
         tx,
@@ -148,6 +153,22 @@ async def settle(
         details={"template": outgoing.template, "attempt": outgoing.attempt},
     )
     return status
+
+
+def _without_link(outgoing: Outgoing, status: MessageStatus) -> dict[str, str]:
+    """A letter that opens something once keeps its text no longer than it takes to send it."""
+    if status is MessageStatus.QUEUED or outgoing.template not in WITH_A_LINK:
+        return {}
+    return {"body": "The text held a link for its reader alone."}
+
+
+async def _ring_who_waits(tx: Tx, customer_id: CustomerId) -> None:
+    """An erasure waits for its person's last letter before it goes on."""
+    waiting = select(privacy_request.c.id).where(
+        privacy_request.c.customer_id == customer_id, privacy_request.c.status == RequestStatus.VERIFYING
+    )
+    for row in await tx.all(waiting):
+        tx.ring(ADVANCE, row.id)
 
 
 async def cancel_unsent(tx: Tx, customer_id: CustomerId, *, but: str) -> int:

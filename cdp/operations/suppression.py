@@ -1,13 +1,15 @@
 """The suppression list: keyed hashes of identifiers that no source and no import may bring back.
 
-It stops sources, not people: registering again lifts it. Keys are versioned and never retired, so a lookup tries them
-all. Somebody else's identifier is never suppressed: an address that another customer holds too stays out of the list.
+It stops sources, not people: whoever registers again and proves the address lifts it. Keys are versioned and never
+retired, so a lookup tries them all. Somebody else's identifier is never suppressed: an address that another customer
+holds too stays out of the list.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from cdp.connectors.base import Identifier
 from cdp.core.db import Tx
@@ -79,3 +81,14 @@ async def is_suppressed(tx: Tx, pepper: Pepper, identity_type: str, value: str) 
     hashes = [known.value for known in pepper.hashes(identity_type, value)]
     found = select(suppression.c.id).where(suppression.c.value_hash.in_(hashes), suppression.c.lifted_at.is_(None))
     return await tx.scalar(found.limit(1)) is not None
+
+
+async def lift(tx: Tx, pepper: Pepper, identity_type: str, value: str, *, now: datetime) -> int:
+    """End the suppression of an identifier that its owner has proven; answers how many lines it ended."""
+    hashes = [known.value for known in pepper.hashes(identity_type, value)]
+    lifted = await tx.execute(
+        update(suppression)
+        .where(suppression.c.value_hash.in_(hashes), suppression.c.lifted_at.is_(None))
+        .values(lifted_at=now)
+    )
+    return lifted.rowcount

@@ -1,4 +1,4 @@
-"""Accounts that can sign in, browser sessions of customers and staff, and the brake on guessing passwords."""
+"""Accounts that can sign in, sessions and mailed links of customers and staff, and the brake on guessing passwords."""
 
 from enum import StrEnum
 
@@ -22,6 +22,13 @@ class AccountStatus(StrEnum):
 
     ACTIVE = "active"
     FROZEN = "frozen"
+
+
+class LinkKind(StrEnum):
+    """What a mailed link lets its holder do, once."""
+
+    EMAIL_PROOF = "email_proof"
+    RESET = "reset"
 
 
 account = Table(
@@ -62,6 +69,22 @@ session = Table(
     CheckConstraint("(customer_id IS NULL) = (account_id IS NULL)", name="account_of_customer"),
 )
 
+# Links we mailed, each good for one use; the token itself stands in the letter alone. ``address`` is where it went.
+mail_link = Table(
+    "mail_link",
+    metadata,
+    id_column(),
+    *subject_columns(nullable=True, collected=False),
+    Column("staff_id", Uuid, ForeignKey("staff.id"), info=structural()),
+    Column("kind", enum_type(LinkKind, "link_kind"), nullable=False, info=structural()),
+    Column("address", String(320), nullable=False, info=personal(Category.CONTACT, export=False)),
+    Column("token_hash", LargeBinary(32), nullable=False, unique=True, info=structural()),
+    timestamp("created_at", now=True),
+    timestamp("expires_at"),
+    timestamp("used_at", nullable=True),
+    CheckConstraint("(customer_id IS NULL) <> (staff_id IS NULL)", name="one_subject"),
+)
+
 # Failed sign-ins per keyed hash of an account, an address or both; the hash says nothing about anybody by itself.
 sign_in_brake = Table(
     "sign_in_brake",
@@ -75,6 +98,8 @@ sign_in_brake = Table(
 Index("account_customer_id_key", account.c.customer_id, unique=True)
 Index("session_customer_id_created_at_idx", session.c.customer_id, session.c.created_at)
 Index(None, session.c.expires_at)
+Index(None, mail_link.c.expires_at)
 Index(None, sign_in_brake.c.blocked_until)
 foreign_key_indexes(account)
 foreign_key_indexes(session)
+foreign_key_indexes(mail_link)

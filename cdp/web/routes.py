@@ -19,6 +19,7 @@ from cdp.web.account import (
     request,
     sign_in,
     sign_out,
+    verify_email,
 )
 from cdp.web.guard import Allow, Page
 from cdp.web.public import verify
@@ -37,6 +38,7 @@ PAGES: Sequence[Page] = (
     Page("/display", None, display.submit, allow=Allow.ANYONE),
     Page("/account/sign-in", sign_in.show, sign_in.submit, allow=Allow.ANYONE),
     Page("/account/register", register.show, register.submit, allow=Allow.ANYONE),
+    Page("/account/verify-email", verify_email.show, verify_email.submit, allow=Allow.ANYONE),
     Page("/account/sign-out", sign_out.show, sign_out.submit, allow=Allow.ANYONE),
     Page("/account", overview.show),
     Page("/account/data", data.show),

@@ -5,9 +5,11 @@ import secrets
 import pytest
 from sqlalchemy import func, insert, select
 
+from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role
 from cdp.core.ids import new_id, new_reference
-from cdp.operations import values
+from cdp.operations import email_proofs, values
+from cdp.operations import suppression as suppression_list
 from cdp.operations.accounts import Registration, change_password, register
 from cdp.operations.passwords import WeakPassword, check_strength
 from cdp.operations.sessions import find
@@ -20,6 +22,7 @@ from cdp.tables.message import message
 from cdp.tables.policy import collection, policy_acceptance, policy_version
 from cdp.tables.request import RequestStatus, RequestType, privacy_request
 from tests.browser import submit, title, visitor, without_noise
+from tests.mailbox import mailed_code
 from tests.site import PASSWORD
 
 
@@ -135,7 +138,7 @@ async def test_an_address_that_another_customer_proved_stays_theirs(platform, ne
     assert newcomer != row.customer_id
 
 
-async def test_registering_again_lifts_the_suppression_and_is_recorded(platform):
+async def test_proving_the_address_lifts_the_suppression_and_is_recorded(platform):
     email, other = _new_email(), _new_email()
     async with platform.db.transaction(Role.WORKER) as tx:
         request_id = new_id()
@@ -154,14 +157,23 @@ async def test_registering_again_lifts_the_suppression_and_is_recorded(platform)
             keyed = platform.pepper.hash("email", address.lower())
             line = {"identity_type": "email", "value_hash": keyed.value, "key_version": keyed.key_version}
             await tx.execute(insert(suppression).values(id=new_id(), **line, request_id=request_id))
-    await register(platform, Registration(email, PASSWORD, accepts_policy=True))
+    customer_id = await register(platform, Registration(email, PASSWORD, accepts_policy=True))
+    async with platform.db.transaction(Role.WORKER) as tx:
+        assert await suppression_list.is_suppressed(tx, platform.pepper, "email", email.lower()), (
+            "typing proves nothing"
+        )
+    viewer = Viewer(Actor.CUSTOMER, customer_id=customer_id)
+    await email_proofs.prove(platform, viewer, await mailed_code(platform, email.lower()))
     async with platform.db.transaction(Role.WORKER) as tx:
         lifted = select(suppression.c.value_hash).where(
             suppression.c.request_id == request_id, suppression.c.lifted_at.is_not(None)
         )
         assert [bytes(row[0]) for row in await tx.all(lifted)] == [platform.pepper.hash("email", email.lower()).value]
-        audited = select(func.count()).where(audit_event.c.action == "suppression.lifted")
-        assert await tx.scalar(audited) >= 1
+        mine = select(customer.c.audit_ref).where(customer.c.id == customer_id)
+        audited = select(audit_event.c.details).where(
+            audit_event.c.action == "suppression.lifted", audit_event.c.subject_ref.in_(mine)
+        )
+        assert await tx.scalar(audited) == {"entries": 1}
 
 
 @pytest.mark.parametrize(
