@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from cdp.connectors.base import ConfigurationInvalid, Connector, Problem, System
 from cdp.connectors.gdpr_api.connector import GdprApi
 from cdp.connectors.http.connector import Http
+from cdp.connectors.opendsr.connector import OpenDsr
 from cdp.connectors.own.connector import Own
 from cdp.connectors.sql.connector import Sql
 from cdp.connectors.webhook.connector import Webhook
@@ -13,6 +14,7 @@ from cdp.core.platform import Platform
 KINDS: Mapping[str, Callable[[System, Platform], Connector]] = {
     "gdpr_api": GdprApi,
     "http": Http,
+    "opendsr": OpenDsr,
     "own": Own,
     "sql": Sql,
     "webhook": Webhook,

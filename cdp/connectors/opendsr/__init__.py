@@ -1,0 +1,1 @@
+"""A processor that speaks OpenDSR 2.0 as a connected system."""
