@@ -135,11 +135,15 @@ def test_every_module_says_what_it_holds() -> None:
 @pytest.mark.parametrize("pattern", ["unpkg", "jsdelivr", "cdnjs", "googleapis", "pypi[.]org", "npmjs", "pythonhosted"])
 def test_nothing_names_an_outside_host(pattern: str) -> None:
     found = subprocess.run(
-        ["git", "grep", "-nIiE", pattern, "--", ".", ":!tests/architecture"], cwd=ROOT, capture_output=True, text=True
+        ["git", "grep", "-nIiE", pattern, "--", ".", ":!tests/architecture"],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert found.stdout == ""
 
 
 def test_layers_hold() -> None:
-    done = subprocess.run([ROOT / ".venv/bin/lint-imports"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([ROOT / ".venv/bin/lint-imports"], check=False, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
