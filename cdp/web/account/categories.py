@@ -1,14 +1,8 @@
 """What we hold, category by category, as people read it: why, until when, and what a row of it looks like."""
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeAlias
+from collections.abc import Mapping
 
-from sqlalchemy import Table
-
-from cdp.operations.reference import PURPOSES, Purpose
+from cdp.operations.reference import Purpose
 from cdp.tables.account import account, session
 from cdp.tables.consent import consent, preference
 from cdp.tables.contact import email_address, phone_number, postal_address
@@ -18,139 +12,27 @@ from cdp.tables.event import device, event
 from cdp.tables.inquiry import inquiry, quotation, survey_response
 from cdp.tables.message import message
 from cdp.tables.order import sales_order
-from cdp.tables.policy import LegalBasis, policy_acceptance
+from cdp.tables.policy import policy_acceptance
 from cdp.tables.request import RequestStatus, RequestType, privacy_request
+from cdp.web.account.listings import (
+    Category,
+    Cell,
+    Column,
+    Listing,
+    Row,
+    items,
+    lines,
+    members,
+    money,
+    plain,
+    purpose,
+    seconds,
+    word,
+)
 from cdp.web.words import REQUEST_STATUS, REQUEST_TYPE
 
-Cell: TypeAlias = "str | bool | int | datetime | list[str] | None"
-Row: TypeAlias = Mapping[str, Any]
-Read: TypeAlias = Callable[[Row], Cell]
-
-BASIS: Mapping[LegalBasis, str] = {
-    LegalBasis.CONTRACT: "our contract with you, GDPR art. 6(1)(b)",
-    LegalBasis.CONSENT: "your consent, GDPR art. 6(1)(a)",
-    LegalBasis.LEGITIMATE_INTEREST: "our legitimate interest, GDPR art. 6(1)(f)",
-    LegalBasis.LEGAL_OBLIGATION: "the law, GDPR art. 6(1)(c)",
-}
 WITH_ACCOUNT = "As long as you have an account."
 """What is kept no longer than the account."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a listing."""
-
-    label: str
-    read: Read
-
-
-@dataclass(frozen=True)
-class Listing:
-    """One list: where its rows are in the customer's answer, and its columns. ``paged`` ones may be long.
-
-    ``table`` is where the rows live, by whose name they are counted.
-    """
-
-    slug: str
-    title: str
-    table: Table
-    path: tuple[str, ...]
-    columns: tuple[Column, ...]
-    empty: str
-    paged: bool = True
-
-    def of(self, customer: Row) -> Any:  # noqa: ANN401
-        """The list, or the connection, or the one object."""
-        found: Any = customer
-        for name in self.path:
-            found = found[name]
-        return found
-
-    def rows(self, customer: Row) -> list[Row]:
-        """The rows that were read."""
-        found = self.of(customer)
-        if self.paged:
-            return list(found["nodes"])
-        if isinstance(found, list):
-            return found
-        return [found] if found else []
-
-    def total(self, customer: Row) -> int:
-        """How many there are in all."""
-        return int(self.of(customer)["totalCount"]) if self.paged else len(self.rows(customer))
-
-
-@dataclass(frozen=True)
-class Category:
-    """One category: what people call it, why we hold it, until when."""
-
-    slug: str
-    title: str
-    what: str
-    purposes: tuple[Purpose, ...]
-    kept: str
-    listings: tuple[Listing, ...]
-
-    @property
-    def why(self) -> list[tuple[str, str]]:
-        """Legal bases, each with the purposes that rest on it."""
-        found: dict[LegalBasis, list[str]] = {}
-        for text in PURPOSES:
-            if text.code in self.purposes:
-                found.setdefault(text.basis, []).append(text.title)
-        return [("; ".join(titles), BASIS[basis]) for basis, titles in found.items()]
-
-
-def _plain(name: str) -> Read:
-    return lambda row: row[name]
-
-
-def _word(name: str) -> Read:
-    """A member of a closed set, as a word."""
-    return lambda row: str(row[name]).capitalize().replace("_", " ") if row[name] else None
-
-
-def _lines(*names: str) -> Read:
-    return lambda row: [str(row[name]) for name in names if row[name]]
-
-
-def _money(row: Row) -> Cell:
-    return f"{row['total']} {row['currency']}"
-
-
-def _items(row: Row) -> Cell:
-    return [f"{item['quantity']} × {item['title']}, {item['unitPrice']} {row['currency']}" for item in row["items"]]
-
-
-def _json(name: str) -> Read:
-    def read(row: Row) -> Cell:
-        match row[name]:
-            case dict() as members:
-                return [f"{key}: {_text(value)}" for key, value in members.items()]
-            case list() as members:
-                return [_text(value) for value in members]
-            case value:
-                return None if value is None else _text(value)
-
-    return read
-
-
-def _text(value: object) -> str:
-    match value:
-        case str():
-            return value
-        case datetime():
-            return value.isoformat()
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _purpose(row: Row) -> Cell:
-    return str(row["purpose"]["title"]) if row["purpose"] else None
-
-
-def _seconds(row: Row) -> Cell:
-    milliseconds = row["timeOnPageMs"]
-    return None if milliseconds is None else f"{milliseconds / 1000:.0f} s"
 
 
 def _request(row: Row) -> Cell:
@@ -167,7 +49,7 @@ def _kept_orders() -> str:
     return f"{rule.years} years after the order, by law ({rule.basis}); after a deletion, without your name."
 
 
-_PROVEN = (Column("Proven", _plain("verifiedAt")), Column("First choice", _plain("isPrimary")))
+_PROVEN = (Column("Proven", plain("verifiedAt")), Column("First choice", plain("isPrimary")))
 
 CATEGORIES = (
     Category(
@@ -183,12 +65,12 @@ CATEGORIES = (
                 customer,
                 (),
                 (
-                    Column("First name", _plain("givenName")),
-                    Column("Last name", _plain("familyName")),
-                    Column("Organisation", _plain("organisationName")),
-                    Column("Country", _plain("country")),
-                    Column("Language", _plain("locale")),
-                    Column("Customer since", _plain("createdAt")),
+                    Column("First name", plain("givenName")),
+                    Column("Last name", plain("familyName")),
+                    Column("Organisation", plain("organisationName")),
+                    Column("Country", plain("country")),
+                    Column("Language", plain("locale")),
+                    Column("Customer since", plain("createdAt")),
                 ),
                 "",
                 paged=False,
@@ -199,9 +81,9 @@ CATEGORIES = (
                 account,
                 ("account",),
                 (
-                    Column("User name", _plain("username")),
-                    Column("Last sign-in", _plain("lastSignInAt")),
-                    Column("Registered", _plain("createdAt")),
+                    Column("User name", plain("username")),
+                    Column("Last sign-in", plain("lastSignInAt")),
+                    Column("Registered", plain("createdAt")),
                 ),
                 "You have no account.",
                 paged=False,
@@ -212,10 +94,10 @@ CATEGORIES = (
                 identity,
                 ("identities",),
                 (
-                    Column("Kind", _word("type")),
-                    Column("Identifier", _plain("value")),
-                    Column("Given by", _plain("issuer")),
-                    Column("Proven", _plain("verifiedAt")),
+                    Column("Kind", word("type")),
+                    Column("Identifier", plain("value")),
+                    Column("Given by", plain("issuer")),
+                    Column("Proven", plain("verifiedAt")),
                 ),
                 "No system knows you by a number of its own.",
                 paged=False,
@@ -234,7 +116,7 @@ CATEGORIES = (
                 "E-mail addresses",
                 email_address,
                 ("contacts", "emails"),
-                (Column("Address", _plain("address")), *_PROVEN),
+                (Column("Address", plain("address")), *_PROVEN),
                 "Your e-mail addresses would be here.",
                 paged=False,
             ),
@@ -243,7 +125,7 @@ CATEGORIES = (
                 "Phone numbers",
                 phone_number,
                 ("contacts", "phones"),
-                (Column("Number", _plain("number")), Column("Kind", _word("kind")), *_PROVEN),
+                (Column("Number", plain("number")), Column("Kind", word("kind")), *_PROVEN),
                 "Your phone numbers would be here.",
                 paged=False,
             ),
@@ -253,8 +135,8 @@ CATEGORIES = (
                 postal_address,
                 ("contacts", "addresses"),
                 (
-                    Column("Address", _lines("recipient", "line1", "line2", "postalCode", "city", "region", "country")),
-                    Column("Kind", _word("kind")),
+                    Column("Address", lines("recipient", "line1", "line2", "postalCode", "city", "region", "country")),
+                    Column("Kind", word("kind")),
                     *_PROVEN,
                 ),
                 "Your postal addresses would be here.",
@@ -275,12 +157,12 @@ CATEGORIES = (
                 sales_order,
                 ("orders",),
                 (
-                    Column("Number", _plain("number")),
-                    Column("Placed", _plain("placedAt")),
-                    Column("State", _word("status")),
-                    Column("What", _items),
-                    Column("Sum", _money),
-                    Column("Invoice to", _lines("billingName", "billingLine1", "billingPostalCode", "billingCity")),
+                    Column("Number", plain("number")),
+                    Column("Placed", plain("placedAt")),
+                    Column("State", word("status")),
+                    Column("What", items),
+                    Column("Sum", money),
+                    Column("Invoice to", lines("billingName", "billingLine1", "billingPostalCode", "billingCity")),
                 ),
                 "Your orders would be here.",
             ),
@@ -299,10 +181,10 @@ CATEGORIES = (
                 inquiry,
                 ("inquiries",),
                 (
-                    Column("Received", _plain("receivedAt")),
-                    Column("Subject", _plain("subject")),
-                    Column("Text", _plain("body")),
-                    Column("Answered", _plain("answeredAt")),
+                    Column("Received", plain("receivedAt")),
+                    Column("Subject", plain("subject")),
+                    Column("Text", plain("body")),
+                    Column("Answered", plain("answeredAt")),
                 ),
                 "What you ask us would be here.",
             ),
@@ -312,12 +194,12 @@ CATEGORIES = (
                 quotation,
                 ("quotations",),
                 (
-                    Column("Number", _plain("number")),
-                    Column("Asked for", _plain("requestedAt")),
-                    Column("State", _word("status")),
-                    Column("Sum", _money),
-                    Column("We answer by", _plain("respondBy")),
-                    Column("Valid until", _plain("validUntil")),
+                    Column("Number", plain("number")),
+                    Column("Asked for", plain("requestedAt")),
+                    Column("State", word("status")),
+                    Column("Sum", money),
+                    Column("We answer by", plain("respondBy")),
+                    Column("Valid until", plain("validUntil")),
                 ),
                 "What we offer you would be here.",
             ),
@@ -327,9 +209,9 @@ CATEGORIES = (
                 survey_response,
                 ("surveyResponses",),
                 (
-                    Column("Survey", _plain("survey")),
-                    Column("Sent", _plain("submittedAt")),
-                    Column("Answers", _json("answers")),
+                    Column("Survey", plain("survey")),
+                    Column("Sent", plain("submittedAt")),
+                    Column("Answers", members("answers")),
                 ),
                 "Your answers to surveys would be here.",
             ),
@@ -348,11 +230,11 @@ CATEGORIES = (
                 consent,
                 ("consents",),
                 (
-                    Column("When", _plain("recordedAt")),
-                    Column("What for", _purpose),
-                    Column("By", _word("channel")),
-                    Column("Decision", _word("action")),
-                    Column("The words you saw", _plain("wording")),
+                    Column("When", plain("recordedAt")),
+                    Column("What for", purpose),
+                    Column("By", word("channel")),
+                    Column("Decision", word("action")),
+                    Column("The words you saw", plain("wording")),
                 ),
                 "You have not been asked for any consent yet.",
             ),
@@ -362,9 +244,9 @@ CATEGORIES = (
                 policy_acceptance,
                 ("policyAcceptances",),
                 (
-                    Column("When", _plain("decidedAt")),
+                    Column("When", plain("decidedAt")),
                     Column("Version", lambda row: str(row["policyVersion"]["version"])),
-                    Column("Decision", _word("decision")),
+                    Column("Decision", word("decision")),
                 ),
                 "You have not been asked about our privacy policy yet.",
             ),
@@ -374,9 +256,9 @@ CATEGORIES = (
                 preference,
                 ("preferences",),
                 (
-                    Column("About", _plain("key")),
-                    Column("Choice", _json("value")),
-                    Column("Changed", _plain("updatedAt")),
+                    Column("About", plain("key")),
+                    Column("Choice", members("value")),
+                    Column("Changed", plain("updatedAt")),
                 ),
                 "Nothing chosen yet.",
                 paged=False,
@@ -396,11 +278,11 @@ CATEGORIES = (
                 message,
                 ("messages",),
                 (
-                    Column("Written", _plain("createdAt")),
-                    Column("Subject", _plain("subject")),
-                    Column("To", _plain("recipient")),
-                    Column("What for", _purpose),
-                    Column("State", _word("status")),
+                    Column("Written", plain("createdAt")),
+                    Column("Subject", plain("subject")),
+                    Column("To", plain("recipient")),
+                    Column("What for", purpose),
+                    Column("State", word("status")),
                 ),
                 "Messages we send you would be here.",
             ),
@@ -419,12 +301,12 @@ CATEGORIES = (
                 device,
                 ("devices",),
                 (
-                    Column("Kind", _word("kind")),
-                    Column("System", _lines("operatingSystem", "browser")),
-                    Column("Language", _plain("language")),
-                    Column("Cookie", _plain("cookieId")),
-                    Column("First seen", _plain("firstSeenAt")),
-                    Column("Last seen", _plain("lastSeenAt")),
+                    Column("Kind", word("kind")),
+                    Column("System", lines("operatingSystem", "browser")),
+                    Column("Language", plain("language")),
+                    Column("Cookie", plain("cookieId")),
+                    Column("First seen", plain("firstSeenAt")),
+                    Column("Last seen", plain("lastSeenAt")),
                 ),
                 "No device of yours is known.",
             ),
@@ -434,12 +316,12 @@ CATEGORIES = (
                 event,
                 ("events",),
                 (
-                    Column("When", _plain("occurredAt")),
-                    Column("What", _lines("type", "name")),
-                    Column("Page", _lines("page", "exitUrl")),
-                    Column("Time on page", _seconds),
-                    Column("Address", _plain("ipAddress")),
-                    Column("More", _json("properties")),
+                    Column("When", plain("occurredAt")),
+                    Column("What", lines("type", "name")),
+                    Column("Page", lines("page", "exitUrl")),
+                    Column("Time on page", seconds),
+                    Column("Address", plain("ipAddress")),
+                    Column("More", members("properties")),
                 ),
                 "No activity is recorded.",
             ),
@@ -458,11 +340,11 @@ CATEGORIES = (
                 session,
                 ("sessions",),
                 (
-                    Column("Signed in", _plain("authenticatedAt")),
-                    Column("Last used", _plain("lastSeenAt")),
-                    Column("Ended", _plain("revokedAt")),
-                    Column("Address", _plain("ipAddress")),
-                    Column("Browser", _plain("userAgent")),
+                    Column("Signed in", plain("authenticatedAt")),
+                    Column("Last used", plain("lastSeenAt")),
+                    Column("Ended", plain("revokedAt")),
+                    Column("Address", plain("ipAddress")),
+                    Column("Browser", plain("userAgent")),
                 ),
                 "You are not signed in anywhere.",
             ),
@@ -472,9 +354,9 @@ CATEGORIES = (
                 privacy_request,
                 ("requests",),
                 (
-                    Column("Reference", _plain("reference")),
+                    Column("Reference", plain("reference")),
                     Column("What", _request),
-                    Column("Asked", _plain("requestedAt")),
+                    Column("Asked", plain("requestedAt")),
                     Column("State", _request_status),
                 ),
                 "You have not asked for a copy or a deletion yet.",

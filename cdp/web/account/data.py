@@ -6,7 +6,8 @@ from typing import Any
 from starlette.responses import Response
 
 from cdp.core.errors import NotFound
-from cdp.web.account.categories import CATEGORIES, LISTINGS, PAGED, Category, Listing, Row
+from cdp.web.account.categories import CATEGORIES, LISTINGS, PAGED
+from cdp.web.account.listings import Category, Listing, Row
 from cdp.web.visit import Visit
 from cdp.web.words import with_times
 

@@ -8,7 +8,8 @@ from cdp.core.db import Role
 from cdp.operations import systems
 from cdp.tables.customer import CustomerStatus
 from cdp.tables.request import RequestStatus, RequestType
-from cdp.web.account.categories import CATEGORIES, Category, Row
+from cdp.web.account.categories import CATEGORIES
+from cdp.web.account.listings import Category, Row
 from cdp.web.visit import Visit
 from cdp.web.words import REQUEST_STATUS, REQUEST_TYPE, Said, records, with_times
 
