@@ -255,18 +255,23 @@ class Statement:
         alias = self.context.alias()
         listed = func.unnest(names, rows).table_valued("type", "id", with_ordinality="place")
         type_column, id_column = literal_column(f"{alias}.type", Text), literal_column(f"{alias}.id", Uuid)
-        values = []
-        for kind in kinds:
-            self.context.members = ids.members(kind.name)
-            values.append((type_column == quoted(kind.name), self._by_column(kind, place, id_column)))
-        self.context.members = None
+        values = [(type_column == quoted(kind.name), self._member(kind, ids, place, id_column)) for kind in kinds]
         value = case(*values, else_=NULL) if values else cast(NULL, JSON)
         members = func.json_agg(aggregate_order_by(value, literal_column(f"{alias}.place")))
         rows_of = listed.render_derived(name=alias)
         return select(func.coalesce(members, EMPTY_LIST)).select_from(rows_of).scalar_subquery()
 
-    def _by_column(self, kind: ObjectType, place: Place, wanted: ColumnElement[Any]) -> Json:
-        return self._single(kind, place.selected.sets, lambda row: [row["id"] == wanted], place.path)
+    def _member(self, kind: ObjectType, ids: "Ids", place: Place, wanted: ColumnElement[Any]) -> Json:
+        """The objects of one type in a list of several; what is denied of it concerns these members alone."""
+        context = self.context
+        context.members = ids.members(kind.name)
+        try:
+            return self._single(kind, place.selected.sets, lambda row: [row["id"] == wanted], place.path)
+        except PlatformError as error:
+            context.deny(place.path, error)
+            return cast(NULL, JSON)
+        finally:
+            context.members = None
 
 
 @dataclass(frozen=True)

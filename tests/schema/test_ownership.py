@@ -18,6 +18,7 @@ from tests.population import Person, make_person, picture
 from tests.schema.conftest import Ask
 
 NODES = "query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }"
+BESIDE = "query($ids: [ID!]!, $id: ID!) { nodes(ids: $ids) { __typename id } customer(id: $id) { id } }"
 NODE = "query($id: ID!) { node(id: $id) { __typename id } }"
 
 
@@ -87,3 +88,15 @@ async def test_roots_by_id_are_no_way_around(
         r=global_id("PrivacyRequest", requests[0]),
     )
     assert set(answer["data"].values()) == {None}
+
+
+@pytest.mark.parametrize("scope", ["openid", "profile:read", "privacy:read"])
+async def test_types_a_token_can_not_read_are_refused_by_code(
+    execution: Execution, ask: Ask, stranger: Person, scope: str
+):
+    """A type denied as a whole once broke the response: its refusal was looked for among members of a list."""
+    for kind in execution.reader.graph.node_types():
+        ids = [global_id(kind.name, stranger.customer_id), global_id("Customer", stranger.customer_id)]
+        answer = await ask(stranger.viewer(scope), BESIDE, ids=ids, id=ids[1])
+        codes = {error["extensions"]["code"] for error in answer.get("errors", [])}
+        assert codes <= {"INSUFFICIENT_SCOPE", "FORBIDDEN"}, kind.name
