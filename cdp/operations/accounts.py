@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from cdp.access.viewer import ANONYMOUS, Actor, Viewer
@@ -17,7 +17,7 @@ from cdp.core.db import Role, Tx
 from cdp.core.errors import Conflict, InvalidInput
 from cdp.core.ids import CustomerId, new_id
 from cdp.core.platform import Platform
-from cdp.operations import audit, brake, email_proofs, messages, reference, sessions, values
+from cdp.operations import audit, brake, email_proofs, messages, new_passwords, reference, values
 from cdp.operations.collection import Origin
 from cdp.operations.constraints import refusing
 from cdp.operations.letters import Letter
@@ -214,16 +214,10 @@ async def change_password(platform: Platform, current: BrowserSession, password:
 
     The session must be fresh (RFC 9470): raises StepUpRequired; WeakPassword.
     """
-    viewer, now = current.viewer, platform.clock()
-    viewer.require_fresh(now, max_age_s=platform.settings.step_up_max_age_s)
+    viewer = current.viewer
+    viewer.require_fresh(platform.clock(), max_age_s=platform.settings.step_up_max_age_s)
     check_strength(password, username=current.username)
     password_hash = await hash_password(password)
     async with platform.db.transaction(Role.WORKER) as tx:
-        await tx.execute(
-            update(account)
-            .where(account.c.customer_id == viewer.subject)
-            .values(password_hash=password_hash, version=account.c.version + 1)
-        )
-        await sessions.end_everywhere(tx, customer_id=viewer.subject, now=now, keep=current.id)
-        subject_ref = await tx.scalar(select(customer.c.audit_ref).where(customer.c.id == viewer.subject))
-        await audit.record(tx, viewer, "account.password_changed", subject_ref=subject_ref, object_type="account")
+        action = "account.password_changed"
+        await new_passwords.store(tx, platform, viewer, password_hash, action=action, keep=current.id)

@@ -59,6 +59,7 @@ async def _form(visit: Visit, error: PlatformError | None = None) -> Response:
         next=visit.next,
         is_staff=visit.actor is Actor.STAFF,
         registered="registered" in visit.request.query_params,
+        renewed="renewed" in visit.request.query_params,
         home=HOME[visit.actor],
     )
     if isinstance(error, TooManyTries):
