@@ -4,9 +4,10 @@ engine.open_erasure(person)     as the person, in their own transaction
 await engine.work()             everything that is due, as a worker would
 """
 
+import asyncio
 import json
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from email import message_from_bytes, policy
@@ -31,6 +32,7 @@ from cdp.operations.requests import Opened
 from cdp.operations.systems import Registration
 from cdp.schema.schema import open_reader
 from cdp.tables.audit import audit_event
+from cdp.tables.message import MessageStatus, message
 from cdp.tables.request import RequestStatus, TaskStatus, TaskStep, privacy_request, request_task
 from cdp.tables.system import system
 from tests.connectors.webhook_peer import SECRET, Peer
@@ -75,16 +77,17 @@ class Engine:
     async def work(self) -> None:
         """Everything that is due, and every retry that comes due at once."""
         for _ in range(self.platform.settings.max_attempts + 2):
-            await sweep(self.place, concurrency=8)
+            if not await sweep(self.place, concurrency=8):
+                break
 
     def with_settings(self, **changes: Any) -> "Engine":
         """The same platform under other settings."""
         platform = replace(self.platform, settings=self.platform.settings.model_copy(update=changes))
         return Engine(platform, replace(self.place, platform=platform))
 
-    async def connect(self, peer: Peer, name: str = "newsletter") -> None:
+    async def connect(self, peer: Peer, name: str = "newsletter", *, timeout_s: int = 1) -> None:
         """Connect a webhook peer, tried first."""
-        configuration = {"url": peer.url, "timeout_s": 1, "identifiers": ["email"]}
+        configuration = {"url": peer.url, "timeout_s": timeout_s, "identifiers": ["email"]}
         wanted = Registration(name, name.capitalize(), "webhook", configuration, {"secret": SECRET})
         await systems.add(self.platform, SYSTEM, wanted)
 
@@ -140,6 +143,16 @@ class Engine:
         async with self.platform.db.transaction(Role.WORKER) as tx:
             running = update(request_task).where(request_task.c.status == TaskStatus.RUNNING)
             await tx.execute(running.values(next_run_at=request_task.c.started_at))
+            sending = update(message).where(message.c.status == MessageStatus.SENDING)
+            await tx.execute(sending.values(next_run_at=message.c.created_at))
+
+    async def closed(self, *references: str) -> None:
+        """Wait until other processes have closed these requests."""
+
+        async def all_closed() -> bool:
+            return all([(await self.request(reference)).key_id is None for reference in references])
+
+        await until(all_closed)
 
     def letters(self, person: Person) -> list[str]:
         """Every mail that left for a person: subject and text."""
@@ -155,6 +168,13 @@ class Engine:
 
     def document(self, issued: Issued) -> dict[str, Any]:
         return json.loads(issued.document)
+
+
+async def until(holds: Callable[[], Awaitable[bool]], *, within_s: float = 120.0) -> None:
+    """Wait until something holds that another process brings about."""
+    async with asyncio.timeout(within_s):
+        while not await holds():  # noqa: ASYNC110 - the other process has no event to wait for
+            await asyncio.sleep(0.03)
 
 
 async def opened(settings: Settings) -> AsyncIterator[Engine]:
