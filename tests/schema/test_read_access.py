@@ -108,6 +108,18 @@ async def test_other_staff_see_no_customers(reading: Reading, person: Person, ro
     assert {error["extensions"]["code"] for error in answer["errors"]} == {"FORBIDDEN"}
 
 
+async def test_a_denied_member_costs_the_others_nothing(reading: Reading, person: Person) -> None:
+    order, request = global_id("Order", person.order_id), global_id("PrivacyRequest", person.order_id)
+    text = "query Q($ids: [ID!]!) { nodes(ids: $ids) { id } viewer { customer { requests { totalCount } } } }"
+    answer = await reading.ask(text, person.viewer("profile:read"), ids=[request, order, request])
+    assert answer["data"] == {"nodes": [None, {"id": order}, None], "viewer": {"customer": {"requests": None}}}
+    assert [error["path"] for error in answer["errors"]] == [
+        ["nodes", 0],
+        ["nodes", 2],
+        ["viewer", "customer", "requests"],
+    ]
+
+
 async def test_customers_can_not_list_customers(reading: Reading, person: Person, bystander: Person) -> None:
     answer = await reading.ask("{ customers { totalCount } systems { name } }", person.viewer())
     assert answer["data"] == {"customers": None, "systems": None}

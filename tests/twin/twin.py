@@ -377,7 +377,17 @@ async def _node(row: Any, info: Any, id: str) -> Any:
 
 
 async def _nodes(row: Any, info: Any, ids: list[str]) -> Any:
-    return [await _by_id(one, info) for one in ids]
+    for one in ids:
+        parse_global_id(one)
+    return [await _by_id_or_error(one, info) for one in ids]
+
+
+async def _by_id_or_error(id: str, info: Any) -> Any:
+    """A member that is denied is an error of its own place."""
+    try:
+        return await _by_id(id, info)
+    except GraphQLError as error:
+        return error
 
 
 async def _by_id(id: str, info: Any) -> Any:
