@@ -18,6 +18,8 @@ Json: TypeAlias = ColumnElement[Any]
 Pair: TypeAlias = tuple[str, Json]
 
 MOST_PAIRS = 50
+UUID_CHARACTERS = 36
+BASE64_LINE_BYTES = 57  # Postgres breaks the line after 76 characters
 NULL: Json = null()
 EMPTY_LIST: Json = literal_column("'[]'::json", JSON)
 _MOMENT = literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'""", Text)
@@ -87,7 +89,11 @@ def moment(value: ColumnElement[Any]) -> ColumnElement[Any]:
 def global_id(type_name: str, value: ColumnElement[Any]) -> ColumnElement[Any]:
     """Base64url of ``Type:uuid`` without padding. ASCII letters, digits, colon and hyphen never yield + or /."""
     text = func.convert_to(quoted(type_name + ":") + cast(value, Text), quoted("UTF8"))
-    return func.translate(func.encode(text, quoted("base64")), literal_column(r"e'=\n'"), quoted(""), type_=Text)
+    encoded = func.encode(text, quoted("base64"), type_=Text)
+    size = len(type_name) + 1 + UUID_CHARACTERS
+    if size % 3 == 0 and size <= BASE64_LINE_BYTES:
+        return encoded
+    return func.translate(encoded, literal_column(r"e'=\n'"), quoted(""), type_=Text)
 
 
 def scalar(value: ColumnElement[Any], kind: Kind, id_type: str | None = None) -> Json:

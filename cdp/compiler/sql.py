@@ -211,8 +211,9 @@ class Statement:
         wanted += self._visible(target, related, _pinned(place.row, field.join))
         order = [o.sql(related).desc() if o.descending else o.sql(related).asc() for o in field.order]
         member = self._object(target, place.selected.sets, related, place.path)
-        members = func.coalesce(func.json_agg(aggregate_order_by(member, *order)), EMPTY_LIST)
-        return select(members).select_from(related.clause).where(*wanted).scalar_subquery()
+        rows = select(member).select_from(related.clause).where(*wanted).order_by(*order).scalar_subquery()
+        # Setting up an aggregate for each execution costs more than collecting a few rows that come in order.
+        return func.array_to_json(func.array(rows), type_=JSON)
 
     def _connection(self, place: Place, field: Connection) -> Json:
         name, node = place.kind.name, place.selected.node
