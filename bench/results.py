@@ -14,6 +14,8 @@ from rich.table import Table
 
 from bench.load import Round
 
+# Cores used by others above which ratios say more about the others.
+NOISE = 0.2
 FOLDER = Path(__file__).parent / "results"
 
 
@@ -93,6 +95,8 @@ def show(report: Report, console: Console) -> None:
         )
     console.print(table)
     console.print("CPU, Postgres and load: milliseconds of processor time per request; strangers: cores others used")
+    if (others := max(each.strangers for rounds in report.rounds.values() for each in rounds)) > NOISE:
+        console.print(f"[yellow]up to {others:.1f} cores did other work: measure again when it is quiet[/]")
     for what, found in report.facts.items():
         console.print(f"{what}: {found}")
     for target in report.targets:
