@@ -16,15 +16,13 @@ from cdp.operations import docket, requests
 from cdp.operations.docket import Case, Line
 from cdp.tables.request import RequestStatus
 
-app = typer.Typer()
-request = typer.Typer(help="Privacy requests, for operators.", no_args_is_help=True)
-app.add_typer(request, name="request")
+app = typer.Typer(name="request", help="Privacy requests, for operators.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Reference = Annotated[str, typer.Argument(metavar="REFERENCE", help="For example ER-7K2M-9QXD.")]
 
 
-@request.command(name="list")
+@app.command(name="list")
 def list_(
     *,
     status: Annotated[RequestStatus | None, typer.Option(help="Only those in this state.")] = None,
@@ -47,7 +45,7 @@ def list_(
     Console().print(table)
 
 
-@request.command()
+@app.command()
 def show(reference: Reference, *, as_json: AsJson = False) -> None:
     """Show one request: every system, every step, how it ended."""
 
@@ -78,7 +76,7 @@ def show(reference: Reference, *, as_json: AsJson = False) -> None:
         print(f"certificate: {found.certificate}")
 
 
-@request.command()
+@app.command()
 def retry(reference: Reference, *, as_json: AsJson = False) -> None:
     """Work again on a request that needs attention, from the step that failed."""
 

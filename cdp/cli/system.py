@@ -21,9 +21,7 @@ from cdp.core.platform import Platform
 from cdp.operations import systems
 from cdp.operations.systems import Registration, SystemRefused, SystemView
 
-app = typer.Typer()
-system = typer.Typer(help="Connected systems.", no_args_is_help=True)
-app.add_typer(system, name="system")
+app = typer.Typer(name="system", help="Connected systems.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 FAILED = 1
@@ -37,7 +35,7 @@ class SystemFileInvalid(InvalidInput):
     code = "SYSTEM_FILE_INVALID"
 
 
-@system.command()
+@app.command()
 def add(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="YAML or JSON: name, title, kind, configuration, secrets.")
@@ -64,7 +62,7 @@ def add(
     print(json.dumps({"id": str(system_id), "name": wanted.name}) if as_json else f"connected: {wanted.name}")
 
 
-@system.command(name="list")
+@app.command(name="list")
 def list_(*, as_json: AsJson = False) -> None:
     """List connected systems in the order they are asked."""
 
@@ -83,7 +81,7 @@ def list_(*, as_json: AsJson = False) -> None:
     Console().print(table)
 
 
-@system.command()
+@app.command()
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a connected system.")], *, as_json: AsJson = False
 ) -> None:

@@ -10,7 +10,17 @@ from enum import StrEnum
 from cdp.operations.reference import Purpose
 
 # Templates whose text opens something for whoever reads it.
-WITH_A_LINK = frozenset({"account_registered", "email_proof", "password_reset"})
+WITH_A_LINK = frozenset(
+    {
+        "account_registered",
+        "email_proof",
+        "password_reset",
+        "export_opened",
+        "erasure_opened",
+        "erasure_refused",
+        "erasure_final",
+    }
+)
 
 
 class Template(StrEnum):

@@ -41,6 +41,7 @@ RUN = "run_task"
 PACK = "pack_export"
 WAIT_S = 5.0
 LOST = "WORKER_LOST"
+NOTED_EVERY = timedelta(seconds=10)
 
 log = structlog.get_logger()
 
@@ -262,7 +263,7 @@ async def settle(tx: Tx, work: Work, performed: Performed, *, settings: Settings
         delay_s = max(outcome.retry_after_s or WAIT_S, settings.retry_base_s)
     await _write(tx, work, status, outcome, delay_s=delay_s)
     if outcome.state is State.DONE:
-        await tx.execute(update(system).where(system.c.id == work.system.id).values(last_ok_at=func.now()))
+        await _note_well(tx, work.system.id)
     await _after(tx, work, status, outcome.code)
     if status in OPEN:
         tx.ring(job_of(work.step), work.id, defer_s=delay_s)
@@ -302,6 +303,13 @@ async def _write(tx: Tx, work: Work, status: TaskStatus, outcome: Outcome, *, de
             settled_at=None if status in OPEN else func.now(),
         )
     )
+
+
+async def _note_well(tx: Tx, system_id: SystemId) -> None:
+    """Remember that a system answers; now and then is enough, so that settling never queues up for its row."""
+    lately = func.now() - NOTED_EVERY
+    stale = or_(system.c.last_ok_at.is_(None), system.c.last_ok_at < lately)
+    await tx.execute(update(system).where(system.c.id == system_id, stale).values(last_ok_at=func.now()))
 
 
 async def _after(tx: Tx, work: Work, status: TaskStatus, code: str) -> None:
