@@ -7,10 +7,12 @@ The document is canonical JSON (see ``core.sign``); one changed byte makes it in
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Row, func, insert, select
 
 from cdp.core.clock import iso
 from cdp.core.db import Role, Tx
@@ -25,6 +27,7 @@ from cdp.tables.certificate import certificate
 from cdp.tables.request import RequestStatus, TaskStep, request_task
 from cdp.tables.system import system
 
+LABELS = {TaskStep.CHECK: "announced", TaskStep.ERASE: "erased", TaskStep.VERIFY: "verified"}
 NOT_SCANNED = (
     ("write-ahead-log", "Removed as the database recycles it; never read for any purpose but recovery."),
     ("dead-rows", "Overwritten as the database vacuums; not readable by any query."),
@@ -99,6 +102,7 @@ async def _systems(tx: Tx, request_id: UUID) -> list[Document]:
             system.c.kind,
             request_task.c.step,
             request_task.c.status,
+            request_task.c.attempt,
             request_task.c.code,
             request_task.c.evidence,
             request_task.c.settled_at,
@@ -107,22 +111,46 @@ async def _systems(tx: Tx, request_id: UUID) -> list[Document]:
         .where(request_task.c.request_id == request_id)
         .order_by(system.c.position, system.c.name)
     )
-    by_name: dict[str, Document] = {}
+    by_name: dict[str, dict[TaskStep, Row[Any]]] = {}
     for row in found:
-        entry = by_name.setdefault(row.name, {"name": row.name, "title": row.title, "kind": row.kind, "retained": []})
-        evidence = row.evidence or {}
-        if row.step in (TaskStep.ERASE, TaskStep.VERIFY):
-            entry["erased" if row.step is TaskStep.ERASE else "verified"] = {
-                "state": row.status.value,
-                "code": row.code,
-                "at": iso(row.settled_at) if row.settled_at else None,
-                "records": evidence.get("records", {}),
-                "evidence": evidence.get("evidence", {}),
-                "evidenceSha256": hashlib.sha256(canonical(evidence)).hexdigest(),
-            }
-        if row.step is TaskStep.ERASE:
-            entry["retained"] = evidence.get("retained", [])
-    return list(by_name.values())
+        by_name.setdefault(row.name, {})[row.step] = row
+    return [_system(steps) for steps in by_name.values()]
+
+
+def _system(steps: Mapping[TaskStep, Row[Any]]) -> Document:
+    known = next(iter(steps.values()))
+    document = {"name": known.name, "title": known.title, "kind": known.kind, "retained": _retained(steps)}
+    for step, label in LABELS.items():
+        if step in steps:
+            document[label] = _outcome(steps[step])
+    return document
+
+
+def _outcome(row: Row[Any]) -> Document:
+    evidence = row.evidence or {}
+    return {
+        "state": row.status.value,
+        "code": row.code,
+        "at": iso(row.settled_at) if row.settled_at else None,
+        "attempts": row.attempt,
+        "records": evidence.get("records", {}),
+        "evidence": evidence.get("evidence", {}),
+        "evidenceSha256": hashlib.sha256(canonical(evidence)).hexdigest(),
+    }
+
+
+def _retained(steps: Mapping[TaskStep, Row[Any]]) -> list[Document]:
+    """What stays, as the erasure said it.
+
+    An erasure whose answer was lost with its worker finds nothing when it is asked again, and can not say what it kept
+    the first time; then the check's announcement stands for what the erasure left out.
+    """
+    told = {step: (row.evidence or {}).get("retained", []) for step, row in steps.items()}
+    kept: list[Document] = list(told.get(TaskStep.ERASE, []))
+    if TaskStep.ERASE in steps and steps[TaskStep.ERASE].attempt > 1:
+        said = {one["collection"] for one in kept}
+        kept += [one for one in told.get(TaskStep.CHECK, []) if one["collection"] not in said]
+    return kept
 
 
 async def of_request(tx: Tx, request_id: UUID) -> Issued | None:
