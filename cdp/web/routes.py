@@ -19,6 +19,7 @@ from cdp.web.account import (
     package,
     register,
     request,
+    security,
     sign_in,
     sign_out,
     verify_email,
@@ -34,6 +35,7 @@ async def _home(_: Visit) -> Response:
 
 COPY = "/account/downloads/{reference}"
 REQUEST = "/account/requests/{reference}"
+SECURITY = "/account/security"
 
 PAGES: Sequence[Page] = (
     Page("/", _home, allow=Allow.ANYONE),
@@ -58,6 +60,12 @@ PAGES: Sequence[Page] = (
     Page(f"{REQUEST}/undo", None, request.undo, allow=Allow.ANYONE),
     Page(f"{REQUEST}/certificate.json", request.certificate_json, allow=Allow.ANYONE),
     Page(f"{REQUEST}/certificate.pdf", request.certificate_pdf, allow=Allow.ANYONE),
+    Page(SECURITY, security.show),
+    Page(f"{SECURITY}/password", security.show_password, security.submit_password, fresh=True),
+    Page(f"{SECURITY}/send-link", None, security.send_proof, back=SECURITY),
+    Page(f"{SECURITY}/end-session", None, security.end_session, back=SECURITY),
+    Page(f"{SECURITY}/end-app", None, security.end_app, back=SECURITY),
+    Page(f"{SECURITY}/end-everything", None, security.end_everything, back=SECURITY),
     Page("/verify", verify.show, verify.submit, allow=Allow.ANYONE, max_form_bytes=verify.LARGEST_BYTES),
     Page("/account/connect", connect.show, connect.submit),
     Page("/console/sign-in", sign_in.show, sign_in.submit, allow=Allow.ANYONE, realm=Actor.STAFF),

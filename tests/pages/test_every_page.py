@@ -22,6 +22,19 @@ NARROW = {"width": 320, "height": 700}
 STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
+OPEN_TO_ALL = (
+    "/account/sign-in",
+    "/account/register",
+    "/account/verify-email",
+    "/account/forgotten-password",
+    "/account/forgotten-password?sent=1",
+    "/account/new-password",
+    "/account/sign-out",
+    "/verify",
+    "/account/requests/ER-2345",
+)
+
+
 async def objections(page: Page) -> list[str]:
     found = await Axe().run(page, options={"runOnly": STANDARDS})
     return [
@@ -56,7 +69,7 @@ async def test_axe_is_not_asleep(open_page: OpenPage):
 
 async def test_pages_for_everybody(open_page: OpenPage):
     page = await open_page(viewport=WIDE)
-    for path in ("/account/sign-in", "/account/register", "/account/sign-out", "/verify", "/account/requests/ER-2345"):
+    for path in OPEN_TO_ALL:
         await page.goto(path)
         await inspect(page)
     await page.get_by_label("Status key").fill("not the key")
@@ -77,7 +90,15 @@ async def test_pages_of_a_customer(site: Site, open_page: OpenPage):
     page = await open_page(viewport=WIDE)
     await sign_in(page, email)
     lists = ("orders", "activity", "requests")
-    folders = ("", "/data", "/download", "/delete", *(f"/data/{one}" for one in lists))
+    folders = (
+        "",
+        "/data",
+        "/download",
+        "/security",
+        "/security/password",
+        "/delete",
+        *(f"/data/{one}" for one in lists),
+    )
     for folder in folders:
         await page.goto(f"/account{folder}")
         await inspect(page)
