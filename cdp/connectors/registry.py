@@ -8,6 +8,7 @@ from cdp.connectors.http.connector import Http
 from cdp.connectors.opendsr.connector import OpenDsr
 from cdp.connectors.own.connector import Own
 from cdp.connectors.sql.connector import Sql
+from cdp.connectors.valkey.connector import Valkey
 from cdp.connectors.webhook.connector import Webhook
 from cdp.core.platform import Platform
 
@@ -17,6 +18,7 @@ KINDS: Mapping[str, Callable[[System, Platform], Connector]] = {
     "opendsr": OpenDsr,
     "own": Own,
     "sql": Sql,
+    "valkey": Valkey,
     "webhook": Webhook,
 }
 

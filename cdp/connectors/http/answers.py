@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from cdp.connectors.base import Code, Json, Outcome, Record, State
 from cdp.connectors.calls import retry_after_s, strict_json, trouble
 from cdp.connectors.http.description import Change, Search, Sign, Verdict
-from cdp.connectors.http.templates import Values, pointed
+from cdp.connectors.templates import Values, pointed
 from cdp.core.http import Answer
 
 

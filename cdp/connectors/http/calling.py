@@ -14,7 +14,7 @@ from cdp.connectors.grants import Grant
 from cdp.connectors.http.answers import belongs, records_in
 from cdp.connectors.http.description import ByCursor, ByLink, ByOffset, Change, Description, Search
 from cdp.connectors.http.pace import take_turn
-from cdp.connectors.http.templates import Unfillable, Values, fill_json, fill_path, fill_text, pointed
+from cdp.connectors.templates import Unfillable, Values, fill_json, fill_path, fill_text, pointed
 from cdp.core.http import MAX_BODY_BYTES, Answer
 from cdp.core.platform import Platform
 

@@ -22,7 +22,7 @@ from cdp.connectors.grants import Grant
 from cdp.connectors.http.answers import trouble_with
 from cdp.connectors.http.calling import Caller
 from cdp.connectors.http.description import Collection, Search, described
-from cdp.connectors.http.templates import Values
+from cdp.connectors.templates import Values
 from cdp.core.http import Answer
 from cdp.core.platform import Platform
 

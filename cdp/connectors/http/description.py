@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from cdp.connectors.base import ConfigurationInvalid, Problem, State
 from cdp.connectors.calls import configured
 from cdp.connectors.grants import Auth, NoAuth
-from cdp.connectors.http.templates import POINTER, RECORD, placeholders, types_in, unknown
+from cdp.connectors.templates import POINTER, RECORD, placeholders, types_in, unknown
 
 _CLOSED = ConfigDict(extra="forbid")
 Pointer: TypeAlias = Annotated[str, Field(pattern=POINTER)]

@@ -1,0 +1,1 @@
+"""A Valkey or Redis server as a connected system."""
