@@ -19,7 +19,7 @@ Pair: TypeAlias = tuple[str, Json]
 
 MOST_PAIRS = 50
 UUID_CHARACTERS = 36
-BASE64_LINE_BYTES = 57  # Postgres breaks the line after 76 characters
+BASE64_LINE_BYTES = 57  # Postgres ends the line after 76 characters, even where nothing follows
 NULL: Json = null()
 EMPTY_LIST: Json = literal_column("'[]'::json", JSON)
 _MOMENT = literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'""", Text)
@@ -91,7 +91,7 @@ def global_id(type_name: str, value: ColumnElement[Any]) -> ColumnElement[Any]:
     text = func.convert_to(quoted(type_name + ":") + cast(value, Text), quoted("UTF8"))
     encoded = func.encode(text, quoted("base64"), type_=Text)
     size = len(type_name) + 1 + UUID_CHARACTERS
-    if size % 3 == 0 and size <= BASE64_LINE_BYTES:
+    if size % 3 == 0 and size < BASE64_LINE_BYTES:
         return encoded
     return func.translate(encoded, literal_column(r"e'=\n'"), quoted(""), type_=Text)
 
