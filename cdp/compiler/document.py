@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, cast
 
 from graphql import (
@@ -42,6 +43,7 @@ from cdp.core.ids import InvalidGlobalId, parse_global_id
 RULES = tuple(rule for rule in specified_rules if rule is not OverlappingFieldsCanBeMergedRule)
 MAX_ERRORS = 20
 NO_VARIABLES: Mapping[str, Any] = {}
+_SERIALS = count()
 _PLAIN: Mapping[str, type] = {"String": str, "ID": str, "Boolean": bool}
 """Scalars whose Python values need no coercion when they are exactly of this type."""
 
@@ -100,6 +102,8 @@ class Operation:
     """One operation: its root fields, how its variables are coerced, and how they shape a statement."""
 
     def __init__(self, node: OperationDefinitionNode, document: "Document", graph: Graph, limits: Limits) -> None:
+        self.serial = next(_SERIALS)
+        """Names this operation in keys that outlive its syntax tree, which they must not hold."""
         self.node = node
         self.name = node.name.value if node.name else None
         self.fragments = document.fragments

@@ -16,7 +16,7 @@ from asyncpg.prepared_stmt import PreparedStatement
 from cdp.core.db import Database, Role, asyncpg_arguments
 from cdp.core.errors import InvalidInput, PlatformError, Unavailable
 
-HELD_STATEMENTS = 200
+HELD_STATEMENTS = 100
 GRACE_S = 5.0
 """How much longer than the server's own time-out we wait before the connection counts as dead."""
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import asyncpg
 import structlog
-from graphql import FieldNode, FragmentDefinitionNode, Node, SelectionSetNode
+from graphql import FieldNode, FragmentDefinitionNode, SelectionSetNode
 
 from cdp.access.decision import Rules
 from cdp.access.rules import RULES
@@ -34,8 +34,11 @@ from cdp.core.db import Database, Role
 from cdp.core.errors import PlatformError, Unavailable
 from cdp.core.settings import Settings
 
-DOCUMENT_CHARACTERS = 4 * 1024 * 1024
-PLANS = 2_000
+DOCUMENT_CHARACTERS = 512 * 1024
+"""Of kept documents; their syntax trees take some 125 bytes a character, and 50 KB each."""
+PLAN_CHARACTERS = 16 * 1024 * 1024
+_DOCUMENT_BASE = 400
+_PLAN_BASE = 4_000
 
 _log = structlog.get_logger()
 _Failures: TypeAlias = Mapping[Path, PlatformError]
@@ -87,7 +90,7 @@ class Reader:
             for role in Role
         }
         self._documents: BoundedCache[str, Document] = BoundedCache(DOCUMENT_CHARACTERS)
-        self._plans: BoundedCache[tuple[object, ...], Plan] = BoundedCache(PLANS)
+        self._plans: BoundedCache[tuple[object, ...], Plan] = BoundedCache(PLAN_CHARACTERS)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -99,7 +102,7 @@ class Reader:
         document = self._documents.get(text)
         if document is None:
             document = Document(text, self.graph, self.limits)
-            self._documents.put(text, document, weight=len(text))
+            self._documents.put(text, document, weight=len(text) + _DOCUMENT_BASE)
         return document
 
     async def execute(
@@ -126,11 +129,11 @@ class Reader:
     async def fetch(self, request: ReadRequest, viewer: Viewer, variables: Mapping[str, Any]) -> Fetched:
         """Read some root fields of an operation; ``variables`` are coerced already."""
         operation, fields = request.operation, request.fields
-        key = (operation, tuple(map(id, fields)), viewer.shape, operation.structure(variables))
+        key = (operation.serial, tuple(map(id, fields)), viewer.shape, operation.structure(variables))
 
         def make(failures: _Failures, only: str | None) -> Plan:
             context = self._context(operation.fragments, viewer, variables, failures)
-            return self._roots(context, (SelectionSetNode(selections=fields),), only, holds=fields)
+            return self._roots(context, (SelectionSetNode(selections=fields),), only)
 
         return await self._read(self._plan(key, make), make, viewer, variables)
 
@@ -208,7 +211,7 @@ class Reader:
             raise DocumentRefused("Only queries over profile data are answered here.")
 
     def _operation_plan(self, operation: Operation, viewer: Viewer, values: Mapping[str, Any]) -> tuple[Plan, _Make]:
-        key = (operation, viewer.shape, operation.structure(values))
+        key = (operation.serial, viewer.shape, operation.structure(values))
 
         def make(failures: _Failures, only: str | None) -> Plan:
             context = self._context(operation.fragments, viewer, values, failures)
@@ -220,7 +223,7 @@ class Reader:
         plan = self._plans.get(key)
         if plan is None:
             plan = make({}, None)
-            self._plans.put(key, plan)
+            self._plans.put(key, plan, weight=len(plan.sql) + _PLAN_BASE)
         return plan
 
     def _context(
@@ -232,12 +235,10 @@ class Reader:
     ) -> Context:
         return Context(self.graph, self.rules, viewer, variables, fragments, self._seal, failures)
 
-    def _roots(
-        self, context: Context, sets: tuple[SelectionSetNode, ...], only: str | None, *, holds: Sequence[Node] = ()
-    ) -> Plan:
+    def _roots(self, context: Context, sets: tuple[SelectionSetNode, ...], only: str | None) -> Plan:
         statement = Statement(context, most=self.limits.page)
         columns = statement.roots(sets, only)
-        return finish(context, columns, statement.reads, holds=holds)
+        return finish(context, columns, statement.reads)
 
     async def _read(
         self,
