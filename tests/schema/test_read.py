@@ -4,7 +4,7 @@ import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -166,7 +166,9 @@ async def test_nodes_keep_order_and_gaps(reading: Reading, person: Person, bysta
         assert await reading.data(one_by_one, person.viewer(), a=a, b=b) == {"nodes": [{"id": a}, {"id": b}]}
 
 
-@pytest.mark.parametrize("value", ["", "x", "Q3VzdG9tZXI6", "Tm90aGluZzoxMjM", global_id("Contacts", uuid4()), "\x00"])
+@pytest.mark.parametrize(
+    "value", ["", "x", "Q3VzdG9tZXI6", "Tm90aGluZzoxMjM", global_id("Contacts", UUID(int=7)), "\x00"]
+)
 async def test_a_malformed_id_is_an_error_at_its_field(reading: Reading, person: Person, value: str) -> None:
     text = "query Q($id: ID!) { a: node(id: $id) { id } viewer { kind } }"
     answer = await reading.ask(text, person.viewer(), id=value)
