@@ -36,6 +36,7 @@ VERBS = {
     "import": "cdp.cli.load",
     "seed": "cdp.cli.load",
     "request": "cdp.cli.request",
+    "staff": "cdp.cli.staff",
     "system": "cdp.cli.system",
     "token": "cdp.cli.token",
     "verify": "cdp.cli.verify",

@@ -5,11 +5,8 @@ from typing import Annotated
 
 import typer
 
-from cdp.cli.environment import read_settings
+from cdp.cli.opened import addressed_settings
 from cdp.core.platform import Platform
-from cdp.core.settings import Settings
-from cdp.embedded.layout import layout_of, resolve
-from cdp.embedded.lock import holder, read_record
 from cdp.operations.clients import COMMAND_LINE
 from cdp.operations.terminal_tokens import issue
 
@@ -29,19 +26,10 @@ def token(
     scopes = [name for given in scope or [] for name in given.split()]
 
     async def run() -> str:
-        platform = Platform.open(_settings())
+        platform = Platform.open(addressed_settings())
         try:
             return await issue(platform, user, scopes=scopes, client_id=client)
         finally:
             await platform.close()
 
     print(asyncio.run(run()))
-
-
-def _settings() -> Settings:
-    """Settings with the address the running API is known by: a token names its issuer."""
-    given = read_settings()
-    layout = layout_of(given)
-    record = None if given.base_url else read_record(layout.record, holder(layout.lock))
-    settings = resolve(given)
-    return settings.model_copy(update={"base_url": record.url}) if record and record.url else settings

@@ -18,7 +18,8 @@ from tests.site import app, new_customer, new_staff, platform
 __all__ = ["app", "new_customer", "new_staff", "platform"]
 
 
-def _run(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``cdp`` with these arguments against a platform."""
     given = {
         "CDP_ENV": "test",
         "CDP_STATE_DIR": str(settings.state_dir),
@@ -39,7 +40,7 @@ def _run(settings: Settings, *arguments: str, **environment: str) -> subprocess.
 
 async def test_a_token_of_a_customer_is_accepted(settings, platform, new_customer):
     name = await new_customer()
-    done = _run(settings, "token", "--user", name.upper(), "--scope", "openid profile:read", "--scope", "privacy:read")
+    done = run(settings, "token", "--user", name.upper(), "--scope", "openid profile:read", "--scope", "privacy:read")
     assert done.returncode == 0, done.stderr
     viewer = await viewer_from_bearer(platform, done.stdout.strip())
     assert viewer.scopes == {"openid", "profile:read", "privacy:read"}
@@ -48,7 +49,7 @@ async def test_a_token_of_a_customer_is_accepted(settings, platform, new_custome
 
 
 async def test_a_token_of_staff_carries_the_roles(settings, platform, new_staff):
-    done = _run(settings, "token", "--user", await new_staff("agent"))
+    done = run(settings, "token", "--user", await new_staff("agent"))
     viewer = await viewer_from_bearer(platform, done.stdout.strip())
     assert (viewer.actor, viewer.roles) == (Actor.STAFF, {"agent"})
 
@@ -71,7 +72,7 @@ async def test_a_token_of_staff_carries_the_roles(settings, platform, new_staff)
 )
 async def test_a_token_is_refused(settings, new_customer, arguments, environment, code, said):
     name = await new_customer()
-    done = _run(settings, "token", *(name if word == "NAME" else word for word in arguments), **environment)
+    done = run(settings, "token", *(name if word == "NAME" else word for word in arguments), **environment)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert name not in done.stderr
@@ -79,7 +80,7 @@ async def test_a_token_is_refused(settings, new_customer, arguments, environment
 
 async def test_a_client_is_added_and_its_secret_works(settings, platform):
     uri = "https://shop.example/callback"
-    done = _run(settings, "client", "add", "Corner shop", "--redirect-uri", uri, "--confidential")
+    done = run(settings, "client", "add", "Corner shop", "--redirect-uri", uri, "--confidential")
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     async with platform.db.transaction(Role.WORKER) as tx:
@@ -88,7 +89,7 @@ async def test_a_client_is_added_and_its_secret_works(settings, platform):
     assert found.check_client_secret(shown["client_secret"])
     assert not found.check_client_secret(secrets.token_urlsafe(32))
     assert (found.redirect_uris, found.first_party) == ((uri,), False)
-    public = json.loads(_run(settings, "client", "add", "App", "--redirect-uri", "com.example.app:/back").stdout)
+    public = json.loads(run(settings, "client", "add", "App", "--redirect-uri", "com.example.app:/back").stdout)
     assert "client_secret" not in public
     assert public["token_endpoint_auth_method"] == "none"
 
@@ -122,7 +123,7 @@ def test_those_of_native_apps_are_not(uri):
 
 
 def test_an_unsupported_grant_is_refused(settings):
-    done = _run(settings, "client", "add", "X", "--redirect-uri", "https://x.example/", "--grant", "password")
+    done = run(settings, "client", "add", "X", "--redirect-uri", "https://x.example/", "--grant", "password")
     assert (done.returncode, "INVALID_GRANT_TYPE" in done.stderr) == (1, True)
 
 
