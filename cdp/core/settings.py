@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(30.0, description="seconds a claimed task stays with its worker without a heartbeat")
     sweep_s: float = Field(10.0, description="seconds between two sweeps for work whose doorbell was lost")
     task_timeout_s: float = Field(60.0, description="longest call of one connected system, seconds")
+    system_concurrency: int = Field(8, description="calls of one connected system at a time, over all workers")
     retry_base_s: float = Field(1.0, description="longest wait before the second try, seconds; doubles with each try")
     max_attempts: int = Field(8, description="tries of one task before it needs attention")
     pool_size: int = Field(8, description="database connections per role and process")

@@ -26,7 +26,7 @@ async def leased(place: Workplace, task_id: UUID) -> AsyncIterator[Work | None]:
     """Claim a task for the time of a block; None when there is nothing to do."""
     settings = place.platform.settings
     async with place.platform.db.transaction(Role.WORKER) as tx:
-        work = await tasks.claim(tx, task_id, owner=place.owner, lease_s=settings.lease_s)
+        work = await tasks.claim(tx, task_id, owner=place.owner, settings=settings)
     if work is not None and work.is_poison(settings):
         await settle(place, work, Performed(Outcome(State.RETRY, tasks.LOST)))
         work = None

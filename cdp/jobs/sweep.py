@@ -50,7 +50,7 @@ async def _find(place: Workplace) -> list[tuple[Job, UUID]]:
         await tasks.forget_orphans(tx)
         await exports.expire_due(tx, limit=BATCH)
         await expired.forget(tx, limit=BATCH)
-        due = await tasks.due(tx, limit=BATCH)
+        due = await tasks.due(tx, limit=BATCH, per_system=place.platform.settings.system_concurrency)
         still = await phases.standing_still(tx, limit=BATCH)
         unsent = await messages.due(tx, limit=BATCH)
         unclosed = await closing.unclosed(tx, limit=BATCH)

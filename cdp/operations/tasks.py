@@ -14,7 +14,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Update, and_, case, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Update, and_, case, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from cdp.access.viewer import SYSTEM
@@ -42,6 +42,8 @@ PACK = "pack_export"
 WAIT_S = 5.0
 LOST = "WORKER_LOST"
 NOTED_EVERY = timedelta(seconds=10)
+LATELY = timedelta(seconds=30)
+TROUBLED = 5
 
 log = structlog.get_logger()
 
@@ -62,6 +64,22 @@ _may_run = or_(
     and_(_is_own, request_task.c.step == TaskStep.ERASE, privacy_request.c.status == RequestStatus.VERIFYING),
 )
 _due = and_(request_task.c.status.in_(OPEN), request_task.c.next_run_at <= func.now(), _may_run)
+
+
+def _room(most: int) -> ColumnElement[int]:
+    """How many more tasks of a task's system may run: ``most``, or one at a time while it seems to be down.
+
+    It seems so when TROUBLED of its tasks wait for another try and none was done lately (a circuit breaker, half open:
+    the one that runs is the test). Counted, not locked, so for a moment it may be a few more. Our own tables have room.
+    """
+    other = request_task.alias()
+    same = other.c.system_id == request_task.c.system_id
+    held = and_(same, other.c.status == TaskStatus.RUNNING, other.c.next_run_at > func.now())
+    running = select(func.count()).where(held).scalar_subquery()
+    waiting = select(func.count()).where(same, other.c.status == TaskStatus.RETRYING).scalar_subquery()
+    lately = func.now() - LATELY
+    troubled = and_(waiting >= TROUBLED, or_(system.c.last_ok_at.is_(None), system.c.last_ok_at < lately))
+    return case((_is_own, most), (troubled, 1 - running), else_=most - running)
 
 
 @dataclass(frozen=True)
@@ -146,27 +164,38 @@ async def of_request(tx: Tx, request_id: UUID) -> list[Standing]:
     return [Standing(row.id, row.system_id, row.own, row.step, row.status) for row in found]
 
 
-async def due(tx: Tx, *, limit: int) -> list[tuple[TaskId, TaskStep]]:
-    """Tasks nobody rang for, or whose worker died."""
-    found = await tx.all(
-        select(request_task.c.id, request_task.c.step)
+async def due(tx: Tx, *, limit: int, per_system: int) -> list[tuple[TaskId, TaskStep]]:
+    """Tasks nobody rang for, or whose worker died; of each system only as many as it has room for."""
+    place = func.row_number().over(partition_by=request_task.c.system_id, order_by=request_task.c.next_run_at)
+    found = (
+        select(
+            request_task.c.id,
+            request_task.c.step,
+            request_task.c.next_run_at,
+            place.label("place"),
+            _is_own.label("own"),
+        )
         .join(privacy_request)
         .join(system)
-        .where(_due)
-        .order_by(request_task.c.next_run_at)
-        .limit(limit)
+        .where(_due, _room(per_system) > 0)
+        .subquery()
     )
-    return [(TaskId(row.id), row.step) for row in found]
+    chosen = select(found.c.id, found.c.step).where(or_(found.c.own, found.c.place <= per_system))
+    rows = await tx.all(chosen.order_by(found.c.next_run_at).limit(limit))
+    return [(TaskId(row.id), row.step) for row in rows]
 
 
-async def claim(tx: Tx, task_id: UUID, *, owner: str, lease_s: float) -> Work | None:
-    """Take a due task for ``lease_s``; None when it is not due, not allowed to run yet, or somebody else has it."""
-    until = func.now() + timedelta(seconds=lease_s)
+async def claim(tx: Tx, task_id: UUID, *, owner: str, settings: Settings) -> Work | None:
+    """Take a due task for ``lease_s``.
+
+    None when it is not due, may not run in this state of its request, its system has no room, or somebody has it.
+    """
+    until = func.now() + timedelta(seconds=settings.lease_s)
     free = (
         select(request_task.c.id)
         .join(privacy_request)
         .join(system)
-        .where(request_task.c.id == task_id, _due)
+        .where(request_task.c.id == task_id, _due, _room(settings.system_concurrency) > 0)
         .with_for_update(of=request_task, skip_locked=True)
         .cte("free")
     )
@@ -267,7 +296,19 @@ async def settle(tx: Tx, work: Work, performed: Performed, *, settings: Settings
     await _after(tx, work, status, outcome.code)
     if status in OPEN:
         tx.ring(job_of(work.step), work.id, defer_s=delay_s)
+    if not work.is_own:
+        await _ring_next(tx, work.system.id)
     return status
+
+
+async def _ring_next(tx: Tx, system_id: SystemId) -> None:
+    """A place at a system is free: ring for who waits longest."""
+    waiting = select(request_task.c.id, request_task.c.step).join(privacy_request).join(system)
+    row = await tx.first(
+        waiting.where(request_task.c.system_id == system_id, _due).order_by(request_task.c.next_run_at).limit(1)
+    )
+    if row is not None:
+        tx.ring(job_of(row.step), row.id)
 
 
 async def _holds(tx: Tx, work: Work) -> bool:

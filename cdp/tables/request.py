@@ -206,3 +206,9 @@ Index(
 )
 foreign_key_indexes(privacy_request)
 foreign_key_indexes(request_task)
+Index(
+    "request_task_open_by_system_idx",
+    request_task.c.system_id,
+    request_task.c.next_run_at,
+    postgresql_where="status IN ('pending', 'running', 'retrying', 'waiting')",
+)

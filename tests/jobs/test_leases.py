@@ -2,7 +2,7 @@
 
 import asyncio
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from cdp.connectors.base import Outcome, State
 from cdp.core.db import Role
@@ -13,6 +13,7 @@ from cdp.operations import tasks
 from cdp.operations.backoff import LONGEST_S, wait_s
 from cdp.operations.tasks import Performed, Work
 from cdp.tables.request import RequestStatus, TaskStatus, TaskStep, request_task
+from cdp.tables.system import system
 from tests.connectors.webhook_peer import served
 from tests.engine import Engine
 from tests.population import Person, make_person
@@ -28,7 +29,8 @@ async def one_task(engine: Engine, person: Person) -> tuple[str, TaskId]:
 
 async def claim(engine: Engine, task_id: TaskId, *, lease_s: float = 30.0) -> Work | None:
     async with engine.platform.db.transaction(Role.WORKER) as tx:
-        return await tasks.claim(tx, task_id, owner="tests", lease_s=lease_s)
+        settings = engine.platform.settings.model_copy(update={"lease_s": lease_s})
+        return await tasks.claim(tx, task_id, owner="tests", settings=settings)
 
 
 async def status_of(engine: Engine, task_id: TaskId) -> TaskStatus:
@@ -46,7 +48,7 @@ async def test_a_running_task_is_not_due(engine: Engine) -> None:
     _, task_id = await one_task(engine, await make_person(engine.platform.db))
     assert await claim(engine, task_id) is not None
     async with engine.platform.db.transaction(Role.WORKER) as tx:
-        assert await tasks.due(tx, limit=10) == []
+        assert await tasks.due(tx, limit=10, per_system=8) == []
     assert await claim(engine, task_id) is None
 
 
@@ -198,3 +200,37 @@ def test_trouble_waits_longer_each_time_and_never_in_step() -> None:
     assert len({wait_s(5, base_s=1.0) for _ in range(20)}) == 20
     assert wait_s(1, base_s=1.0, asked_s=60.0) == 60.0
     assert wait_s(1, base_s=1.0, asked_s=10**9) == LONGEST_S
+
+
+async def test_a_system_is_called_by_so_many_at_a_time(engine: Engine) -> None:
+    few = engine.with_settings(system_concurrency=2)
+    with served() as peer:
+        await engine.connect(peer)
+        ids = []
+        for _ in range(4):
+            opened = await engine.open_erasure(await make_person(engine.platform.db))
+            ids.append(TaskId((await engine.tasks(opened.reference))["newsletter", TaskStep.CHECK].id))
+        claimed = [work for task_id in ids if (work := await claim(few, task_id)) is not None]
+        assert len(claimed) == 2
+        async with engine.platform.db.transaction(Role.WORKER) as tx:
+            assert {step for _, step in await tasks.due(tx, limit=50, per_system=2)} == {TaskStep.CHECK}
+            await tasks.settle(tx, claimed[0], DONE, settings=few.platform.settings)
+            assert ids[2] in {ring.row_id for ring in tx.rings}
+        assert await claim(few, ids[2]) is not None
+        assert await claim(few, ids[3]) is None
+
+
+async def test_a_system_that_is_down_is_tried_by_one_at_a_time(engine: Engine) -> None:
+    with served() as peer:
+        await engine.connect(peer)
+        ids = []
+        for _ in range(tasks.TROUBLED + 2):
+            opened = await engine.open_erasure(await make_person(engine.platform.db))
+            ids.append(TaskId((await engine.tasks(opened.reference))["newsletter", TaskStep.CHECK].id))
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(update(system).values(last_ok_at=None))
+        await tx.execute(update(request_task).where(request_task.c.id.in_(ids)).values(status=TaskStatus.RETRYING))
+    assert [await claim(engine, task_id) is not None for task_id in ids] == [True, *[False] * (len(ids) - 1)]
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(update(system).values(last_ok_at=func.now()))
+    assert await claim(engine, ids[1]) is not None
