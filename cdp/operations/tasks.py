@@ -11,10 +11,11 @@ work. Every claim raises ``fence``; a settle that names an older one changes not
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Update, and_, case, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, Update, and_, case, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from cdp.access.viewer import SYSTEM
@@ -233,14 +234,17 @@ async def claim(tx: Tx, task_id: UUID, *, owner: str, settings: Settings) -> Wor
             system.c.secrets_sealed,
         )
     )
-    if taken is None:
-        return None
+    return None if taken is None else _work(taken)
+
+
+def _work(taken: Row[Any]) -> Work:
+    system_view = System(SystemId(taken.system_id), taken.name, taken.kind, taken.configuration, taken.secrets_sealed)
     return Work(
         id=TaskId(taken.id),
         request_id=RequestId(taken.request_id),
         reference=taken.reference,
         step=taken.step,
-        system=System(SystemId(taken.system_id), taken.name, taken.kind, taken.configuration, taken.secrets_sealed),
+        system=system_view,
         fence=taken.fence,
         attempt=taken.attempt,
         round=int((taken.evidence or {}).get("round", 1)),
