@@ -99,3 +99,9 @@ async def test_a_second_import_changes_nothing(chinook: sqlite3.Connection, impo
     await importer(f"sqlite:///{SOURCE}", MAPPING)
     report = await importer(f"sqlite:///{SOURCE}", MAPPING)
     assert [report.counts(s)["unchanged"] for s in ("customers", "orders", "items")] == [59, 412, 2240]
+
+
+async def test_the_file_itself_will_do(chinook: sqlite3.Connection, importer: Importer):
+    report = await importer(str(SOURCE), MAPPING, is_strict=True)
+    wanted = [chinook.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("Customer", "Invoice")]
+    assert [report.counts(name)["created"] for name in ("customers", "orders")] == wanted

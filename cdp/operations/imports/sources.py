@@ -45,6 +45,7 @@ class Bad:
     code: str
 
 
+SQLITE_MAGIC = b"SQLite format 3\0"
 Row = tuple[int, Record | Bad]  # the row's number from 1, and what it holds
 
 
@@ -59,8 +60,19 @@ class Source(Protocol):
 
 
 def open_source(location: str, files: Files) -> AbstractContextManager[Source]:
-    """Open a folder, a file or a database URL. Raises SourceUnreadable."""
-    return _database(location) if "://" in location else _folder(Path(location), files)
+    """Open a folder, a file (an SQLite one too) or a database URL. Raises SourceUnreadable."""
+    if "://" in location:
+        return _database(location)
+    path = Path(location)
+    return _database(f"sqlite:///{path}") if _is_sqlite(path) else _folder(path, files)
+
+
+def _is_sqlite(path: Path) -> bool:
+    """Whether a file begins as SQLite's do (https://www.sqlite.org/fileformat.html, 1.3.1)."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
 
 
 @contextmanager
