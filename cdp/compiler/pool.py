@@ -88,7 +88,7 @@ class Pool:
         self._timeout_s = statement_timeout_s
         self._open = 0
         self._idle: deque[Held] = deque()
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[Held | None]] = deque()
         self._closing: set[asyncio.Task[None]] = set()
 
     async def row(self, sql: str, arguments: Sequence[Any]) -> Sequence[bytes | None]:
@@ -131,21 +131,28 @@ class Pool:
                     if isinstance(error, OSError | asyncpg.PostgresError | asyncpg.InterfaceError):
                         raise Unavailable from error
                     raise
-            waiter = asyncio.get_running_loop().create_future()
+            waiter: asyncio.Future[Held | None] = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             try:
-                await waiter
+                handed = await waiter
             except asyncio.CancelledError:
                 if waiter.done() and not waiter.cancelled():
-                    self._wake()
+                    self._pass_on(waiter.result())
                 raise
+            if handed is not None:
+                return handed, True
 
     def _give(self, held: Held) -> None:
         if held.connection.is_closed():
             self._open -= 1
+            self._wake()
         else:
+            self._pass_on(held)
+
+    def _pass_on(self, held: Held | None) -> None:
+        """Hand a connection to who has waited longest: left idle, whoever comes by next would overtake them."""
+        if not self._wake(held) and held is not None:
             self._idle.append(held)
-        self._wake()
 
     def _drop(self, held: Held) -> None:
         self._open -= 1
@@ -160,12 +167,14 @@ class Pool:
         closing.add_done_callback(self._closing.discard)
         self._wake()
 
-    def _wake(self) -> None:
+    def _wake(self, held: Held | None = None) -> bool:
+        """Give the first who waits this connection, or the right to open one; false when nobody waits."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.set_result(None)
-                return
+                waiter.set_result(held)
+                return True
+        return False
 
     async def close(self) -> None:
         """Close the idle connections and wait for those being closed."""
