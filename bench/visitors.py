@@ -13,8 +13,8 @@ from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role, Tx
 from cdp.core.ids import CustomerId
 from cdp.core.platform import Platform
-from cdp.operations import clients, grants
-from cdp.operations.tokens import issuer_of
+from cdp.operations.oauth import clients, grants
+from cdp.operations.oauth.tokens import issuer_of
 from cdp.tables.customer import customer
 
 

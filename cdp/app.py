@@ -20,9 +20,9 @@ from cdp.endpoints import health, signing_keys
 from cdp.endpoints.health import Measure, Metrics
 from cdp.endpoints.oauth.routes import routes as oauth_routes
 from cdp.operations import production
+from cdp.operations.oauth.tokens import issuer_of
 from cdp.operations.reference import ensure_reference
-from cdp.operations.tokens import issuer_of
-from cdp.operations.watch import RequestWatch
+from cdp.operations.requests.watch import RequestWatch
 from cdp.schema.execution import Execution
 from cdp.schema.http import GraphQLFirst
 from cdp.schema.schema import open_reader

@@ -25,10 +25,11 @@ from cdp.core.platform import Platform
 from cdp.core.settings import Settings
 from cdp.jobs.job import Workplace
 from cdp.jobs.sweep import sweep
-from cdp.operations import certificates, exports, requests, systems
-from cdp.operations.certificates import Issued
+from cdp.operations import systems
 from cdp.operations.reference import ensure_reference
-from cdp.operations.requests import Opened
+from cdp.operations.requests import certificates, exports, requests
+from cdp.operations.requests.certificates import Issued
+from cdp.operations.requests.requests import Opened
 from cdp.operations.systems import Registration
 from cdp.schema.schema import open_reader
 from cdp.tables.audit import audit_event

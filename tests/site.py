@@ -23,8 +23,8 @@ from cdp.app import build
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
-from cdp.operations.accounts import Registration, register
-from cdp.operations.passwords import hash_password
+from cdp.operations.accounts.accounts import Registration, register
+from cdp.operations.accounts.passwords import hash_password
 from cdp.tables.account import account
 from cdp.tables.staff import staff
 from tests.browser import serving, submit, visitor

@@ -9,8 +9,8 @@ from cdp.access.viewer import SYSTEM
 from cdp.cli.opened import with_platform
 from cdp.core.db import Role
 from cdp.core.platform import Platform
-from cdp.operations import clients
-from cdp.operations.clients import GRANT_TYPES, NewClient
+from cdp.operations.oauth import clients
+from cdp.operations.oauth.clients import GRANT_TYPES, NewClient
 
 app = typer.Typer(name="client", help="OAuth clients.", no_args_is_help=True)
 

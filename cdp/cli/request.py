@@ -12,8 +12,8 @@ from cdp.cli.opened import with_platform
 from cdp.core.clock import iso
 from cdp.core.db import Role
 from cdp.core.platform import Platform
-from cdp.operations import docket, requests
-from cdp.operations.docket import Case, Line
+from cdp.operations.requests import docket, requests
+from cdp.operations.requests.docket import Case, Line
 from cdp.tables.request import RequestStatus
 
 app = typer.Typer(name="request", help="Privacy requests, for operators.", no_args_is_help=True)

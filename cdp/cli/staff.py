@@ -9,8 +9,8 @@ from cdp.access.viewer import SYSTEM
 from cdp.cli.opened import with_platform
 from cdp.core.db import Role
 from cdp.core.platform import Platform
-from cdp.operations import staff_accounts
-from cdp.operations.staff_accounts import NewColleague
+from cdp.operations.accounts import staff_accounts
+from cdp.operations.accounts.staff_accounts import NewColleague
 from cdp.tables.staff import StaffRole
 
 app = typer.Typer(name="staff", help="People who work in the console.", no_args_is_help=True)

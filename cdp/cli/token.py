@@ -7,8 +7,8 @@ import typer
 
 from cdp.cli.opened import addressed_settings
 from cdp.core.platform import Platform
-from cdp.operations.clients import COMMAND_LINE
-from cdp.operations.terminal_tokens import issue
+from cdp.operations.oauth.clients import COMMAND_LINE
+from cdp.operations.oauth.terminal_tokens import issue
 
 app = typer.Typer()
 

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from cdp.jobs.job import Workplace, job
-from cdp.operations import phases
+from cdp.operations.requests import phases
 
 
 @job

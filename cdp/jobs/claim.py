@@ -14,8 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from cdp.connectors.base import Outcome, State
 from cdp.core.db import Role
 from cdp.jobs.job import Workplace
-from cdp.operations import tasks
-from cdp.operations.tasks import Performed, Work
+from cdp.operations.requests import tasks
+from cdp.operations.requests.tasks import Performed, Work
 from cdp.tables.request import TaskStatus
 
 log = structlog.get_logger()

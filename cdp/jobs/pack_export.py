@@ -4,7 +4,7 @@ from uuid import UUID
 
 from cdp.jobs.claim import leased, settle
 from cdp.jobs.job import Workplace, job
-from cdp.operations import steps
+from cdp.operations.requests import steps
 
 
 @job

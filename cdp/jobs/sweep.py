@@ -16,7 +16,8 @@ from cdp.jobs.pack_export import pack_export
 from cdp.jobs.remove_export import remove_export
 from cdp.jobs.run_task import run_task
 from cdp.jobs.send_message import send_message
-from cdp.operations import closing, expired, exports, messages, phases, tasks
+from cdp.operations import expired, messages
+from cdp.operations.requests import closing, exports, phases, tasks
 from cdp.tables.request import TaskStep
 
 BATCH = 100

@@ -14,7 +14,9 @@ from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role, Tx
 from cdp.core.errors import NotFound
 from cdp.core.platform import Platform
-from cdp.operations import audit, grants, sessions
+from cdp.operations import audit
+from cdp.operations.accounts import sessions
+from cdp.operations.oauth import grants
 from cdp.tables.account import session
 from cdp.tables.audit import audit_event
 from cdp.tables.contact import email_address

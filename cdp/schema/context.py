@@ -21,7 +21,7 @@ from cdp.core.errors import Forbidden, Unauthenticated
 from cdp.core.ids import parse_global_id
 from cdp.core.platform import Platform
 from cdp.operations import audit
-from cdp.operations.watch import RequestWatch
+from cdp.operations.requests.watch import RequestWatch
 from cdp.tables.customer import customer
 
 T = TypeVar("T")

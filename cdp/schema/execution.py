@@ -21,7 +21,7 @@ from cdp.compiler.response import encode as encode_json
 from cdp.compiler.response import join_response, refusal
 from cdp.core.errors import Conflict, InvalidInput, PlatformError, Unavailable
 from cdp.core.platform import Platform
-from cdp.operations.watch import RequestWatch
+from cdp.operations.requests.watch import RequestWatch
 from cdp.schema.context import Context
 from cdp.schema.introspection import Introspection
 from cdp.schema.request import GraphQLRequest

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.errors import InvalidInput, PlatformError, StepUpRequired, Unauthenticated
-from cdp.operations.callers import viewer_of
+from cdp.operations.oauth.callers import viewer_of
 from cdp.schema import sse
 from cdp.schema.execution import Execution, Result, refused, traced
 from cdp.schema.negotiation import Media, accepted, check_content_type

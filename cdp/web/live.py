@@ -11,7 +11,7 @@ from uuid import UUID
 from starlette.responses import Response, StreamingResponse
 
 from cdp.core.errors import PlatformError
-from cdp.operations.watch import RequestWatch
+from cdp.operations.requests.watch import RequestWatch
 from cdp.web.visit import Visit
 
 # Proxies close what is silent for a minute; a write also tells us that the other end is gone.

@@ -18,9 +18,9 @@ from cdp.compiler.reader import Reader
 from cdp.core.errors import StepUpRequired, TooLarge
 from cdp.core.ids import new_token
 from cdp.core.platform import Platform
-from cdp.operations import sessions
-from cdp.operations.csrf import check_csrf, check_origin, csrf_token
-from cdp.operations.sessions import BrowserSession, Client
+from cdp.operations.accounts import sessions
+from cdp.operations.accounts.csrf import check_csrf, check_origin, csrf_token
+from cdp.operations.accounts.sessions import BrowserSession, Client
 from cdp.web.render import render
 
 LONGEST_NEXT = 4000

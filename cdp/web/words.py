@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from cdp.operations.request_views import StepView, SystemView
+from cdp.operations.requests.request_views import StepView, SystemView
 from cdp.tables.export import ExportStatus
 from cdp.tables.request import RequestStatus, RequestType, TaskStatus, TaskStep
 

@@ -2,7 +2,7 @@
 
 import json
 
-from cdp.operations.certificate_pdf import render
+from cdp.operations.requests.certificate_pdf import render
 from tests.engine import Engine
 from tests.population import make_person
 

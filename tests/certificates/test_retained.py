@@ -8,7 +8,8 @@ import pytest
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role
-from cdp.operations import phases, steps, systems, tasks
+from cdp.operations import systems
+from cdp.operations.requests import phases, steps, tasks
 from cdp.operations.systems import Registration
 from cdp.tables.request import TaskStep
 from tests.engine import Engine

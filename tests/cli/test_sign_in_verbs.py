@@ -11,8 +11,8 @@ import pytest
 from cdp.access.viewer import Actor
 from cdp.core.db import Role
 from cdp.core.settings import Settings
-from cdp.operations import clients
-from cdp.operations.tokens import issuer_of, viewer_from_bearer
+from cdp.operations.oauth import clients
+from cdp.operations.oauth.tokens import issuer_of, viewer_from_bearer
 from tests.site import app, new_customer, new_staff, platform
 
 __all__ = ["app", "new_customer", "new_staff", "platform"]

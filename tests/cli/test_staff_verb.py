@@ -9,8 +9,8 @@ from sqlalchemy import func, select
 
 from cdp.access.viewer import Actor
 from cdp.core.db import Role
-from cdp.operations import new_passwords
-from cdp.operations.mail_links import LinkRefused
+from cdp.operations.accounts import new_passwords
+from cdp.operations.accounts.mail_links import LinkRefused
 from cdp.tables.audit import audit_event
 from cdp.tables.staff import staff
 from tests.browser import submit, visitor

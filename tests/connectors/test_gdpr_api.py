@@ -15,7 +15,7 @@ from cdp.core.http import Outbound
 from cdp.core.ids import CustomerId, RequestId, SystemId, new_id
 from cdp.core.platform import Platform
 from cdp.core.settings import Environment
-from cdp.operations.token_keys import TokenKeys
+from cdp.operations.oauth.token_keys import TokenKeys
 from tests.connectors.conformance import SECRET as DYING
 from tests.connectors.conformance import Conformance, SearchingConformance, key_of, records_of, steps
 from tests.connectors.gdpr_api_peer import AUDIENCE, CLIENT, CLIENT_SECRET, Service, served_service

@@ -12,8 +12,8 @@ from cdp.core.db import Role
 from cdp.core.errors import NotFound, StepUpRequired, Unauthenticated
 from cdp.core.seal import CHUNK_BYTES, Unsealable
 from cdp.jobs.claim import leased, settle
-from cdp.operations import exports, phases, steps
-from cdp.operations.exports import ExportGone, ExportNotReady, RangeInvalid
+from cdp.operations.requests import exports, phases, steps
+from cdp.operations.requests.exports import ExportGone, ExportNotReady, RangeInvalid
 from cdp.tables.consent import preference
 from cdp.tables.customer import customer
 from cdp.tables.export import ExportStatus, export

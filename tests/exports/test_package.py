@@ -12,8 +12,8 @@ from sqlalchemy import insert, update
 
 from cdp.core.db import Role
 from cdp.core.ids import new_id
-from cdp.operations import subject_access
-from cdp.operations.spreadsheets import cell
+from cdp.operations.packages import subject_access
+from cdp.operations.packages.spreadsheets import cell
 from cdp.tables.customer import customer
 from cdp.tables.event import event
 from cdp.tables.order import sales_order

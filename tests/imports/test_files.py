@@ -18,7 +18,7 @@ from cdp.core.keys import KeyStore
 from cdp.core.platform import Platform
 from cdp.core.seal import Pepper
 from cdp.core.settings import Settings
-from cdp.operations.accounts import Registration, register
+from cdp.operations.accounts.accounts import Registration, register
 from cdp.operations.imports import mapping
 from cdp.operations.imports.run import ImportRefused, Order, run
 from cdp.operations.imports.sources import SourceUnreadable, TableMissing

@@ -9,9 +9,9 @@ from cdp.core.db import Role
 from cdp.core.ids import TaskId
 from cdp.jobs.claim import leased, settle
 from cdp.jobs.run_task import run_task
-from cdp.operations import tasks
 from cdp.operations.backoff import LONGEST_S, wait_s
-from cdp.operations.tasks import Performed, Work
+from cdp.operations.requests import tasks
+from cdp.operations.requests.tasks import Performed, Work
 from cdp.tables.request import RequestStatus, TaskStatus, TaskStep, request_task
 from cdp.tables.system import system
 from tests.connectors.webhook_peer import served

@@ -14,8 +14,8 @@ from starlette.applications import Starlette
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role
 from cdp.core.platform import Platform
-from cdp.operations import clients
-from cdp.operations.tokens import issuer_of
+from cdp.operations.oauth import clients
+from cdp.operations.oauth.tokens import issuer_of
 from tests.browser import BASE
 from tests.site import app, new_customer, new_staff, platform, signed_in
 

@@ -9,7 +9,7 @@ from joserfc.jwk import KeySet
 from sqlalchemy import func, select
 
 from cdp.core.db import Role
-from cdp.operations.tokens import viewer_from_bearer
+from cdp.operations.oauth.tokens import viewer_from_bearer
 from cdp.tables.audit import audit_event
 from tests.browser import forms, visitor
 from tests.oauth.conftest import REDIRECT, location, new_verifier

@@ -7,7 +7,7 @@ from authlib.oidc import rpinitiated
 from authlib.oidc.discovery import OpenIDProviderMetadata
 from starlette.routing import Route
 
-from cdp.operations.tokens import issuer_of
+from cdp.operations.oauth.tokens import issuer_of
 from tests.browser import BASE, visitor
 
 WELL_KNOWN = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")

@@ -6,7 +6,7 @@ from sqlalchemy import func, select, update
 
 from cdp.core.db import Role
 from cdp.operations import expired
-from cdp.operations.tokens import viewer_from_bearer
+from cdp.operations.oauth.tokens import viewer_from_bearer
 from cdp.tables.account import session, sign_in_brake
 from cdp.tables.oauth import oauth_code, oauth_ended_grant, oauth_grant, oauth_token
 

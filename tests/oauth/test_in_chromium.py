@@ -8,8 +8,8 @@ from playwright.async_api import BrowserContext, Page, async_playwright
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role
-from cdp.operations import clients
-from cdp.operations.accounts import Registration, register
+from cdp.operations.accounts.accounts import Registration, register
+from cdp.operations.oauth import clients
 from tests import peers
 from tests.oauth.conftest import REDIRECT, Program, new_verifier
 from tests.site import PASSWORD, listening

@@ -5,7 +5,7 @@ from sqlalchemy import select, update
 
 from cdp.access.viewer import Actor
 from cdp.core.db import Role
-from cdp.operations.tokens import viewer_from_bearer
+from cdp.operations.oauth.tokens import viewer_from_bearer
 from cdp.tables.oauth import oauth_grant
 from cdp.tables.staff import staff
 from tests.browser import forms, submit, title

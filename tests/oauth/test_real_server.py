@@ -11,8 +11,8 @@ from joserfc.jwk import KeySet
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role
-from cdp.operations import clients
-from cdp.operations.accounts import Registration, register
+from cdp.operations.accounts.accounts import Registration, register
+from cdp.operations.oauth import clients
 from tests.browser import forms
 from tests.oauth.conftest import REDIRECT, new_verifier
 from tests.site import PASSWORD, listening

@@ -14,8 +14,16 @@ from sqlalchemy import delete, update
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.core.sign import encode
-from cdp.operations import sessions
-from cdp.operations.tokens import ENDED_EVERY_S, TYP, Issuer, TokenExpired, TokenInvalid, issuer_of, viewer_from_bearer
+from cdp.operations.accounts import sessions
+from cdp.operations.oauth.tokens import (
+    ENDED_EVERY_S,
+    TYP,
+    Issuer,
+    TokenExpired,
+    TokenInvalid,
+    issuer_of,
+    viewer_from_bearer,
+)
 from cdp.tables.oauth import oauth_code, oauth_grant, oauth_token
 from tests.browser import forms
 

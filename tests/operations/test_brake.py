@@ -8,8 +8,8 @@ import pytest
 from cdp.core.db import Database, Role
 from cdp.core.keys import KeyStore
 from cdp.core.seal import Pepper
-from cdp.operations import brake
-from cdp.operations.brake import Count, TooManyTries
+from cdp.operations.accounts import brake
+from cdp.operations.accounts.brake import Count, TooManyTries
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

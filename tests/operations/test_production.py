@@ -11,7 +11,8 @@ import pytest
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.core.settings import Environment, Settings
-from cdp.operations import accounts, production
+from cdp.operations import production
+from cdp.operations.accounts import accounts
 from cdp.operations.production import DEMO_SOURCE, ProductionRefused
 from cdp.operations.reference import ensure_reference
 

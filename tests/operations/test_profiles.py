@@ -10,11 +10,12 @@ from sqlalchemy import select, update
 from cdp.access.viewer import ANONYMOUS, Viewer
 from cdp.core.db import Database, Role, Tx
 from cdp.core.errors import InvalidInput, NotFound, PlatformError, StepUpRequired, Unauthenticated
-from cdp.operations import consents, contacts, inquiries, preferences, values
+from cdp.operations import values
 from cdp.operations.collection import CustomerFrozen, StaleVersion
-from cdp.operations.contact_values import AddressValue, ContactKind, EmailValue, PhoneValue
-from cdp.operations.contacts import Contact
-from cdp.operations.profiles import NothingToChange, ProfileChange, update_profile
+from cdp.operations.profile import consents, contacts, inquiries, preferences
+from cdp.operations.profile.contact_values import AddressValue, ContactKind, EmailValue, PhoneValue
+from cdp.operations.profile.contacts import Contact
+from cdp.operations.profile.profiles import NothingToChange, ProfileChange, update_profile
 from cdp.tables.consent import Channel, ConsentAction, consent, preference
 from cdp.tables.contact import AddressKind, PhoneKind, email_address, phone_number
 from cdp.tables.customer import CustomerStatus, customer

@@ -11,7 +11,7 @@ from sqlalchemy import insert, update
 
 from cdp.core.db import Database, Role
 from cdp.core.ids import new_id, new_reference
-from cdp.operations.watch import RequestWatch, Version
+from cdp.operations.requests.watch import RequestWatch, Version
 from cdp.tables.request import RequestStatus, RequestType, privacy_request
 from tests.population import NOW, make_person
 

@@ -8,8 +8,8 @@ from sqlalchemy import update
 from cdp.access.viewer import MissingScope
 from cdp.core.db import Role
 from cdp.core.errors import NotFound
-from cdp.operations import requests
-from cdp.operations.requests import NothingToRetry
+from cdp.operations.requests import requests
+from cdp.operations.requests.requests import NothingToRetry
 from cdp.tables.request import RequestStatus, TaskStatus, request_task
 from cdp.tables.system import system
 from tests.connectors.webhook_peer import Peer, served

@@ -10,8 +10,9 @@ from cdp.connectors.base import State
 from cdp.core.db import Role
 from cdp.core.keys import KeyGone
 from cdp.core.sign import Verdict, check
-from cdp.operations import erasure, journal, subjects, suppression
-from cdp.operations.formats import subject_hash
+from cdp.operations import journal, subjects, suppression
+from cdp.operations.packages.formats import subject_hash
+from cdp.operations.requests import erasure
 from cdp.tables.account import account
 from cdp.tables.certificate import certificate
 from cdp.tables.contact import email_address

@@ -11,9 +11,10 @@ from cdp.core.db import Role
 from cdp.core.errors import PlatformError, StepUpRequired, Unauthenticated
 from cdp.core.ids import new_id
 from cdp.core.seal import Unsealable
-from cdp.operations import request_views, requests, subjects
+from cdp.operations import subjects
 from cdp.operations.collection import CustomerFrozen
-from cdp.operations.requests import RequestAlreadyOpen
+from cdp.operations.requests import request_views, requests
+from cdp.operations.requests.requests import RequestAlreadyOpen
 from cdp.tables.account import AccountStatus, account, session
 from cdp.tables.customer import CustomerStatus, customer
 from cdp.tables.oauth import oauth_client, oauth_grant

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from cdp.core.ids import new_id
-from cdp.operations.progress import FINE, OPEN, Deed, Standing, next_deed, retry_of, runs_in
+from cdp.operations.requests.progress import FINE, OPEN, Deed, Standing, next_deed, retry_of, runs_in
 from cdp.tables.request import SETTLED, TRANSITIONS, RequestStatus, TaskStatus, TaskStep
 
 OWN, CRM, SHOP = new_id(), new_id(), new_id()

@@ -8,8 +8,8 @@ from sqlalchemy import func, select
 from cdp.access.viewer import MissingScope
 from cdp.core.db import Role
 from cdp.core.errors import NotFound
-from cdp.operations import request_views, requests
-from cdp.operations.requests import TooLateToUndo
+from cdp.operations.requests import request_views, requests
+from cdp.operations.requests.requests import TooLateToUndo
 from cdp.tables.account import AccountStatus, account
 from cdp.tables.customer import CustomerStatus, customer
 from cdp.tables.export import ExportStatus, export

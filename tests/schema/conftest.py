@@ -18,9 +18,9 @@ from cdp.access.scopes import CUSTOMER_SCOPES
 from cdp.access.viewer import Viewer
 from cdp.core.db import Role
 from cdp.core.platform import Platform
-from cdp.operations.clients import ensure_command_line
-from cdp.operations.grants import open_grant
-from cdp.operations.tokens import issuer_of
+from cdp.operations.oauth.clients import ensure_command_line
+from cdp.operations.oauth.grants import open_grant
+from cdp.operations.oauth.tokens import issuer_of
 from cdp.schema.execution import Execution
 from cdp.schema.request import GraphQLRequest
 from tests.browser import BASE

@@ -15,9 +15,9 @@ from starlette.applications import Starlette
 from cdp.core.db import Database, Role
 from cdp.core.ids import CustomerId
 from cdp.core.platform import Platform
-from cdp.operations import grants
-from cdp.operations.grants import Grant
-from cdp.operations.tokens import Issuer, issuer_of
+from cdp.operations.oauth import grants
+from cdp.operations.oauth.grants import Grant
+from cdp.operations.oauth.tokens import Issuer, issuer_of
 from cdp.schema.request import MAX_BODY_BYTES
 from tests.browser import BASE, forms
 from tests.population import Person, make_person, picture

@@ -16,8 +16,8 @@ from starlette.applications import Starlette
 from cdp.core.db import Database, Role
 from cdp.core.ids import global_id, new_id, new_reference
 from cdp.core.platform import Platform
-from cdp.operations import grants
-from cdp.operations.tokens import ENDED_EVERY_S, issuer_of
+from cdp.operations.oauth import grants
+from cdp.operations.oauth.tokens import ENDED_EVERY_S, issuer_of
 from cdp.tables.request import RequestStatus, RequestType, privacy_request
 from tests.population import Person, make_person
 from tests.schema.conftest import TokenOf

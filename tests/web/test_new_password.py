@@ -9,9 +9,9 @@ from sqlalchemy import select, update
 
 from cdp.access.viewer import Actor
 from cdp.core.db import Role
-from cdp.operations import new_passwords
-from cdp.operations.mail_links import LinkRefused
-from cdp.operations.sessions import find
+from cdp.operations.accounts import new_passwords
+from cdp.operations.accounts.mail_links import LinkRefused
+from cdp.operations.accounts.sessions import find
 from cdp.tables.account import account, mail_link
 from cdp.tables.audit import audit_event
 from cdp.tables.contact import email_address

@@ -8,11 +8,12 @@ from sqlalchemy import func, insert, select
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role
 from cdp.core.ids import new_id, new_reference
-from cdp.operations import email_proofs, values
 from cdp.operations import suppression as suppression_list
-from cdp.operations.accounts import Registration, change_password, register
-from cdp.operations.passwords import WeakPassword, check_strength
-from cdp.operations.sessions import find
+from cdp.operations import values
+from cdp.operations.accounts import email_proofs
+from cdp.operations.accounts.accounts import Registration, change_password, register
+from cdp.operations.accounts.passwords import WeakPassword, check_strength
+from cdp.operations.accounts.sessions import find
 from cdp.tables.account import account
 from cdp.tables.audit import audit_event
 from cdp.tables.certificate import suppression

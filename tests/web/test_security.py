@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 
 from cdp.core.db import Role
 from cdp.core.ids import new_id
-from cdp.operations.sessions import find
+from cdp.operations.accounts.sessions import find
 from cdp.tables.account import account, session
 from cdp.tables.audit import audit_event
 from cdp.tables.customer import customer

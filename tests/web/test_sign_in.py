@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import select, update
 
 from cdp.core.db import Role
-from cdp.operations.callers import viewer_of
-from cdp.operations.csrf import CsrfRefused, csrf_token
-from cdp.operations.sessions import find
-from cdp.operations.tokens import TokenInvalid
+from cdp.operations.accounts.csrf import CsrfRefused, csrf_token
+from cdp.operations.accounts.sessions import find
+from cdp.operations.oauth.callers import viewer_of
+from cdp.operations.oauth.tokens import TokenInvalid
 from cdp.tables.account import account, session
 from cdp.tables.audit import audit_event
 from cdp.tables.customer import customer

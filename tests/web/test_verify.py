@@ -8,7 +8,7 @@ import pytest
 
 from cdp.core.keys import KeyStore
 from cdp.core.sign import Signer, canonical
-from cdp.operations.formats import CERTIFICATE, VERSION, subject_hash
+from cdp.operations.packages.formats import CERTIFICATE, VERSION, subject_hash
 from tests.browser import forms, title, visitor
 
 SALT = "ab" * 16

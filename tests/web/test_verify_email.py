@@ -9,8 +9,9 @@ from sqlalchemy import insert, select, update
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role
 from cdp.core.ids import new_id
-from cdp.operations import email_proofs, messages
-from cdp.operations.mail_links import LinkRefused
+from cdp.operations import messages
+from cdp.operations.accounts import email_proofs
+from cdp.operations.accounts.mail_links import LinkRefused
 from cdp.tables.account import account, mail_link
 from cdp.tables.audit import audit_event
 from cdp.tables.contact import email_address

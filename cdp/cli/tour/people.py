@@ -14,8 +14,8 @@ from cdp.cli.tour.systems import Copy
 from cdp.core.db import Role, Tx
 from cdp.core.ids import new_id
 from cdp.core.platform import Platform
-from cdp.operations import email_proofs
-from cdp.operations.accounts import Registration, register
+from cdp.operations.accounts import email_proofs
+from cdp.operations.accounts.accounts import Registration, register
 from cdp.operations.production import DEMO_SOURCE
 from cdp.tables.account import account
 from cdp.tables.consent import preference

@@ -11,7 +11,7 @@ from cdp.cli.tour.stage import Stage, connect
 from cdp.cli.tour.steps import SCOPE, Person, Tour
 from cdp.core.db import Role
 from cdp.core.platform import Platform
-from cdp.operations import clients
+from cdp.operations.oauth import clients
 from cdp.tables.oauth import oauth_client
 
 CLIENT = "Demo tour"

@@ -24,11 +24,12 @@ from cdp.core.errors import InvalidInput
 from cdp.core.platform import Platform
 from cdp.endpoints.oauth.grants import CodeGrant, register
 from cdp.endpoints.oauth.server import Answer, Fields, ProtocolRequest, Server, in_thread, read_form
-from cdp.operations import grants, sessions
-from cdp.operations.app_consent import ANSWER, PROMPTED, open_moment, read_answer, seal_moment
-from cdp.operations.clients import AUTHORIZE_PATH, OAuthClient, UnknownScope
-from cdp.operations.grants import realm_of
-from cdp.operations.sessions import BrowserSession
+from cdp.operations.accounts import sessions
+from cdp.operations.accounts.sessions import BrowserSession
+from cdp.operations.oauth import grants
+from cdp.operations.oauth.app_consent import ANSWER, PROMPTED, open_moment, read_answer, seal_moment
+from cdp.operations.oauth.clients import AUTHORIZE_PATH, OAuthClient, UnknownScope
+from cdp.operations.oauth.grants import realm_of
 
 LONGEST_REQUEST = 3000
 LONGEST_NONCE = 500

@@ -8,9 +8,9 @@ from starlette.responses import JSONResponse, Response
 from cdp.access.scopes import SCOPES
 from cdp.endpoints.oauth.grants import AUTH_METHODS
 from cdp.endpoints.oauth.token import Introspection
-from cdp.operations.clients import GRANT_TYPES
-from cdp.operations.token_keys import ALGORITHM
-from cdp.operations.tokens import issuer_of
+from cdp.operations.oauth.clients import GRANT_TYPES
+from cdp.operations.oauth.token_keys import ALGORITHM
+from cdp.operations.oauth.tokens import issuer_of
 
 CACHED = {"Cache-Control": "public, max-age=300"}
 CLAIMS = (

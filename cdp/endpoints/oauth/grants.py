@@ -13,10 +13,10 @@ from authlib.oidc.core.grants import OpenIDCode
 from joserfc.jwk import RSAKey
 
 from cdp.endpoints.oauth.server import Server
-from cdp.operations import grants
-from cdp.operations.clients import OAuthClient
-from cdp.operations.grants import AuthorizationRequest, Grant, Redeemed, Refreshed
-from cdp.operations.token_keys import ALGORITHM
+from cdp.operations.oauth import grants
+from cdp.operations.oauth.clients import OAuthClient
+from cdp.operations.oauth.grants import AuthorizationRequest, Grant, Redeemed, Refreshed
+from cdp.operations.oauth.token_keys import ALGORITHM
 
 AUTH_METHODS = ["client_secret_basic", "client_secret_post", "none"]
 

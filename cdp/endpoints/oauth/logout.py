@@ -19,11 +19,11 @@ from cdp.core.platform import Platform
 from cdp.core.sign import encode
 from cdp.endpoints.oauth.authorize import PAGES
 from cdp.endpoints.oauth.server import Fields, ProtocolRequest, Server, failure, in_thread, read_form
-from cdp.operations import sessions
-from cdp.operations.clients import AFTER_SIGN_OUT, OAuthClient
-from cdp.operations.sessions import BrowserSession
-from cdp.operations.sign_in import sign_out
-from cdp.operations.token_keys import ALGORITHM
+from cdp.operations.accounts import sessions
+from cdp.operations.accounts.sessions import BrowserSession
+from cdp.operations.accounts.sign_in import sign_out
+from cdp.operations.oauth.clients import AFTER_SIGN_OUT, OAuthClient
+from cdp.operations.oauth.token_keys import ALGORITHM
 
 
 class EndSession(EndSessionEndpoint):  # type: ignore[misc]  # Authlib has no types

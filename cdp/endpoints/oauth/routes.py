@@ -9,7 +9,7 @@ from cdp.endpoints.oauth.discovery import configuration, jwks
 from cdp.endpoints.oauth.logout import logout
 from cdp.endpoints.oauth.token import introspect, revoke, token
 from cdp.endpoints.oauth.userinfo import userinfo
-from cdp.operations.clients import AUTHORIZE_PATH
+from cdp.operations.oauth.clients import AUTHORIZE_PATH
 
 routes: Sequence[Route] = (
     Route("/oauth/token", token, methods=["POST"]),

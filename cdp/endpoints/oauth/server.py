@@ -23,10 +23,10 @@ from cdp.access.scopes import SCOPES
 from cdp.core.db import Tx
 from cdp.core.errors import InvalidInput
 from cdp.core.platform import Platform
-from cdp.operations import clients, grants
-from cdp.operations.clients import OAuthClient
-from cdp.operations.grants import Grant
-from cdp.operations.tokens import Issuer, issuer_of, staff_roles
+from cdp.operations.oauth import clients, grants
+from cdp.operations.oauth.clients import OAuthClient
+from cdp.operations.oauth.grants import Grant
+from cdp.operations.oauth.tokens import Issuer, issuer_of, staff_roles
 
 P = ParamSpec("P")
 T = TypeVar("T")

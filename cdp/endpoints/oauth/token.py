@@ -26,10 +26,10 @@ from cdp.endpoints.oauth.server import (
     refuse_repeated,
     refuse_unreadable_basic,
 )
-from cdp.operations import grants
-from cdp.operations.clients import OAuthClient
-from cdp.operations.grants import Grant
-from cdp.operations.tokens import AccessToken, issuer_of
+from cdp.operations.oauth import grants
+from cdp.operations.oauth.clients import OAuthClient
+from cdp.operations.oauth.grants import Grant
+from cdp.operations.oauth.tokens import AccessToken, issuer_of
 
 
 class _TokenServer(Server):

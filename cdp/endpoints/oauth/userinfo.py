@@ -5,8 +5,8 @@ from starlette.responses import JSONResponse, Response
 
 from cdp.core.errors import Unauthenticated
 from cdp.core.platform import Platform
-from cdp.operations.callers import viewer_of
-from cdp.operations.claims import claims_of
+from cdp.operations.oauth.callers import viewer_of
+from cdp.operations.requests.claims import claims_of
 
 
 async def userinfo(request: Request) -> Response:

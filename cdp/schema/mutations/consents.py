@@ -2,7 +2,7 @@
 
 import strawberry
 
-from cdp.operations import consents
+from cdp.operations.profile import consents
 from cdp.schema.context import Info, ref
 from cdp.schema.mutations.shared import Given, MutationInput, MutationPayload, input_type, mutation, output_type
 from cdp.schema.types.consent import Consent

@@ -6,9 +6,9 @@ import strawberry
 from strawberry import UNSET
 
 from cdp.core.ids import InvalidGlobalId, parse_global_id
-from cdp.operations import contacts
-from cdp.operations.contact_values import AddressValue, ContactKind, ContactValue, EmailValue, PhoneValue
-from cdp.operations.contacts import Contact
+from cdp.operations.profile import contacts
+from cdp.operations.profile.contact_values import AddressValue, ContactKind, ContactValue, EmailValue, PhoneValue
+from cdp.operations.profile.contacts import Contact
 from cdp.schema.context import Context, Info, Ref, ref
 from cdp.schema.mutations.shared import (
     Given,

@@ -2,8 +2,8 @@
 
 import strawberry
 
-from cdp.operations import inquiries
-from cdp.operations.inquiries import InvalidAnswers
+from cdp.operations.profile import inquiries
+from cdp.operations.profile.inquiries import InvalidAnswers
 from cdp.schema.context import Info, ref
 from cdp.schema.mutations.shared import Given, MutationInput, MutationPayload, input_type, mutation, output_type
 from cdp.schema.types.inquiry import Inquiry, SurveyResponse

@@ -6,9 +6,9 @@ import strawberry
 from strawberry import UNSET
 from strawberry.scalars import JSON
 
-from cdp.operations import preferences, profiles
-from cdp.operations.preferences import InvalidPreference, JsonValue
-from cdp.operations.profiles import Change, ProfileChange
+from cdp.operations.profile import preferences, profiles
+from cdp.operations.profile.preferences import InvalidPreference, JsonValue
+from cdp.operations.profile.profiles import Change, ProfileChange
 from cdp.schema.context import Info, ref
 from cdp.schema.mutations.shared import Given, MutationInput, MutationPayload, input_type, mutation, output_type
 from cdp.schema.types.customer import Customer

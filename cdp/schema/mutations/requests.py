@@ -5,8 +5,9 @@ from datetime import date
 import strawberry
 
 from cdp.connectors.base import State
-from cdp.operations import erasure, exports, references, requests, values
-from cdp.operations.erasure import SystemPreview
+from cdp.operations import references, values
+from cdp.operations.requests import erasure, exports, requests
+from cdp.operations.requests.erasure import SystemPreview
 from cdp.schema.context import Info, ref, row_id
 from cdp.schema.mutations.shared import Given, MutationInput, MutationPayload, input_type, mutation, output_type
 from cdp.schema.types.request import Export, PrivacyRequest

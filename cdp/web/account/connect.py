@@ -2,8 +2,8 @@
 
 from starlette.responses import Response
 
-from cdp.operations.app_consent import Question, answered, question_of
-from cdp.operations.clients import form_target
+from cdp.operations.oauth.app_consent import Question, answered, question_of
+from cdp.operations.oauth.clients import form_target
 from cdp.web.visit import Visit
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from cdp.operations import erasure, requests
-from cdp.operations.erasure import ConfirmationMissing, SystemPreview
-from cdp.operations.sessions import COOKIES
+from cdp.operations.accounts.sessions import COOKIES
+from cdp.operations.requests import erasure, requests
+from cdp.operations.requests.erasure import ConfirmationMissing, SystemPreview
 from cdp.web.account.request import COOKIE
 from cdp.web.visit import Problem, Visit
 from cdp.web.words import reason, records

@@ -2,8 +2,8 @@
 
 from starlette.responses import Response
 
-from cdp.operations import requests
 from cdp.operations.collection import CustomerFrozen
+from cdp.operations.requests import requests
 from cdp.tables.customer import CustomerStatus
 from cdp.tables.export import ExportStatus
 from cdp.web.visit import Problem, Visit

@@ -2,8 +2,8 @@
 
 from starlette.responses import Response
 
-from cdp.operations import new_passwords
-from cdp.operations.brake import TooManyTries
+from cdp.operations.accounts import new_passwords
+from cdp.operations.accounts.brake import TooManyTries
 from cdp.web.visit import Problem, Visit
 
 HERE = "/account/forgotten-password"

@@ -2,9 +2,9 @@
 
 from starlette.responses import Response
 
-from cdp.operations import new_passwords
-from cdp.operations.mail_links import LinkRefused
-from cdp.operations.passwords import WeakPassword
+from cdp.operations.accounts import new_passwords
+from cdp.operations.accounts.mail_links import LinkRefused
+from cdp.operations.accounts.passwords import WeakPassword
 from cdp.web.visit import SIGN_IN, Problem, Visit
 
 

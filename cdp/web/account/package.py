@@ -6,9 +6,10 @@ from typing import Any
 from starlette.responses import Response, StreamingResponse
 
 from cdp.core.errors import NotFound, Unauthenticated
-from cdp.operations import exports, request_views, sessions
-from cdp.operations.exports import ExportGone, ExportNotReady, RangeInvalid
-from cdp.operations.requests import TooLateToUndo
+from cdp.operations.accounts import sessions
+from cdp.operations.requests import exports, request_views
+from cdp.operations.requests.exports import ExportGone, ExportNotReady, RangeInvalid
+from cdp.operations.requests.requests import TooLateToUndo
 from cdp.tables.export import ExportStatus
 from cdp.web.account.request import words
 from cdp.web.live import stream

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from cdp.core.errors import InvalidInput
-from cdp.operations.accounts import Registration, UsernameTaken, register
-from cdp.operations.brake import TooManyTries
+from cdp.operations.accounts.accounts import Registration, UsernameTaken, register
+from cdp.operations.accounts.brake import TooManyTries
 from cdp.operations.policies import policy_in_force
 from cdp.web.visit import Problem, Visit
 

@@ -12,10 +12,11 @@ from starlette.responses import Response
 
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.errors import NotFound
-from cdp.operations import request_views, sessions
-from cdp.operations.certificate_pdf import render as render_pdf
-from cdp.operations.request_views import RequestView
-from cdp.operations.requests import TooLateToUndo
+from cdp.operations.accounts import sessions
+from cdp.operations.requests import request_views
+from cdp.operations.requests.certificate_pdf import render as render_pdf
+from cdp.operations.requests.request_views import RequestView
+from cdp.operations.requests.requests import TooLateToUndo
 from cdp.tables.request import RequestStatus, RequestType
 from cdp.web.live import stream
 from cdp.web.render import markup

@@ -10,12 +10,13 @@ from ua_parser import parse
 
 from cdp.access.scopes import SCOPES
 from cdp.core.errors import NotFound
-from cdp.operations import account_security, email_proofs
-from cdp.operations.accounts import change_password
-from cdp.operations.brake import TooManyTries
+from cdp.operations import account_security
+from cdp.operations.accounts import email_proofs
+from cdp.operations.accounts.accounts import change_password
+from cdp.operations.accounts.brake import TooManyTries
+from cdp.operations.accounts.passwords import WeakPassword
+from cdp.operations.accounts.sessions import COOKIES
 from cdp.operations.collection import CustomerFrozen
-from cdp.operations.passwords import WeakPassword
-from cdp.operations.sessions import COOKIES
 from cdp.web.account.sign_out import CLEARED
 from cdp.web.visit import SIGN_IN, Problem, Visit
 

@@ -4,10 +4,10 @@ from starlette.responses import Response
 
 from cdp.access.viewer import Actor
 from cdp.core.errors import PlatformError
-from cdp.operations.brake import TooManyTries
-from cdp.operations.clients import form_target
-from cdp.operations.sessions import COOKIES
-from cdp.operations.sign_in import Attempt, BadCredentials, confirm, sign_in
+from cdp.operations.accounts.brake import TooManyTries
+from cdp.operations.accounts.sessions import COOKIES
+from cdp.operations.accounts.sign_in import Attempt, BadCredentials, confirm, sign_in
+from cdp.operations.oauth.clients import form_target
 from cdp.web.visit import HOME, Problem, Visit
 
 TITLE = "Sign in"

@@ -6,9 +6,9 @@ from starlette.responses import Response
 
 from cdp.core.seal import Unsealable
 from cdp.core.sign import decode
-from cdp.operations.clients import AFTER_SIGN_OUT
-from cdp.operations.sessions import COOKIES
-from cdp.operations.sign_in import sign_out
+from cdp.operations.accounts.sessions import COOKIES
+from cdp.operations.accounts.sign_in import sign_out
+from cdp.operations.oauth.clients import AFTER_SIGN_OUT
 from cdp.web.visit import SIGN_IN, Visit
 
 CLEARED = '"cache", "storage"'

@@ -7,9 +7,9 @@ import re
 
 from starlette.responses import Response
 
-from cdp.operations import email_proofs
+from cdp.operations.accounts import email_proofs
+from cdp.operations.accounts.mail_links import LinkRefused
 from cdp.operations.collection import CustomerFrozen
-from cdp.operations.mail_links import LinkRefused
 from cdp.web.visit import Problem, Visit, sign_in_address
 
 HERE = email_proofs.PAGE

@@ -17,7 +17,7 @@ from cdp.access.viewer import Actor
 from cdp.core.db import Role
 from cdp.core.settings import Settings
 from cdp.jobs.job import Workplace
-from cdp.operations import sessions
+from cdp.operations.accounts import sessions
 from cdp.tables.account import account, session
 from tests.browser import serving, submit, visitor
 from tests.conftest import fresh_place

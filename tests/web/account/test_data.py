@@ -11,7 +11,7 @@ from cdp.access.scopes import CUSTOMER_SCOPES
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role
 from cdp.core.ids import CustomerId, new_id
-from cdp.operations.accounts import Registration, register
+from cdp.operations.accounts.accounts import Registration, register
 from cdp.tables.customer import customer
 from cdp.tables.event import event
 from cdp.web.account.categories import CATEGORIES, LISTINGS, PAGED

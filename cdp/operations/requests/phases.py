@@ -16,10 +16,11 @@ from cdp.core.ids import SystemId
 from cdp.core.keys import KeyGone
 from cdp.core.platform import Platform
 from cdp.core.seal import Unsealable
-from cdp.operations import certificates, erasure, exports, freezing, letters, messages, moves, subjects, systems, tasks
+from cdp.operations import letters, messages, moves, subjects, systems
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
-from cdp.operations.progress import OPEN, Deed, Standing, next_deed
+from cdp.operations.requests import certificates, erasure, exports, freezing, tasks
+from cdp.operations.requests.progress import OPEN, Deed, Standing, next_deed
 from cdp.operations.subjects import SealedPerson
 from cdp.tables.request import RequestStatus, RequestType, TaskStatus, TaskStep, privacy_request, request_task
 

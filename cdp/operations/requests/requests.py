@@ -18,11 +18,12 @@ from cdp.core.db import Tx
 from cdp.core.errors import Conflict, NotFound
 from cdp.core.ids import CustomerId, RequestId, new_id, new_reference, new_token
 from cdp.core.platform import Platform
-from cdp.operations import audit, exports, freezing, letters, messages, moves, subjects, systems, tasks
+from cdp.operations import audit, letters, messages, moves, subjects, systems
 from cdp.operations.collection import CustomerFrozen
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
-from cdp.operations.progress import retry_of
+from cdp.operations.requests import exports, freezing, tasks
+from cdp.operations.requests.progress import retry_of
 from cdp.operations.subjects import Person, SealedPerson
 from cdp.tables.customer import CustomerStatus, customer
 from cdp.tables.request import SETTLED, RequestStatus, RequestType, TaskStep, privacy_request

@@ -16,10 +16,11 @@ from cdp.core.db import Role, Tx
 from cdp.core.errors import NotFound
 from cdp.core.ids import CustomerId, new_id
 from cdp.core.platform import Platform
-from cdp.operations import audit, brake, mail_links, messages, suppression
+from cdp.operations import audit, messages, suppression
+from cdp.operations.accounts import brake, mail_links
+from cdp.operations.accounts.mail_links import LinkRefused, Owner
 from cdp.operations.collection import Subject, lock
 from cdp.operations.letters import Letter
-from cdp.operations.mail_links import LinkRefused, Owner
 from cdp.operations.reference import Purpose
 from cdp.tables.account import LinkKind
 from cdp.tables.contact import email_address

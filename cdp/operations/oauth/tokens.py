@@ -23,10 +23,10 @@ from cdp.core.db import Database, Role, Tx
 from cdp.core.errors import Unauthenticated
 from cdp.core.ids import new_token
 from cdp.core.platform import Platform
-from cdp.operations import grants
-from cdp.operations.grants import Grant
-from cdp.operations.sessions import STAFF_PURPOSE
-from cdp.operations.token_keys import TokenKeys
+from cdp.operations.accounts.sessions import STAFF_PURPOSE
+from cdp.operations.oauth import grants
+from cdp.operations.oauth.grants import Grant
+from cdp.operations.oauth.token_keys import TokenKeys
 from cdp.tables.oauth import oauth_ended_grant
 from cdp.tables.staff import staff
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 
 from cdp.connectors.base import Json, Record
-from cdp.operations.shapes import PARENT, RECORD, rows
+from cdp.operations.packages.shapes import PARENT, RECORD, rows
 
 FLUSH_CHARACTERS = 64 * 1024
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")

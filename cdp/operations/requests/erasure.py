@@ -21,12 +21,13 @@ from cdp.core.db import Role, Tx
 from cdp.core.errors import InvalidInput, NotFound
 from cdp.core.ids import CustomerId, RequestId, new_id
 from cdp.core.platform import Platform
-from cdp.operations import audit, closing, exports, journal, letters, messages, moves, subjects, suppression, systems
+from cdp.operations import audit, journal, letters, messages, moves, subjects, suppression, systems
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
-from cdp.operations.outcomes import outcome_of
+from cdp.operations.requests import closing, exports
+from cdp.operations.requests.outcomes import outcome_of
+from cdp.operations.requests.tasks import open_tasks
 from cdp.operations.subjects import SealedPerson
-from cdp.operations.tasks import open_tasks
 from cdp.tables.export import export
 from cdp.tables.request import SETTLED, RequestStatus, TaskStep, privacy_request
 

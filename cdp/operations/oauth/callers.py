@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from cdp.access.viewer import ANONYMOUS, Actor, Viewer
 from cdp.core.platform import Platform
-from cdp.operations import sessions
-from cdp.operations.csrf import check_csrf, check_origin
-from cdp.operations.tokens import TokenInvalid, viewer_from_bearer
+from cdp.operations.accounts import sessions
+from cdp.operations.accounts.csrf import check_csrf, check_origin
+from cdp.operations.oauth.tokens import TokenInvalid, viewer_from_bearer
 
 CSRF_HEADER = "x-csrf-token"
 

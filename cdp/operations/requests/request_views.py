@@ -19,8 +19,8 @@ from cdp.core.db import Role, Tx
 from cdp.core.errors import NotFound
 from cdp.core.platform import Platform
 from cdp.operations import moves
-from cdp.operations.progress import FINE
-from cdp.operations.requests import CANCELLABLE, cancel_row, digest
+from cdp.operations.requests.progress import FINE
+from cdp.operations.requests.requests import CANCELLABLE, cancel_row, digest
 from cdp.tables.certificate import certificate
 from cdp.tables.request import (
     SETTLED,

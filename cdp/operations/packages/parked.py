@@ -14,7 +14,7 @@ from cdp.connectors.base import Json, Page, Record
 from cdp.core.blobs import Blobs
 from cdp.core.ids import RequestId
 from cdp.core.seal import open_stream, seal_stream
-from cdp.operations.shapes import Shape
+from cdp.operations.packages.shapes import Shape
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,15 @@ from cdp.core.db import Role, Tx
 from cdp.core.errors import Conflict, InvalidInput
 from cdp.core.ids import CustomerId, new_id
 from cdp.core.platform import Platform
-from cdp.operations import audit, brake, email_proofs, messages, new_passwords, reference, values
+from cdp.operations import audit, messages, reference, values
+from cdp.operations.accounts import brake, email_proofs, new_passwords
+from cdp.operations.accounts.passwords import check_strength, hash_password
+from cdp.operations.accounts.sessions import BrowserSession
+from cdp.operations.accounts.sign_in import normalize_username
 from cdp.operations.collection import Origin
 from cdp.operations.constraints import refusing
 from cdp.operations.letters import Letter
-from cdp.operations.passwords import check_strength, hash_password
 from cdp.operations.reference import Purpose, Reference
-from cdp.operations.sessions import BrowserSession
-from cdp.operations.sign_in import normalize_username
 from cdp.operations.values import Email
 from cdp.tables.account import account
 from cdp.tables.contact import email_address

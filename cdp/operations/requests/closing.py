@@ -11,7 +11,9 @@ from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role, Tx
 from cdp.core.ids import RequestId
 from cdp.core.platform import Platform
-from cdp.operations import audit, certificates, parked
+from cdp.operations import audit
+from cdp.operations.packages import parked
+from cdp.operations.requests import certificates
 from cdp.tables.request import SETTLED, privacy_request
 
 

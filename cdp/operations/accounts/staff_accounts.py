@@ -11,10 +11,11 @@ from cdp.core.db import Tx
 from cdp.core.errors import Conflict, InvalidInput
 from cdp.core.ids import new_id
 from cdp.core.platform import Platform
-from cdp.operations import audit, mail_links, new_passwords, values
+from cdp.operations import audit, values
+from cdp.operations.accounts import mail_links, new_passwords
+from cdp.operations.accounts.mail_links import Owner
+from cdp.operations.accounts.sign_in import normalize_username
 from cdp.operations.constraints import refusing
-from cdp.operations.mail_links import Owner
-from cdp.operations.sign_in import normalize_username
 from cdp.tables.account import LinkKind
 from cdp.tables.staff import StaffRole, staff
 

@@ -7,11 +7,12 @@ from cdp.connectors.base import Code, Evidence, Outcome, State
 from cdp.connectors.registry import connect
 from cdp.core.clock import iso
 from cdp.core.platform import Platform
-from cdp.operations import parked, subjects
-from cdp.operations.formats import file_name
-from cdp.operations.subject_access import Snapshot
+from cdp.operations import subjects
+from cdp.operations.packages import parked
+from cdp.operations.packages.formats import file_name
+from cdp.operations.packages.subject_access import Snapshot
+from cdp.operations.requests.tasks import Work
 from cdp.operations.subjects import SealedPerson
-from cdp.operations.tasks import Work
 
 
 async def collect(platform: Platform, reader: Reader, work: Work, sealed: SealedPerson) -> Outcome:

@@ -18,7 +18,7 @@ from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Tx
 from cdp.core.ids import CustomerId, new_id, new_token
 from cdp.operations import audit
-from cdp.operations.clients import OAuthClient, UnknownScope
+from cdp.operations.oauth.clients import OAuthClient, UnknownScope
 from cdp.tables.customer import customer
 from cdp.tables.oauth import oauth_client, oauth_code, oauth_grant, oauth_token
 from cdp.tables.staff import staff

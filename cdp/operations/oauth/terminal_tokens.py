@@ -11,11 +11,11 @@ from cdp.core.errors import Forbidden, NotFound
 from cdp.core.ids import CustomerId
 from cdp.core.platform import Platform
 from cdp.core.settings import Environment
-from cdp.operations import clients
-from cdp.operations.clients import UnknownScope
-from cdp.operations.grants import open_grant
-from cdp.operations.sign_in import normalize_username
-from cdp.operations.tokens import issuer_of, staff_roles
+from cdp.operations.accounts.sign_in import normalize_username
+from cdp.operations.oauth import clients
+from cdp.operations.oauth.clients import UnknownScope
+from cdp.operations.oauth.grants import open_grant
+from cdp.operations.oauth.tokens import issuer_of, staff_roles
 from cdp.tables.account import account
 from cdp.tables.contact import email_address
 from cdp.tables.staff import staff

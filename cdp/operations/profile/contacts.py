@@ -18,7 +18,7 @@ from cdp.core.errors import Conflict, InvalidInput, NotFound
 from cdp.core.ids import new_id
 from cdp.operations import audit
 from cdp.operations.collection import Subject, check_version, collect, lock
-from cdp.operations.contact_values import Columns, ContactKind, ContactValue, columns_of, identifier, kind_of
+from cdp.operations.profile.contact_values import Columns, ContactKind, ContactValue, columns_of, identifier, kind_of
 from cdp.tables.account import account
 from cdp.tables.contact import email_address, phone_number, postal_address
 

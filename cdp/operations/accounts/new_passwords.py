@@ -16,13 +16,14 @@ from cdp.access.viewer import ANONYMOUS, Actor, Viewer
 from cdp.core.db import Role, Tx
 from cdp.core.ids import CustomerId
 from cdp.core.platform import Platform
-from cdp.operations import audit, brake, email_proofs, mail_links, messages, sessions
+from cdp.operations import audit, messages
+from cdp.operations.accounts import brake, email_proofs, mail_links, sessions
+from cdp.operations.accounts.mail_links import Link, LinkRefused, Owner
+from cdp.operations.accounts.passwords import check_strength, hash_password
+from cdp.operations.accounts.sign_in import LONGEST_USERNAME, normalize_username
 from cdp.operations.collection import CustomerFrozen
 from cdp.operations.letters import Letter
-from cdp.operations.mail_links import Link, LinkRefused, Owner
-from cdp.operations.passwords import check_strength, hash_password
 from cdp.operations.reference import Purpose
-from cdp.operations.sign_in import LONGEST_USERNAME, normalize_username
 from cdp.tables.account import LinkKind, account
 from cdp.tables.contact import email_address
 from cdp.tables.customer import customer

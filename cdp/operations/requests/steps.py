@@ -8,10 +8,11 @@ from cdp.connectors.base import Code, Connector, Outcome, State, Subject
 from cdp.connectors.registry import connect
 from cdp.core.db import Tx
 from cdp.core.platform import Platform
-from cdp.operations import collecting, erasure, packing, subjects
-from cdp.operations.outcomes import outcome_of
+from cdp.operations import subjects
+from cdp.operations.requests import collecting, erasure, packing
+from cdp.operations.requests.outcomes import outcome_of
+from cdp.operations.requests.tasks import Performed, Work
 from cdp.operations.subjects import SealedPerson
-from cdp.operations.tasks import Performed, Work
 from cdp.tables.request import TaskStep
 
 

@@ -25,7 +25,7 @@ from cdp.core.ids import CustomerId, RequestId, SystemId, TaskId, new_id
 from cdp.core.settings import Settings
 from cdp.operations import audit, moves
 from cdp.operations.backoff import wait_s
-from cdp.operations.progress import OPEN, RUNS_IN, Standing
+from cdp.operations.requests.progress import OPEN, RUNS_IN, Standing
 from cdp.operations.systems import OWN
 from cdp.tables.request import (
     SETTLED,

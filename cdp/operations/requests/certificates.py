@@ -19,9 +19,10 @@ from cdp.core.db import Role, Tx
 from cdp.core.ids import new_id, new_reference
 from cdp.core.platform import Platform
 from cdp.core.sign import Document, canonical
-from cdp.operations import certificate_pdf, moves, subjects
-from cdp.operations.formats import CERTIFICATE, VERSION, subject_hash
+from cdp.operations import moves, subjects
 from cdp.operations.moves import RequestRow
+from cdp.operations.packages.formats import CERTIFICATE, VERSION, subject_hash
+from cdp.operations.requests import certificate_pdf
 from cdp.operations.subjects import SealedPerson
 from cdp.tables.certificate import certificate
 from cdp.tables.request import RequestStatus, TaskStep, request_task

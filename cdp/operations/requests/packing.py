@@ -13,13 +13,15 @@ from cdp.core.db import Role, Tx
 from cdp.core.ids import RequestId
 from cdp.core.platform import Platform
 from cdp.core.seal import seal_stream
-from cdp.operations import exports, letters, messages, parked, subjects
-from cdp.operations.exports import ExportRow, Package
+from cdp.operations import letters, messages, subjects
 from cdp.operations.letters import Template
-from cdp.operations.packages import Missing, Packer, Source
+from cdp.operations.packages import parked
+from cdp.operations.packages.packages import Missing, Packer, Source
+from cdp.operations.requests import exports
+from cdp.operations.requests.exports import ExportRow, Package
+from cdp.operations.requests.tasks import Performed, Work
 from cdp.operations.subjects import SealedPerson
 from cdp.operations.systems import OWN
-from cdp.operations.tasks import Performed, Work
 from cdp.tables.request import TaskStatus, TaskStep, request_task
 from cdp.tables.system import system
 

@@ -17,9 +17,10 @@ from cdp.core.errors import Unauthenticated
 from cdp.core.ids import CustomerId, new_token
 from cdp.core.platform import Platform
 from cdp.core.sign import encode
-from cdp.operations import audit, brake, sessions
-from cdp.operations.passwords import hash_password, matches, needs_rehash
-from cdp.operations.sessions import BrowserSession, Client, Person
+from cdp.operations import audit
+from cdp.operations.accounts import brake, sessions
+from cdp.operations.accounts.passwords import hash_password, matches, needs_rehash
+from cdp.operations.accounts.sessions import BrowserSession, Client, Person
 from cdp.tables.account import account
 from cdp.tables.customer import customer
 from cdp.tables.staff import staff

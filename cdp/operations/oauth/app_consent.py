@@ -15,8 +15,8 @@ from cdp.core.errors import NotFound
 from cdp.core.platform import Platform
 from cdp.core.seal import Sealer, Unsealable
 from cdp.core.sign import decode, encode
-from cdp.operations import clients
-from cdp.operations.clients import AUTHORIZE_PATH
+from cdp.operations.oauth import clients
+from cdp.operations.oauth.clients import AUTHORIZE_PATH
 
 GOOD_FOR = timedelta(minutes=10)
 ANSWER = "cdp_answer"

@@ -18,11 +18,11 @@ from cdp.connectors.base import Json, Record
 from cdp.core.blobs import Blobs
 from cdp.core.clock import iso
 from cdp.core.sign import Signer, canonical, encode
-from cdp.operations import parked, readable, spreadsheets
-from cdp.operations.formats import MANIFEST, PACKAGE, SEAL, SIGNATURE, VERSION, file_name
-from cdp.operations.parked import Collection
-from cdp.operations.readable import Section
-from cdp.operations.shapes import SCHEMA, Shape
+from cdp.operations.packages import parked, readable, spreadsheets
+from cdp.operations.packages.formats import MANIFEST, PACKAGE, SEAL, SIGNATURE, VERSION, file_name
+from cdp.operations.packages.parked import Collection
+from cdp.operations.packages.readable import Section
+from cdp.operations.packages.shapes import SCHEMA, Shape
 
 MODE = 0o100600
 # Above this much parked data a package may pass the limits of the older ZIP format.

@@ -1,0 +1,1 @@
+"""Who people are: registration, passwords, sign-in, sessions, proofs of e-mail."""

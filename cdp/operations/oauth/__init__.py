@@ -1,0 +1,1 @@
+"""What an application may do in somebody's name: clients, consents, grants, tokens."""

@@ -1,0 +1,1 @@
+"""What a customer says about themselves: name, contacts, preferences, consents, inquiries."""

@@ -1,0 +1,1 @@
+"""Privacy requests from receipt to certificate: the state machine, its tasks, its proofs."""
