@@ -1,13 +1,18 @@
-"""Privacy requests and their tasks: the truth about every access, export and erasure; arq only rings for them.
+"""Privacy requests, their tasks and evidence: the truth about what people ask for; arq only rings for them.
 
 One task row per request, connected system and step, so that the idempotency key ``request:system:step`` is the row
 itself. After an erasure ``customer_id`` is cut; ``subject_ref`` (random, from ``customer.audit_ref``) stays.
 
-    received -> checking -> cooling_off -> erasing -> verifying -> completed
-    received -> collecting -> packing -> completed
+    erasure               checking -> cooling_off -> erasing -> verifying -> completed
+    access, portability   collecting -> packing -> completed
+    rectification         applying -> completed
+    restriction           in_force -> lifting -> completed
+    objection             completed, or received when somebody has to weigh it
 
+``received`` waits for the decision of an agent, who may say yes (the request goes where its type begins) or ``refused``.
 Until ``erasing`` the person can undo (``cancelled``). Every working state can end in ``needs_attention``, from where
-an operator's retry leads back to it; ``operations.progress`` decides every move.
+an operator's retry leads back to it, and can be ``paused``, which stops our work and never the clock of the law;
+``operations.progress`` decides every move.
 """
 
 from collections.abc import Mapping
@@ -25,6 +30,7 @@ from cdp.tables.base import (
     metadata,
     personal,
     structural,
+    subject_columns,
     timestamp,
 )
 
@@ -54,6 +60,10 @@ class RequestStatus(StrEnum):
     VERIFYING = "verifying"
     COLLECTING = "collecting"
     PACKING = "packing"
+    APPLYING = "applying"
+    IN_FORCE = "in_force"
+    LIFTING = "lifting"
+    PAUSED = "paused"
     NEEDS_ATTENTION = "needs_attention"
     COMPLETED = "completed"
     CANCELLED = "cancelled"
@@ -62,15 +72,35 @@ class RequestStatus(StrEnum):
 
 
 S = RequestStatus
+WORKING = frozenset({S.CHECKING, S.COOLING_OFF, S.ERASING, S.VERIFYING, S.COLLECTING, S.PACKING, S.APPLYING})
+# What an agent can stop and go on with.
+PAUSABLE = WORKING | {S.RECEIVED}
 TRANSITIONS: Mapping[RequestStatus, frozenset[RequestStatus]] = {
-    S.RECEIVED: frozenset({S.CHECKING, S.COLLECTING, S.CANCELLED, S.REFUSED}),
-    S.CHECKING: frozenset({S.COOLING_OFF, S.CANCELLED, S.REFUSED, S.NEEDS_ATTENTION}),
-    S.COOLING_OFF: frozenset({S.ERASING, S.CANCELLED, S.NEEDS_ATTENTION}),
-    S.ERASING: frozenset({S.VERIFYING, S.NEEDS_ATTENTION}),
-    S.VERIFYING: frozenset({S.COMPLETED, S.NEEDS_ATTENTION}),
-    S.COLLECTING: frozenset({S.PACKING, S.CANCELLED, S.NEEDS_ATTENTION}),
-    S.PACKING: frozenset({S.COMPLETED, S.FAILED, S.CANCELLED, S.NEEDS_ATTENTION}),
-    S.NEEDS_ATTENTION: frozenset({S.CHECKING, S.ERASING, S.VERIFYING, S.COLLECTING, S.PACKING, S.REFUSED, S.CANCELLED}),
+    S.RECEIVED: frozenset(
+        {
+            S.CHECKING,
+            S.COLLECTING,
+            S.APPLYING,
+            S.IN_FORCE,
+            S.COMPLETED,
+            S.CANCELLED,
+            S.REFUSED,
+            S.PAUSED,
+        }
+    ),
+    S.CHECKING: frozenset({S.COOLING_OFF, S.CANCELLED, S.REFUSED, S.NEEDS_ATTENTION, S.PAUSED}),
+    S.COOLING_OFF: frozenset({S.ERASING, S.CANCELLED, S.REFUSED, S.NEEDS_ATTENTION, S.PAUSED}),
+    S.ERASING: frozenset({S.VERIFYING, S.NEEDS_ATTENTION, S.PAUSED}),
+    S.VERIFYING: frozenset({S.COMPLETED, S.NEEDS_ATTENTION, S.PAUSED}),
+    S.COLLECTING: frozenset({S.PACKING, S.CANCELLED, S.REFUSED, S.NEEDS_ATTENTION, S.PAUSED}),
+    S.PACKING: frozenset({S.COMPLETED, S.FAILED, S.CANCELLED, S.NEEDS_ATTENTION, S.PAUSED}),
+    S.APPLYING: frozenset({S.COMPLETED, S.NEEDS_ATTENTION, S.PAUSED}),
+    S.IN_FORCE: frozenset({S.LIFTING, S.CANCELLED}),
+    S.LIFTING: frozenset({S.COMPLETED, S.CANCELLED}),
+    S.PAUSED: frozenset({*PAUSABLE, S.CANCELLED, S.REFUSED}),
+    S.NEEDS_ATTENTION: frozenset(
+        {S.CHECKING, S.ERASING, S.VERIFYING, S.COLLECTING, S.PACKING, S.APPLYING, S.REFUSED, S.CANCELLED}
+    ),
     S.COMPLETED: frozenset(),
     S.CANCELLED: frozenset(),
     S.REFUSED: frozenset(),
@@ -79,14 +109,26 @@ TRANSITIONS: Mapping[RequestStatus, frozenset[RequestStatus]] = {
 SETTLED = frozenset(status for status, following in TRANSITIONS.items() if not following)
 
 
+class EvidenceKind(StrEnum):
+    """What an agent relied on when they acted for somebody."""
+
+    IDENTITY = "identity"  # how the person showed who they are
+    REPRESENTATIVE = "representative"  # somebody else asks for them: who, on what basis, by which document
+    STATEMENT = "statement"  # what the person said or sent
+
+
 class TaskStep(StrEnum):
-    """What a task asks of its system. ``read`` and (of ``own``) ``pack`` for exports; the others for erasures."""
+    """What a task asks of its system.
+
+    ``read`` and (of ``own``) ``pack`` for exports, ``update`` for corrections, the others for erasures.
+    """
 
     READ = "read"
     PACK = "pack"
     CHECK = "check"
     ERASE = "erase"
     VERIFY = "verify"
+    UPDATE = "update"
 
 
 class TaskStatus(StrEnum):
@@ -121,7 +163,7 @@ TASK_TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
         }
     ),
     T.RETRYING: frozenset({T.RUNNING}),
-    T.WAITING: frozenset({T.RUNNING, T.DONE, T.NEEDS_ATTENTION}),
+    T.WAITING: frozenset({T.RUNNING, T.DONE, T.REFUSED, T.HELD, T.UNSUPPORTED, T.FAILED}),
     T.NEEDS_ATTENTION: frozenset({T.PENDING}),
     T.FAILED: frozenset({T.PENDING}),
     T.DONE: frozenset({T.PENDING}),  # an erase whose verification failed runs again when an operator retries
@@ -142,12 +184,19 @@ privacy_request = Table(
     Column("channel", String(30), nullable=False, info=_KEPT),
     Column("reason", Text, info=_CUT),
     Column("refusal_reason", Text, info=_CUT),
+    Column("extension_reason", Text, info=_CUT),
+    Column("pause_reason", Text, info=_CUT),
+    Column("paused_from", enum_type(RequestStatus, "paused_from"), info=structural()),
+    Column("joined", Integer, nullable=False, server_default="0", info=structural()),
+    Column("opened_by_id", Uuid, ForeignKey("staff.id"), info=structural()),
+    Column("assignee_id", Uuid, ForeignKey("staff.id"), info=structural()),
     Column("secret_hash", LargeBinary(32), info=structural()),
     Column("identifiers_sealed", LargeBinary, info=personal(Category.REQUEST, erase=Erase.NULL, export=False)),
     Column("key_id", String(60), info=structural()),
     Column("version", Integer, nullable=False, server_default="1", info=structural()),
     timestamp("requested_at", now=True, info=_KEPT),
     timestamp("due_at", info=_KEPT),
+    timestamp("extended_at", nullable=True, info=_KEPT),
     timestamp("cooling_off_until", nullable=True, info=_KEPT),
     timestamp("settled_at", nullable=True, info=_KEPT),
     timestamp("updated_at", now=True),
@@ -171,6 +220,26 @@ request_task = Table(
     timestamp("next_run_at", now=True, info=_KEPT),
     timestamp("started_at", nullable=True, info=_KEPT),
     timestamp("settled_at", nullable=True, info=_KEPT),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    id_column(),
+    *subject_columns(nullable=True),
+    Column("request_id", Uuid, ForeignKey("privacy_request.id"), nullable=False, info=structural()),
+    Column("kind", enum_type(EvidenceKind, "evidence_kind"), nullable=False, info=personal(Category.REQUEST)),
+    Column("note", Text, nullable=False, info=personal(Category.REQUEST)),
+    Column("representative_name", String(200), info=personal(Category.REQUEST)),
+    Column("representative_basis", String(200), info=personal(Category.REQUEST)),
+    Column("file_name", String(200), info=personal(Category.REQUEST)),
+    Column("media_type", String(100), info=structural()),
+    Column("size_bytes", Integer, info=structural()),
+    Column("sha256", LargeBinary(32), info=structural()),
+    Column("object_key", String(300), info=structural()),
+    Column("key_id", String(60), info=structural()),
+    Column("staff_id", Uuid, ForeignKey("staff.id"), info=structural()),
+    timestamp("recorded_at", now=True, info=personal(Category.REQUEST)),
 )
 
 Index(
@@ -206,6 +275,7 @@ Index(
 )
 foreign_key_indexes(privacy_request)
 foreign_key_indexes(request_task)
+foreign_key_indexes(evidence)
 Index(
     "request_task_open_by_system_idx",
     request_task.c.system_id,
