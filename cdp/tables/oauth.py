@@ -6,7 +6,7 @@ of access tokens watch, and it outlives the person.
 """
 
 from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, LargeBinary, String, Table, Text, Uuid
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from cdp.tables.base import (
     Category,
@@ -28,9 +28,15 @@ oauth_client = Table(
     Column("secret_hash", LargeBinary(32)),
     Column("redirect_uris", ARRAY(Text), nullable=False),
     Column("post_logout_redirect_uris", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("backchannel_logout_uri", Text),
     Column("grant_types", ARRAY(Text), nullable=False),
     Column("scopes", ARRAY(Text), nullable=False),
     Column("first_party", Boolean, nullable=False, server_default="false"),
+    # Public keys of private_key_jwt (RFC 7523); a client has these, or a secret, or nothing to prove itself with.
+    Column("jwks", JSONB),
+    Column("requires_pushed", Boolean, nullable=False, server_default="false"),
+    Column("requires_dpop", Boolean, nullable=False, server_default="false"),
+    Column("authorization_types", ARRAY(Text), nullable=False, server_default="{}"),
     timestamp("created_at", now=True),
     timestamp("revoked_at", nullable=True),
 )
@@ -48,7 +54,16 @@ oauth_grant = Table(
     timestamp("authenticated_at", info=personal(Category.ACCOUNT)),
     timestamp("created_at", now=True, info=personal(Category.ACCOUNT)),
     timestamp("revoked_at", nullable=True),
-    CheckConstraint("(customer_id IS NULL) <> (staff_id IS NULL)", name="one_subject"),
+    Column("authorization_details", JSONB, info=personal(Category.ACCOUNT)),
+    # Who works here and acts for the customer, why, and in which case (RFC 8693).
+    Column("acting_staff_id", Uuid, ForeignKey("staff.id"), info=structural()),
+    Column("reason", Text, info=personal(Category.ACCOUNT)),
+    Column("case_reference", String(100), info=personal(Category.ACCOUNT)),
+    CheckConstraint(
+        "acting_staff_id IS NULL OR (customer_id IS NOT NULL AND reason IS NOT NULL)", name="acting_for_customer"
+    ),
+    # Neither: the client acts in its own name (client credentials).
+    CheckConstraint("customer_id IS NULL OR staff_id IS NULL", name="one_subject"),
 )
 
 oauth_ended_grant = Table(
@@ -70,6 +85,7 @@ oauth_code = Table(
     Column("scope", Text, nullable=False, info=structural()),
     Column("nonce", Text, info=structural()),
     Column("code_challenge", Text, nullable=False, info=structural()),
+    Column("dpop_jkt", String(43), info=structural()),
     timestamp("authenticated_at"),
     timestamp("expires_at"),
     timestamp("used_at", nullable=True),
@@ -89,6 +105,40 @@ oauth_token = Table(
     timestamp("expires_at"),
     timestamp("used_at", nullable=True),
     timestamp("revoked_at", nullable=True),
+    # The key a public client must prove at every refresh (RFC 9449 section 5).
+    Column("dpop_jkt", String(43), info=structural()),
+)
+
+oauth_seen_proof = Table(
+    "oauth_seen_proof",
+    metadata,
+    # SHA-256 of who made it, for what, and its jti.
+    Column("proof_hash", LargeBinary(32), primary_key=True),
+    timestamp("expires_at"),
+)
+
+oauth_pushed_request = Table(
+    "oauth_pushed_request",
+    metadata,
+    id_column(),
+    Column("reference_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("client_id", Uuid, ForeignKey("oauth_client.id"), nullable=False),
+    Column("parameters", JSONB, nullable=False),
+    timestamp("created_at", now=True),
+    timestamp("expires_at"),
+    timestamp("used_at", nullable=True),
+)
+
+oauth_registration_token = Table(
+    "oauth_registration_token",
+    metadata,
+    id_column(),
+    Column("token_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("purpose", String(200), nullable=False),
+    timestamp("created_at", now=True),
+    timestamp("expires_at"),
+    timestamp("used_at", nullable=True),
+    Column("client_id", Uuid, ForeignKey("oauth_client.id")),
 )
 
 Index(None, oauth_code.c.family_id)
@@ -98,6 +148,11 @@ Index(None, oauth_grant.c.created_at)
 Index(None, oauth_code.c.expires_at)
 Index(None, oauth_token.c.expires_at)
 Index(None, oauth_ended_grant.c.ended_at)
+Index(None, oauth_seen_proof.c.expires_at)
+Index(None, oauth_pushed_request.c.expires_at)
+Index(None, oauth_registration_token.c.expires_at)
+foreign_key_indexes(oauth_pushed_request)
+foreign_key_indexes(oauth_registration_token)
 foreign_key_indexes(oauth_grant)
 foreign_key_indexes(oauth_code)
 foreign_key_indexes(oauth_token)
