@@ -15,6 +15,7 @@ from cdp.tables import (
     order,
     policy,
     request,
+    second_factor,
     staff,
     system,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "order",
     "policy",
     "request",
+    "second_factor",
     "staff",
     "system",
 ]

@@ -2,7 +2,8 @@
 
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Uuid
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from cdp.tables.base import (
     Category,
@@ -59,6 +60,8 @@ session = Table(
     Column("staff_id", Uuid, ForeignKey("staff.id"), info=structural()),
     Column("token_hash", LargeBinary(32), nullable=False, unique=True, info=structural()),
     timestamp("authenticated_at", info=personal(Category.ACCOUNT)),
+    # How it was authenticated: method references of RFC 8176.
+    Column("amr", ARRAY(Text), nullable=False, server_default="{pwd}", info=personal(Category.ACCOUNT, export=False)),
     timestamp("last_seen_at", now=True, info=personal(Category.ACCOUNT)),
     timestamp("expires_at"),
     timestamp("revoked_at", nullable=True),

@@ -70,6 +70,13 @@ class Structural:
 
 
 @dataclass(frozen=True)
+class Sealed:
+    """A column sealed under the master keys; ``context`` names the place of a value, columns in braces."""
+
+    context: str
+
+
+@dataclass(frozen=True)
 class Retention:
     """Why rows of a table outlive an erasure, and for how long after the fact they record."""
 
@@ -90,6 +97,15 @@ def personal(
 def structural() -> dict[str, Any]:
     """Declare a column of a personal table that is not personal by itself."""
     return {"datamap": Structural()}
+
+
+def sealed(context: str) -> dict[str, Any]:
+    """Declare a column sealed under the master keys: ``info={**structural(), **sealed("totp:{id}")}``.
+
+    ``context`` is what the sealer authenticates, with the row's columns in braces. ``cdp keys rotate`` finds every such
+    column by this and seals it anew.
+    """
+    return {"sealed": Sealed(context)}
 
 
 def id_column() -> Column[Any]:

@@ -52,6 +52,8 @@ oauth_grant = Table(
     Column("session_id", Uuid, info=structural()),
     Column("scope", Text, nullable=False, info=personal(Category.ACCOUNT)),
     timestamp("authenticated_at", info=personal(Category.ACCOUNT)),
+    # How its owner had signed in: method references of RFC 8176.
+    Column("amr", ARRAY(Text), nullable=False, server_default="{pwd}", info=personal(Category.ACCOUNT, export=False)),
     timestamp("created_at", now=True, info=personal(Category.ACCOUNT)),
     timestamp("revoked_at", nullable=True),
     Column("authorization_details", JSONB, info=personal(Category.ACCOUNT)),

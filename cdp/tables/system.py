@@ -3,7 +3,7 @@
 from sqlalchemy import Boolean, Column, Integer, LargeBinary, String, Table
 from sqlalchemy.dialects.postgresql import JSONB
 
-from cdp.tables.base import id_column, metadata, timestamp
+from cdp.tables.base import id_column, metadata, sealed, timestamp
 
 system = Table(
     "system",
@@ -13,7 +13,7 @@ system = Table(
     Column("title", String(200), nullable=False),
     Column("kind", String(30), nullable=False),
     Column("configuration", JSONB, nullable=False, server_default="{}"),
-    Column("secrets_sealed", LargeBinary),
+    Column("secrets_sealed", LargeBinary, info=sealed("system:{id}")),
     Column("position", Integer, nullable=False, server_default="100"),
     Column("enabled", Boolean, nullable=False, server_default="true"),
     timestamp("created_at", now=True),
