@@ -53,6 +53,19 @@ def aliased(whim: Whim) -> str:
     return "{" + " ".join(f"a{n}:viewer{{customer{{id}}}}" for n in range(whim.size)) + "}"
 
 
+def paged(whim: Whim) -> str:
+    """Page after page: each is a statement of its own."""
+    page = "orders(first:1){edges{cursor node{id}}pageInfo{hasNextPage endCursor}totalCount}"
+    return "{viewer{customer{" + " ".join(f"a{n}:{page}" for n in range(whim.size)) + "}}}"
+
+
+def spread(whim: Whim) -> str:
+    """One large fragment in many places."""
+    order = "fragment O on Order{id number kind status placedAt currency total billingName billingCity items{id sku}}"
+    places = " ".join(f"a{n}:orders(first:1){{nodes{{...O}}}}" for n in range(whim.size))
+    return f"{{viewer{{customer{{{places}}}}}}} {order}"
+
+
 def bombed(whim: Whim) -> str:
     """Fragments that double at every step."""
     steps = min(whim.size, 60)
@@ -143,6 +156,8 @@ def garbage(whim: Whim) -> str:
 KINDS: tuple[Maker, ...] = (
     deep,
     aliased,
+    paged,
+    spread,
     bombed,
     circular,
     inlined,

@@ -35,8 +35,9 @@ from graphql.validation import OverlappingFieldsCanBeMergedRule
 
 from cdp.compiler.arguments import page_shape, shape
 from cdp.compiler.graph import Graph
-from cdp.compiler.limits import Limits, Scale, check_document, check_size, check_weight
+from cdp.compiler.limits import Limits, Scale, Weight, check_document, check_size, check_weight
 from cdp.compiler.merge import FieldConflict, FieldMerge
+from cdp.compiler.workshop import SMALL_STATEMENT
 from cdp.core.errors import PlatformError
 from cdp.core.ids import InvalidGlobalId, parse_global_id
 
@@ -110,12 +111,14 @@ class Operation:
         self.is_query = node.operation is OperationType.QUERY
         self._graph = graph
         self._limits = limits
-        self._affordable: set[tuple[object, ...]] = set()
+        self._costs: dict[tuple[object, ...], int] = {}
         usage = _Usage(self.fragments)
         usage.walk(node.selection_set)
         self._pages = usage.pages | usage.ids
         self.variables = tuple(self._variable(d, usage) for d in node.variable_definitions or ())
-        self._weigh(NO_VARIABLES)
+        weight = self._weigh(NO_VARIABLES)
+        self.is_small = weight.fields <= SMALL_STATEMENT
+        self._base_cost = weight.cost
         self.roots = frozenset(_root_names(node.selection_set, self.fragments))
         self.is_compiled = self.is_query and self.roots <= graph.query.fields.keys() | {"__typename"}
 
@@ -151,7 +154,7 @@ class Operation:
                     raise DocumentRefused(message)
             values[variable.name] = value
         if self._pages:
-            self._weigh(values)
+            self.cost(values)
         return values
 
     def structure(self, values: Mapping[str, Any]) -> tuple[object, ...]:
@@ -161,15 +164,23 @@ class Operation:
             for variable in self.variables
         )
 
-    def _weigh(self, values: Mapping[str, Any]) -> None:
+    def cost(self, values: Mapping[str, Any]) -> int:
+        """Fields times rows, with the page sizes of coerced variables."""
+        if not self._pages:
+            return self._base_cost
         pages = tuple(_count(values.get(name)) for name in sorted(self._pages))
-        if pages in self._affordable and values is not NO_VARIABLES:
-            return
-        scale = Scale(self._graph, self.fragments, values, self._limits.page)
-        check_weight(scale.weigh(self.node), self._limits)
-        if len(self._affordable) > 100:
-            self._affordable.clear()
-        self._affordable.add(pages)
+        known = self._costs.get(pages)
+        if known is None:
+            known = self._weigh(values).cost
+            if len(self._costs) > 100:
+                self._costs.clear()
+            self._costs[pages] = known
+        return known
+
+    def _weigh(self, values: Mapping[str, Any]) -> Weight:
+        weight = Scale(self._graph, self.fragments, values, self._limits.page).weigh(self.node)
+        check_weight(weight, self._limits)
+        return weight
 
 
 def _count(value: object) -> object:

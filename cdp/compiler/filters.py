@@ -69,6 +69,12 @@ def predicates(
     return found
 
 
+def searches(given: Lifted) -> bool:
+    """Whether a filter looks inside texts."""
+    comparisons = given.values() if isinstance(given, dict) else ()
+    return any(Operator.CONTAINS in one for one in comparisons if isinstance(one, dict))
+
+
 def _compare_all(
     context: Context, declared: Filter, operators: Mapping[Operator, Lifted], row: Source, path: Path
 ) -> list[ColumnElement[bool]]:

@@ -148,6 +148,10 @@ class Scale:
         root = self._graph.schema.get_root_type(node.operation)
         return self._selections(node.selection_set, root).beside(Weight(directives=len(node.directives or ())))
 
+    def weigh_object(self, node: SelectionSetNode, type_name: str) -> Weight:
+        """Weigh what is selected of one object."""
+        return self._selections(node, self._graph.schema.get_type(type_name))
+
     def _selections(self, node: SelectionSetNode, parent: GraphQLNamedType | None) -> Weight:
         self._nesting += 1
         if self._nesting > MAX_NESTING:

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Integer, Text, Uuid, cast, func, literal_column, select, tuple_
+from sqlalchemy import ColumnElement, Integer, Select, Text, Uuid, cast, func, literal_column, select, tuple_
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql.selectable import Subquery
 
 from cdp.compiler.arguments import Leaf, Lifted, page_shape
 from cdp.compiler.context import Context, Selected, Sets
-from cdp.compiler.filters import TYPES, predicates
+from cdp.compiler.filters import TYPES, predicates, searches
 from cdp.compiler.graph import Connection, Kind, Ordering
 from cdp.compiler.limits import DEFAULT_PAGE, PageTooLarge
 from cdp.compiler.plan import Call, Path
@@ -167,7 +167,7 @@ class Page:
         order = [key.desc(), identity.desc()] if down else [key.asc(), identity.asc()]
         if self.needs_more:
             columns.append(func.row_number().over(order_by=order).label("rn"))
-        rows = select(*columns).select_from(self.inner.clause).where(*wanted).order_by(*order)
+        rows = self._found(wanted).with_only_columns(*columns).order_by(*order)
         if self.window.edge is not None:
             rows = rows.where(self._beyond(key, identity, self.window.edge, down=down))
         size = self.window.size + _ONE if self.needs_more else self.window.size
@@ -175,6 +175,17 @@ class Page:
             return rows.limit(size).subquery(self.row.alias)
         bounded = rows.limit(literal_column(str(self.window.about + 1))).subquery(self.context.alias())
         return select(bounded).limit(size).subquery(self.row.alias)
+
+    def _found(self, wanted: Conditions) -> Select[Any]:
+        """Rows that fit, to be ordered and cut.
+
+        A searched text fits few rows anywhere in the order: these are found first. Plans are generic, and by the
+        planner's guess of how many fit it would rather walk along the order until a page is full: through the table.
+        """
+        if not searches(self.filter):
+            return select().select_from(self.inner.clause).where(*wanted)
+        found = select(*(self.inner[name] for name in self.inner.used)).select_from(self.inner.clause).where(*wanted)
+        return select().select_from(found.offset(literal_column("0")).subquery(self.inner.alias))
 
     def _beyond(
         self, key: ColumnElement[Any], identity: ColumnElement[Any], edge: Leaf, *, down: bool

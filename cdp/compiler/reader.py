@@ -9,6 +9,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -25,11 +26,12 @@ from cdp.compiler.context import Context
 from cdp.compiler.cursors import CursorSeal
 from cdp.compiler.document import NO_VARIABLES, Document, DocumentRefused, Operation, error_entry
 from cdp.compiler.graph import Graph
-from cdp.compiler.limits import Limits
+from cdp.compiler.limits import Limits, Scale, check_size
 from cdp.compiler.plan import Call, Path, Plan
 from cdp.compiler.pool import Pool
 from cdp.compiler.response import FieldError, denials, join_response, refusal
 from cdp.compiler.sql import Statement, finish
+from cdp.compiler.workshop import SMALL_DOCUMENT, SMALL_SQL, SMALL_STATEMENT, Workshop
 from cdp.core.db import Database, Role
 from cdp.core.errors import PlatformError, Unavailable
 from cdp.core.settings import Settings
@@ -91,9 +93,11 @@ class Reader:
         }
         self._documents: BoundedCache[str, Document] = BoundedCache(DOCUMENT_CHARACTERS)
         self._plans: BoundedCache[tuple[object, ...], Plan] = BoundedCache(PLAN_CHARACTERS)
+        self._workshop = Workshop()
 
     async def close(self) -> None:
         """Close every connection."""
+        self._workshop.close()
         for pool in self._pools.values():
             await pool.close()
 
@@ -102,8 +106,26 @@ class Reader:
         document = self._documents.get(text)
         if document is None:
             document = Document(text, self.graph, self.limits)
-            self._documents.put(text, document, weight=len(text) + _DOCUMENT_BASE)
+            self._keep(text, document)
         return document
+
+    def known(self, text: str) -> Document | None:
+        """The document, if it has been read before."""
+        return self._documents.get(text)
+
+    async def learn(self, text: str) -> Document:
+        """Like ``document``; a large one that is new is read beside the event loop. Raises TooManyDocuments too."""
+        document = self._documents.get(text)
+        if document is None:
+            check_size(text, self.limits)
+            document = await self._workshop.make(
+                lambda: Document(text, self.graph, self.limits), is_small=len(text) <= SMALL_DOCUMENT
+            )
+            self._keep(text, document)
+        return document
+
+    def _keep(self, text: str, document: Document) -> None:
+        self._documents.put(text, document, weight=len(text) + _DOCUMENT_BASE)
 
     async def execute(
         self,
@@ -117,12 +139,12 @@ class Reader:
         The caller's mistakes are part of the answer; nothing is raised for them.
         """
         try:
-            operation = self.document(text).operation(operation_name)
+            operation = (await self.learn(text)).operation(operation_name)
             values = operation.coerce(variables)
             self._require_compiled(operation)
         except PlatformError as error:
             return refusal(error)
-        plan, make = self._operation_plan(operation, viewer, values)
+        plan, make = await self._operation_plan(operation, viewer, values)
         fetched = await self._read(plan, make, viewer, values)
         return join_response(fetched.fields, fetched.entries() if fetched.errors else None)
 
@@ -135,7 +157,8 @@ class Reader:
             context = self._context(operation.fragments, viewer, variables, failures)
             return self._roots(context, (SelectionSetNode(selections=fields),), only)
 
-        return await self._read(self._plan(key, make), make, viewer, variables)
+        plan = self._plans.get(key) or await self._make_plan(key, make, operation.is_small)
+        return await self._read(plan, make, viewer, variables)
 
     async def node(  # noqa: PLR0917  # what a payload is made of, in the order of its path
         self,
@@ -169,13 +192,18 @@ class Reader:
             column = statement.root_node(type_name, (selection_set,), "node")
             return finish(context, [("node", column)], statement.reads, holds=(selection_set,))
 
-        return await self._read(self._plan(key, make), make, viewer, variables, row_id=row_id)
+        plan = self._plans.get(key)
+        if plan is None:
+            scale = Scale(self.graph, fragments, variables, self.limits.page)
+            fields = scale.weigh_object(selection_set, type_name).fields
+            plan = await self._make_plan(key, make, fields <= SMALL_STATEMENT)
+        return await self._read(plan, make, viewer, variables, row_id=row_id)
 
     async def one(self, text: str, viewer: Viewer, **variables: object) -> dict[str, Any]:
         """Decoded data of a query of ours (a page's). Raises the first error there is."""
         operation = self.document(text).operation(None)
         values = operation.coerce(variables)
-        plan, make = self._operation_plan(operation, viewer, values)
+        plan, make = await self._operation_plan(operation, viewer, values)
         return _decoded(await self._read(plan, make, viewer, values))
 
     async def rows(
@@ -189,7 +217,7 @@ class Reader:
         """Decoded data of a query, read inside the given connection's transaction (a snapshot). Raises like ``one``."""
         operation = self.document(text).operation(None)
         values = operation.coerce(variables)
-        plan, make = self._operation_plan(operation, viewer, values)
+        plan, make = await self._operation_plan(operation, viewer, values)
         return _decoded(await self._read(plan, make, viewer, values, connection=connection))
 
     def compile(
@@ -203,27 +231,35 @@ class Reader:
         operation = self.document(text).operation(operation_name)
         values = operation.coerce(variables)
         self._require_compiled(operation)
-        plan, _ = self._operation_plan(operation, viewer, values)
+        key = (operation.serial, viewer.shape, operation.structure(values))
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._keep_plan(key, self._operation_make(operation, viewer, values)({}, None))
         return plan, plan.bind(Call(viewer, values, secrets.token_hex(16), None))
 
     def _require_compiled(self, operation: Operation) -> None:
         if not operation.is_compiled:
             raise DocumentRefused("Only queries over profile data are answered here.")
 
-    def _operation_plan(self, operation: Operation, viewer: Viewer, values: Mapping[str, Any]) -> tuple[Plan, _Make]:
-        key = (operation.serial, viewer.shape, operation.structure(values))
-
+    def _operation_make(self, operation: Operation, viewer: Viewer, values: Mapping[str, Any]) -> _Make:
         def make(failures: _Failures, only: str | None) -> Plan:
             context = self._context(operation.fragments, viewer, values, failures)
             return self._roots(context, (operation.node.selection_set,), only)
 
-        return self._plan(key, make), make
+        return make
 
-    def _plan(self, key: tuple[object, ...], make: _Make) -> Plan:
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = make({}, None)
-            self._plans.put(key, plan, weight=len(plan.sql) + _PLAN_BASE)
+    async def _operation_plan(
+        self, operation: Operation, viewer: Viewer, values: Mapping[str, Any]
+    ) -> tuple[Plan, _Make]:
+        key = (operation.serial, viewer.shape, operation.structure(values))
+        make = self._operation_make(operation, viewer, values)
+        return self._plans.get(key) or await self._make_plan(key, make, operation.is_small), make
+
+    async def _make_plan(self, key: tuple[object, ...], make: _Make, is_small: bool) -> Plan:
+        return self._keep_plan(key, await self._workshop.make(lambda: make({}, None), is_small=is_small))
+
+    def _keep_plan(self, key: tuple[object, ...], plan: Plan) -> Plan:
+        self._plans.put(key, plan, weight=len(plan.sql) + _PLAN_BASE)
         return plan
 
     def _context(
@@ -254,8 +290,7 @@ class Reader:
         try:
             arguments = plan.bind(call)
         except PlatformError:
-            failing = plan.failures(call)
-            return await self._read_without(failing, make, call, connection)
+            return await self._read_without(plan, make, call, connection)
         try:
             return await self._run(plan, arguments, call, connection)
         except Unavailable as error:
@@ -264,10 +299,11 @@ class Reader:
             return await self._read_apart(plan, make, call, _public(error), connection)
 
     async def _read_without(
-        self, failing: dict[Path, PlatformError], make: _Make, call: Call, connection: asyncpg.Connection | None
+        self, broken: Plan, make: _Make, call: Call, connection: asyncpg.Connection | None
     ) -> Fetched:
         """Read all but the fields whose values are not valid; their errors carry their paths."""
-        plan = make(failing, None)
+        failing = broken.failures(call)
+        plan = await self._workshop.make(lambda: make(failing, None), is_small=len(broken.sql) <= SMALL_SQL)
         call = Call(call.viewer, call.variables, secrets.token_hex(16), call.row_id)
         try:
             return await self._run(plan, plan.bind(call), call, connection)
@@ -283,7 +319,7 @@ class Reader:
         fields: dict[str, bytes] = {}
         errors: list[FieldError] = []
         for key in plan.keys:
-            alone = make({}, key)
+            alone = await self._workshop.make(partial(make, {}, key), is_small=len(plan.sql) <= SMALL_SQL)
             try:
                 fetched = await self._run(alone, alone.bind(call), call, connection)
             except (PlatformError, asyncpg.PostgresError) as failure:

@@ -81,7 +81,7 @@ class Execution:
     async def execute(self, request: GraphQLRequest, viewer: Viewer, *, only_queries: bool = False) -> Result:
         """Run a query or a mutation; never raises for what the caller or the outside did."""
         try:
-            document = self.reader.document(request.query)
+            document = await self.reader.learn(request.query)
             operation = document.operation(request.operation_name)
             if only_queries and not operation.is_query:
                 raise NotAQuery
@@ -99,10 +99,10 @@ class Execution:
         except PlatformError as error:  # the schema may not be asked for, or not that much of it
             return refused(error)
 
-    def is_subscription(self, request: GraphQLRequest) -> bool:
+    async def is_subscription(self, request: GraphQLRequest) -> bool:
         """Whether this would be answered by a stream."""
         try:
-            operation = self.reader.document(request.query).operation(request.operation_name)
+            operation = (await self.reader.learn(request.query)).operation(request.operation_name)
         except PlatformError:
             return False
         return operation.node.operation is OperationType.SUBSCRIPTION
@@ -112,7 +112,7 @@ class Execution:
     ) -> AsyncGenerator[bytes, None]:
         """Run any operation and yield its responses: one for each event of a subscription, otherwise one."""
         try:
-            document = self.reader.document(request.query)
+            document = await self.reader.learn(request.query)
             operation = document.operation(request.operation_name)
             if operation.node.operation is not OperationType.SUBSCRIPTION:
                 yield (await self.execute(request, viewer, only_queries=only_reads)).body

@@ -50,7 +50,7 @@ class GraphQLDoor:
             visit = Visit(scope["app"].state.graphql, scope, headers)
             viewer = await visit.viewer()
             request = await visit.request(receive)
-            if media is Media.STREAM or (wanted.streams and visit.execution.is_subscription(request)):
+            if media is Media.STREAM or (wanted.streams and await visit.execution.is_subscription(request)):
                 await visit.stream(request, viewer, receive, send)
                 return
             result = await visit.execution.execute(request, viewer, only_queries=scope["method"] != "POST")

@@ -15,6 +15,8 @@ from urllib.parse import parse_qsl
 from cdp.core.errors import InvalidInput, TooLarge
 
 MAX_BODY_BYTES = 1024 * 1024
+MOST_VALUES = 100_000
+"""Brackets, braces and commas of a body: each value takes memory and time, whatever it is."""
 MEMBERS = frozenset({"query", "variables", "operationName", "extensions"})
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 # An escape in a string literal of the document that names what can not be stored.
@@ -32,6 +34,12 @@ class BodyTooLarge(TooLarge):
     """The body of the request is too large."""
 
     code = "BODY_TOO_LARGE"
+
+
+class BodyTooComplex(TooLarge):
+    """The body of the request holds too many values."""
+
+    code = "BODY_TOO_COMPLEX"
 
 
 class BatchRefused(InvalidInput):
@@ -56,7 +64,9 @@ class GraphQLRequest:
 
 
 def read_body(body: bytes) -> GraphQLRequest:
-    """Read a POST body. Raises InvalidRequest, BatchRefused, UnstorableText."""
+    """Read a POST body. Raises InvalidRequest, BodyTooComplex, BatchRefused, UnstorableText."""
+    if len(body) > MOST_VALUES and body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES:
+        raise BodyTooComplex(most=MOST_VALUES)
     given = _json(body)
     if isinstance(given, list):
         raise BatchRefused
