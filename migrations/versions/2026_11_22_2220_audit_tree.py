@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "c0d1a5e0e701"
-down_revision = "c0d1a5e0d401"
+down_revision = "c0d1a5e0a704"
 branch_labels = None
 depends_on = None
 

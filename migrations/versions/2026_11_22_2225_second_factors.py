@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "c0d1a5e0c301"
-down_revision = "c0d1a5e0a704"
+down_revision = "c0d1a5e0e701"
 branch_labels = None
 depends_on = None
 
