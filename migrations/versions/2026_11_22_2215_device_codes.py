@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "c0d1a5e0a701"
-down_revision = "c0d1a5e0e701"
+down_revision = "c0d1a5e0d401"
 branch_labels = None
 depends_on = None
 
