@@ -3,6 +3,7 @@
 from cdp.tables import (
     account,
     audit,
+    bulk,
     certificate,
     consent,
     contact,
@@ -27,6 +28,7 @@ from cdp.tables.base import metadata
 __all__ = [
     "account",
     "audit",
+    "bulk",
     "certificate",
     "consent",
     "contact",
