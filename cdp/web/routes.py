@@ -24,6 +24,7 @@ from cdp.web.account import (
     sign_out,
     verify_email,
 )
+from cdp.web.console import search
 from cdp.web.guard import Allow, Page
 from cdp.web.public import verify
 from cdp.web.visit import Visit
@@ -71,6 +72,7 @@ PAGES: Sequence[Page] = (
     Page("/console/sign-in", sign_in.show, sign_in.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
     Page("/console/new-password", new_password.show, new_password.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
     Page("/console/sign-out", sign_out.show, sign_out.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
+    Page("/console", search.show, search.submit, allow=Allow.STAFF),
     Page("/console/connect", connect.show, connect.submit, allow=Allow.STAFF),
 )
 

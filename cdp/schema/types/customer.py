@@ -30,6 +30,7 @@ from cdp.tables import account, consent, customer
 from cdp.tables.account import AccountStatus
 from cdp.tables.contact import email_address, phone_number
 from cdp.tables.customer import CustomerKind, CustomerStatus, IdentityType
+from cdp.tables.order import sales_order
 
 strawberry.enum(CustomerKind, description="Person or organisation.")
 strawberry.enum(CustomerStatus, description="Frozen while a deletion cools off.")
@@ -224,6 +225,12 @@ class CustomerFilter:
         within=(customer.identity, _OWN),
         discloses=[("Identity", "value")],
         description="Any identifier, a customer number for example.",
+    )
+    order_number: ExactFilter | None = filtered(
+        "number",
+        within=(sales_order, _OWN),
+        discloses=[("Order", "number")],
+        description="The number of an order of theirs.",
     )
     kind: Choice[CustomerKind] | None = filtered(description="Person or organisation.")
     status: Choice[CustomerStatus] | None = filtered(description="Active or frozen.")

@@ -1,0 +1,75 @@
+"""What agents are told of states and deadlines: words with a tone and a sign, so that colour is never alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from cdp.tables.customer import CustomerStatus
+from cdp.tables.request import RequestStatus, RequestType
+from cdp.web.words import REQUEST_STATUS, Said
+
+Row = Mapping[str, Any]
+
+# For agents a request is what the law calls it.
+REQUEST_TYPE: Mapping[RequestType, str] = {
+    RequestType.ACCESS: "Access",
+    RequestType.PORTABILITY: "Portability",
+    RequestType.ERASURE: "Erasure",
+    RequestType.RECTIFICATION: "Rectification",
+    RequestType.RESTRICTION: "Restriction",
+    RequestType.OBJECTION: "Objection",
+}
+SOON = timedelta(hours=72)
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A state: a sign, words, a tone."""
+
+    sign: str
+    text: str
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class RequestLine:
+    """A request as one line of a list."""
+
+    row: Row
+    type: str
+    state: Said
+    due: Chip
+
+
+def status_chips(row: Row) -> tuple[Chip, ...]:
+    """What to know about a customer before doing anything."""
+    chips: list[Chip] = []
+    if row["status"] == CustomerStatus.FROZEN.name:
+        chips.append(Chip("❄", "Frozen: being deleted", "warn"))
+    return tuple(chips)
+
+
+def request_line(row: Row, now: datetime) -> RequestLine:
+    """One request of the API, in words."""
+    kind, status = RequestType[row["type"]], RequestStatus[row["status"]]
+    return RequestLine(
+        row, REQUEST_TYPE[kind], REQUEST_STATUS[status], due_chip(row["dueAt"], now, is_settled=row["isSettled"])
+    )
+
+
+def due_chip(due_at: datetime, now: datetime, *, is_settled: bool) -> Chip:
+    """How much time is left to answer (GDPR art. 12(3))."""
+    if is_settled:
+        return Chip("✓", "Answered", "good")
+    left = due_at - now
+    if left < timedelta(0):
+        return Chip("!", f"Overdue by {_span(-left)}", "bad")
+    return Chip("◔", f"{_span(left)} left", "warn" if left <= SOON else "")
+
+
+def _span(value: timedelta) -> str:
+    hours = int(value.total_seconds() // 3600)
+    if hours >= 48:
+        return f"{hours // 24} days"
+    return "less than an hour" if hours < 1 else f"{hours} hour{'' if hours == 1 else 's'}"
