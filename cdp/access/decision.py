@@ -10,8 +10,15 @@ from typing import Any, Protocol, TypeAlias
 
 from sqlalchemy import ColumnElement
 
+from cdp.access.authorization_types import is_outside
 from cdp.access.viewer import Actor, MissingScope, Viewer
 from cdp.core.errors import Forbidden, PlatformError, Unauthenticated
+
+
+class OutsideAuthorization(Forbidden):
+    """The token is narrowed to other parts of the profile."""
+
+    code = "OUTSIDE_AUTHORIZATION"
 
 
 class Columns(Protocol):
@@ -116,6 +123,8 @@ class Rules:
 
     def decide(self, viewer: Viewer, type_name: str, field: str) -> Decision:
         """The first rule that fits decides. ``maskedFields`` and ``__typename`` follow their type's other fields."""
+        if is_outside(viewer.areas, type_name, field):
+            return Deny(OutsideAuthorization())
         missing: str | None = None
         for rule in self._fields.get((type_name, field), ()):
             who = rule.who
@@ -131,4 +140,6 @@ class Rules:
 
     def rows(self, viewer: Viewer, type_name: str) -> Rows | None:
         """The row rule of a type, or None: this kind of viewer sees no row of it."""
+        if is_outside(viewer.areas, type_name):
+            return None
         return self._rows.get((viewer.actor, type_name))

@@ -18,6 +18,8 @@ class Actor(StrEnum):
     CUSTOMER = "customer"
     STAFF = "staff"
     SYSTEM = "system"
+    # A program in its own name: it has no rows of its own, and sees what rules give to it.
+    CLIENT = "client"
 
 
 class MissingScope(Forbidden):
@@ -39,6 +41,8 @@ class Viewer:
     client_id: str | None = None
     session_id: UUID | None = None
     purpose: str = "self_access"
+    # Areas of a profile its token is narrowed to (``profile_access``), None where it is not.
+    areas: frozenset[str] | None = None
 
     @property
     def role(self) -> Role:
@@ -48,13 +52,14 @@ class Viewer:
                 return Role.STAFF
             case Actor.SYSTEM:
                 return Role.WORKER
-            case Actor.CUSTOMER | Actor.ANONYMOUS:
+            case Actor.CUSTOMER | Actor.ANONYMOUS | Actor.CLIENT:
                 return Role.CUSTOMER
 
     @cached_property
     def shape(self) -> tuple[str, ...]:
         """What plans may depend on: never who it is, only what kind of viewer; the cache key of compiled documents."""
-        return (self.actor.value, self.purpose, *sorted(self.roles), "|", *sorted(self.scopes))
+        areas = () if self.areas is None else ("#", *sorted(self.areas))
+        return (self.actor.value, self.purpose, *sorted(self.roles), "|", *sorted(self.scopes), *areas)
 
     @property
     def subject(self) -> CustomerId:

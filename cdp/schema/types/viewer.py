@@ -17,9 +17,10 @@ class ViewerKind(Enum):
     CUSTOMER = Actor.CUSTOMER.value
     STAFF = Actor.STAFF.value
     SYSTEM = Actor.SYSTEM.value
+    CLIENT = Actor.CLIENT.value
 
 
-@mapped(description="Who asks: a customer, a member of staff, or nobody we know.")
+@mapped(description="Who asks: a customer, a member of staff, a program in its own name, or nobody we know.")
 class Viewer:
     """The viewer."""
 
