@@ -24,6 +24,7 @@ from cdp.jobs import JOBS
 from cdp.jobs.job import Workplace
 from cdp.jobs.sweep import sweep
 from cdp.operations import production, signing_keys
+from cdp.operations.audit import sequencer
 from cdp.operations.reference import ensure_reference
 from cdp.schema.schema import open_reader
 
@@ -68,7 +69,7 @@ async def serve(platform: Platform, stop: asyncio.Event) -> None:
 
 
 async def _work(place: Workplace, stop: asyncio.Event) -> None:
-    loops = [asyncio.create_task(_sweeping(place, stop))]
+    loops = [asyncio.create_task(_sweeping(place, stop)), asyncio.create_task(_sequencing(place.platform, stop))]
     if place.platform.settings.redis_url:
         loops.append(asyncio.create_task(_listening(place, stop)))
     log.info("worker.started", owner=place.owner)
@@ -87,6 +88,15 @@ async def _sweeping(place: Workplace, stop: asyncio.Event) -> None:
         except Exception:  # a database that is away for a moment must not end the sweeper
             log.exception("sweep.failed")
         await _pause(stop, place.platform.settings.sweep_s)
+
+
+async def _sequencing(platform: Platform, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            await sequencer.sequence(platform)
+        except Exception:  # see _sweeping
+            log.exception("audit.sequencing_failed")
+        await _pause(stop, platform.settings.audit_sequence_s)
 
 
 async def _listening(place: Workplace, stop: asyncio.Event) -> None:

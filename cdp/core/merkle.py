@@ -2,8 +2,8 @@
 
 Leaves and inner nodes are hashed under different prefixes, so that neither can pass for the other. A node is named by
 its level (leaves are level 0) and its place in that level; only complete subtrees have a node that never changes again,
-everything else is folded from them. Source: RFC 6962 section 2, https://www.rfc-editor.org/rfc/rfc6962#section-2, and the
-checks of RFC 9162 section 2.1, https://www.rfc-editor.org/rfc/rfc9162#section-2.1
+everything else is folded from them. Sources: RFC 6962 section 2, https://www.rfc-editor.org/rfc/rfc6962#section-2, and
+for the checks RFC 9162 section 2.1, https://www.rfc-editor.org/rfc/rfc9162#section-2.1
 """
 
 import hashlib

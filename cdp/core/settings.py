@@ -95,6 +95,7 @@ class Settings(BaseSettings):
     session_ttl_s: int = Field(12 * 3600, description="life of a browser session without use, seconds")
     lease_s: float = Field(30.0, description="seconds a claimed task stays with its worker without a heartbeat")
     sweep_s: float = Field(10.0, description="seconds between two sweeps for work whose doorbell was lost")
+    audit_sequence_s: float = Field(5.0, description="seconds between two rounds that put audit events into the tree")
     task_timeout_s: float = Field(60.0, description="longest call of one connected system, seconds")
     system_concurrency: int = Field(8, description="calls of one connected system at a time, over all workers")
     retry_base_s: float = Field(1.0, description="longest wait before the second try, seconds; doubles with each try")

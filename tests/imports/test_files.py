@@ -44,7 +44,7 @@ async def _all(db: Database, *statement) -> list:
 
 
 async def _counts(db: Database) -> dict[str, int]:
-    tables = [table for table in metadata.sorted_tables if table.name != "audit_event"]
+    tables = [table for table in metadata.sorted_tables if table.name not in {"audit_event", "audit_pending"}]
     async with db.transaction(Role.WORKER) as tx:
         return {table.name: await tx.scalar(select(func.count()).select_from(table)) for table in tables}
 

@@ -1,0 +1,68 @@
+"""Signed tree heads: size, root and time of the log, each naming the one before it, so that heads form a chain too."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, insert, select
+
+from cdp.core.clock import iso
+from cdp.core.db import Tx
+from cdp.core.sign import Document, Signer, canonical
+from cdp.operations.audit import tree
+from cdp.operations.audit.formats import HEAD, VERSION
+from cdp.tables.audit import audit_head
+
+
+@dataclass(frozen=True)
+class Head:
+    """A signed head as it was issued: its canonical text and what the text says."""
+
+    size: int
+    text: str
+    signed_at: datetime
+
+    @property
+    def document(self) -> Document:
+        """The head as JSON."""
+        read: Document = json.loads(self.text)
+        return read
+
+    @property
+    def sha256(self) -> str:
+        """What the next head calls it by."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+async def latest(tx: Tx) -> Head | None:
+    """The newest head, or None while nothing is in the log."""
+    head = audit_head.c
+    row = await tx.first(select(head.size, head.document, head.signed_at).order_by(head.size.desc()).limit(1))
+    return None if row is None else Head(row.size, row.document, row.signed_at)
+
+
+async def sign(tx: Tx, signer: Signer) -> Head | None:
+    """Sign the tree as it stands, unless the newest head says the same; returns the newest head.
+
+    Who calls this holds the sequencer's lock, in the transaction that appends: a head never outlives its leaves.
+    """
+    previous, leaves = await latest(tx), await tree.size(tx)
+    if leaves == (previous.size if previous else 0):
+        return previous
+    now: datetime = await tx.scalar(select(func.clock_timestamp()))
+    moment = max(now, previous.signed_at) if previous else now
+    document = signer.sign(
+        {
+            "kind": HEAD,
+            "version": VERSION,
+            "size": leaves,
+            "root": (await tree.root(tx, leaves)).hex(),
+            "time": iso(moment),
+            "previous": {"size": previous.size, "sha256": previous.sha256} if previous else None,
+        }
+    )
+    head = Head(leaves, canonical(document).decode(), moment)
+    values = {"size": leaves, "document": head.text, "key_id": signer.key_id, "signed_at": moment}
+    await tx.execute(insert(audit_head).values(values))
+    return head
