@@ -14,6 +14,8 @@ SCOPES: Mapping[str, str] = {
     "customers:read": "Read customers (staff)",
     "requests:work": "Work on privacy requests (staff)",
     "systems:read": "See connected systems (staff)",
+    "graphql:explore": "Ask for anything in the schema, and see it with suggestions (staff)",
+    "access:explain": "See which rule decided a field, and the SQL (staff)",
 }
 
 CUSTOMER_SCOPES = frozenset(
@@ -28,4 +30,14 @@ CUSTOMER_SCOPES = frozenset(
         "privacy:erase",
     }
 )
-STAFF_SCOPES = frozenset({"openid", "offline_access", "customers:read", "requests:work", "systems:read"})
+STAFF_SCOPES = frozenset(
+    {
+        "openid",
+        "offline_access",
+        "customers:read",
+        "requests:work",
+        "systems:read",
+        "graphql:explore",
+        "access:explain",
+    }
+)

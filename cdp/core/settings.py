@@ -31,6 +31,20 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
+class Documents(StrEnum):
+    """Which GraphQL documents are let in."""
+
+    ANY = "any"
+    STORED = "stored"
+
+
+class Introspection(StrEnum):
+    """Who is shown the schema."""
+
+    EVERYONE = "everyone"
+    EXPLORERS = "explorers"
+
+
 class SecretFiles(PydanticBaseSettingsSource):
     """Secrets given as ``CDP_<NAME>_FILE``: the file's text without its trailing newline."""
 
@@ -108,6 +122,23 @@ class Settings(BaseSettings):
     graphql_max_aliases: int = Field(100, description="aliases in one document")
     graphql_max_cost: int = Field(20_000, description="rows times fields a document may ask for")
     graphql_max_page: int = Field(500, description="largest first/last of a connection")
+    graphql_budget: int = Field(
+        500_000, description="points of cost one viewer may spend at once; 0: as many as they like"
+    )
+    graphql_budget_per_s: int = Field(5_000, description="points of cost that come back to a viewer every second")
+    graphql_documents: Documents = Field(
+        Documents.ANY, description="any, or stored: only documents added before, except for staff with graphql:explore"
+    )
+    graphql_introspection: Introspection = Field(
+        Introspection.EVERYONE, description="who is shown the schema: everyone who is signed in, or explorers (staff)"
+    )
+    graphql_streams: int = Field(1_000, description="open event streams per process")
+    graphql_streams_per_viewer: int = Field(10, description="open event streams per viewer and process")
+    cors_origins: str = Field(
+        "",
+        description="origins whose pages may call /graphql and the OAuth endpoints with a token, comma-separated; "
+        "never with cookies",
+    )
     allow_private_targets: bool = Field(
         False,
         description="connected systems may live on loopback and private addresses (never in production)",

@@ -1,0 +1,1 @@
+"""GraphQL documents that are stored in advance."""
