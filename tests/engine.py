@@ -29,7 +29,7 @@ from cdp.operations import systems
 from cdp.operations.reference import ensure_reference
 from cdp.operations.requests import certificates, exports, requests
 from cdp.operations.requests.certificates import Issued
-from cdp.operations.requests.requests import Opened
+from cdp.operations.requests.opening import Opened
 from cdp.operations.systems import Registration
 from cdp.schema.schema import open_reader
 from cdp.tables.audit import audit_event

@@ -62,15 +62,16 @@ PRIVACY: Fields = {
     "Query": "privacyRequest privacyRequests",
     "Customer": "requests exports",
     "PrivacyRequest": (
-        "id reference type status isSettled channel reason refusalReason version requestedAt dueAt coolingOffUntil"
-        " settledAt updatedAt tasks export certificate customer"
+        "id reference type status isSettled isOverdue channel reason refusalReason extensionReason pauseReason version"
+        " requestedAt dueAt extendedAt coolingOffUntil settledAt updatedAt tasks evidence export certificate customer"
     ),
+    "Evidence": "id kind note representativeName representativeBasis fileName recordedAt",
     "RequestTask": "id system step status attempt code nextRunAt startedAt settledAt",
     "Export": ("id reference status sizeBytes sha256 files missing downloadCount createdAt readyAt expiresAt"),
     "Certificate": "id reference document keyId issuedAt",
     "System": "id name title kind",
 }
-WORK: Fields = {"RequestTask": "evidence"}
+WORK: Fields = {"RequestTask": "evidence", "PrivacyRequest": "joined openedById assigneeId"}
 SYSTEMS: Fields = {
     "Query": "systems",
     "System": "id name title kind position enabled createdAt lastOkAt",
@@ -118,6 +119,7 @@ SUBJECT: Mapping[str, str] = {
     "Collection": "customer_id",
     "PrivacyRequest": "customer_id",
     "RequestTask": "customer_id",
+    "Evidence": "customer_id",
     "Export": "customer_id",
 }
 VEILED = frozenset({"agent", "supervisor"})

@@ -1,4 +1,6 @@
-"""The texts of every message about a privacy request, by language. No letter holds personal data beyond its address.
+"""The texts of every message about a privacy request, by language.
+
+No letter holds personal data beyond its address, unless an agent writes it into the reason they give.
 
 A status key travels in the part of the link after ``#``, which browsers never send: it stays out of logs and Referer.
 """
@@ -15,6 +17,9 @@ WITH_A_LINK = frozenset(
         "account_registered",
         "email_proof",
         "password_reset",
+        "request_opened",
+        "request_refused",
+        "request_extended",
         "export_opened",
         "erasure_opened",
         "erasure_refused",
@@ -26,6 +31,11 @@ WITH_A_LINK = frozenset(
 class Template(StrEnum):
     """Names of the letters; ``message.template``."""
 
+    REQUEST_OPENED = "request_opened"
+    REQUEST_RECEIVED = "request_received"
+    REQUEST_REFUSED = "request_refused"
+    REQUEST_EXTENDED = "request_extended"
+    REQUEST_DONE = "request_done"
     EXPORT_OPENED = "export_opened"
     EXPORT_READY = "export_ready"
     ERASURE_OPENED = "erasure_opened"
@@ -49,6 +59,47 @@ class Letter:
 
 
 _ENGLISH: Mapping[Template, str] = {
+    Template.REQUEST_OPENED: """Your request {reference} is under way
+Hello,
+
+your request is under way. Follow it here: {link}
+Your status key, if the page asks for it: {secret}
+""",
+    Template.REQUEST_RECEIVED: """We received your request ({reference})
+Hello,
+
+we received your request, and somebody here looks at it. You get an answer within a month.
+
+Watch it, also without signing in: {link}
+Your status key, if the page asks for it: {secret}
+
+If you did not ask for this, answer this message.
+""",
+    Template.REQUEST_REFUSED: """We can not do what you asked for ({reference})
+Hello,
+
+we can not do what you asked for. The reason:
+
+{reason}
+
+The status page: {link}
+You may complain to a supervisory authority or go to court.
+""",
+    Template.REQUEST_EXTENDED: """Your request {reference} takes longer
+Hello,
+
+we need up to two months more for your request, until {until}. The reason:
+
+{reason}
+
+The status page: {link}
+You may complain to a supervisory authority or go to court.
+""",
+    Template.REQUEST_DONE: """Your request {reference} is done
+Hello,
+
+what you asked for is done. What every connected system did is on the status page: {link}
+""",
     Template.EXPORT_OPENED: """Your data copy {reference} is being prepared
 Hello,
 
@@ -97,6 +148,47 @@ The salt of the hash in the certificate, known only to you: {salt}
 }
 
 _GERMAN: Mapping[Template, str] = {
+    Template.REQUEST_OPENED: """Ihr Antrag {reference} wird bearbeitet
+Guten Tag,
+
+Ihr Antrag wird bearbeitet. Verlauf: {link}
+Ihr Statusschlüssel, falls die Seite danach fragt: {secret}
+""",
+    Template.REQUEST_RECEIVED: """Ihr Antrag ist eingegangen ({reference})
+Guten Tag,
+
+Ihr Antrag ist eingegangen und wird hier geprüft. Sie bekommen innerhalb eines Monats eine Antwort.
+
+Verlauf, auch ohne Anmeldung: {link}
+Ihr Statusschlüssel, falls die Seite danach fragt: {secret}
+
+Wenn das nicht von Ihnen kommt, antworten Sie auf diese Nachricht.
+""",
+    Template.REQUEST_REFUSED: """Wir können Ihrem Antrag nicht folgen ({reference})
+Guten Tag,
+
+wir können Ihrem Antrag nicht folgen. Der Grund:
+
+{reason}
+
+Die Statusseite: {link}
+Sie können sich bei einer Aufsichtsbehörde beschweren oder vor Gericht gehen.
+""",
+    Template.REQUEST_EXTENDED: """Ihr Antrag {reference} dauert länger
+Guten Tag,
+
+für Ihren Antrag brauchen wir bis zu zwei Monate mehr, bis zum {until}. Der Grund:
+
+{reason}
+
+Die Statusseite: {link}
+Sie können sich bei einer Aufsichtsbehörde beschweren oder vor Gericht gehen.
+""",
+    Template.REQUEST_DONE: """Ihr Antrag {reference} ist erledigt
+Guten Tag,
+
+Ihr Antrag ist erledigt. Was jedes verbundene System getan hat, steht auf der Statusseite: {link}
+""",
     Template.EXPORT_OPENED: """Ihre Datenkopie {reference} wird vorbereitet
 Guten Tag,
 

@@ -31,6 +31,8 @@ class RequestRow:
     subject_ref: UUID
     requested_at: datetime
     cooling_off_until: datetime | None
+    paused_from: RequestStatus | None = None
+    opened_by_id: UUID | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -50,6 +52,8 @@ async def lock(tx: Tx, request_id: UUID) -> RequestRow | None:
             privacy_request.c.subject_ref,
             privacy_request.c.requested_at,
             privacy_request.c.cooling_off_until,
+            privacy_request.c.paused_from,
+            privacy_request.c.opened_by_id,
         )
         .where(privacy_request.c.id == request_id)
         .with_for_update()
@@ -65,6 +69,8 @@ async def lock(tx: Tx, request_id: UUID) -> RequestRow | None:
         subject_ref=row.subject_ref,
         requested_at=row.requested_at,
         cooling_off_until=row.cooling_off_until,
+        paused_from=row.paused_from,
+        opened_by_id=row.opened_by_id,
     )
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from strawberry.types import Info as StrawberryInfo
 
 from cdp.access.viewer import Viewer
-from cdp.core.db import Tx
+from cdp.core.db import Role, Tx
 from cdp.core.errors import Forbidden, Unauthenticated
 from cdp.core.ids import parse_global_id
 from cdp.core.platform import Platform
@@ -81,11 +81,18 @@ class Context:
     @asynccontextmanager
     async def writing(self, action: str, *, scope: str) -> AsyncIterator[Tx]:
         """``attempting`` with a transaction as the viewer, committed at the end."""
-        viewer = self.viewer
-        async with (
-            self.attempting(action, scope=scope),
-            self.platform.db.transaction(viewer.role, subject=viewer.customer_id) as tx,
-        ):
+        async with self.attempting(action, scope=scope), self._transaction(self.viewer.role) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[Tx]:
+        """A transaction as the worker, for what needs what no session may read; ``attempting`` goes around it."""
+        async with self._transaction(Role.WORKER) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def _transaction(self, role: Role) -> AsyncIterator[Tx]:
+        async with self.platform.db.transaction(role, subject=self.viewer.customer_id) as tx:
             limit_ms = int(self.platform.settings.statement_timeout_s * 1000)
             await tx.execute(
                 select(

@@ -2,6 +2,7 @@
 
 import strawberry
 
+from cdp.schema.mutations.casework import CaseworkMutations
 from cdp.schema.mutations.consents import ConsentMutations
 from cdp.schema.mutations.contacts import ContactMutations
 from cdp.schema.mutations.inquiries import InquiryMutations
@@ -10,5 +11,7 @@ from cdp.schema.mutations.requests import RequestMutations
 
 
 @strawberry.type(description="Everything that can be changed; each change is one transaction, run in document order.")
-class Mutation(ProfileMutations, ContactMutations, ConsentMutations, InquiryMutations, RequestMutations):
+class Mutation(
+    ProfileMutations, ContactMutations, ConsentMutations, InquiryMutations, RequestMutations, CaseworkMutations
+):
     """The mutation root."""

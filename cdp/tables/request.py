@@ -9,7 +9,7 @@ itself. After an erasure ``customer_id`` is cut; ``subject_ref`` (random, from `
     restriction           in_force -> lifting -> completed
     objection             completed, or received when somebody has to weigh it
 
-``received`` waits for the decision of an agent, who may say yes (the request goes where its type begins) or ``refused``.
+``received`` waits for an agent's decision: yes leads where the request's type begins, no to ``refused``.
 Until ``erasing`` the person can undo (``cancelled``). Every working state can end in ``needs_attention``, from where
 an operator's retry leads back to it, and can be ``paused``, which stops our work and never the clock of the law;
 ``operations.progress`` decides every move.

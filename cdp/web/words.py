@@ -30,6 +30,10 @@ REQUEST_STATUS: Mapping[RequestStatus, Said] = {
     RequestStatus.VERIFYING: ("Making sure", ""),
     RequestStatus.COLLECTING: ("Collecting", ""),
     RequestStatus.PACKING: ("Packing", ""),
+    RequestStatus.APPLYING: ("Correcting", ""),
+    RequestStatus.IN_FORCE: ("In force", "good"),
+    RequestStatus.LIFTING: ("About to end", "warn"),
+    RequestStatus.PAUSED: ("Paused", "warn"),
     RequestStatus.NEEDS_ATTENTION: ("A person is looking at it", "warn"),
     RequestStatus.COMPLETED: ("Done", "good"),
     RequestStatus.CANCELLED: ("Called off", ""),
@@ -61,6 +65,7 @@ STEP: Mapping[TaskStep, str] = {
     TaskStep.CHECK: "Look what is there",
     TaskStep.ERASE: "Delete",
     TaskStep.VERIFY: "Make sure it is gone",
+    TaskStep.UPDATE: "Correct",
 }
 FOUND: Mapping[TaskStep, str] = {
     TaskStep.READ: "Found",
@@ -73,6 +78,7 @@ FINISHED: Mapping[TaskStep, str] = {
     TaskStep.CHECK: "asked",
     TaskStep.ERASE: "deleted",
     TaskStep.VERIFY: "finished",
+    TaskStep.UPDATE: "corrected",
 }
 CODE: Mapping[str, str] = {
     "NOTHING_FOUND": "It holds nothing about you.",
@@ -121,6 +127,7 @@ RECORDS: Mapping[str, Nouns] = {
     "request_task": ("step of a request", "steps of requests"),
     "sales_order": ("order", "orders"),
     "sales_order_item": ("order line", "order lines"),
+    "reveal": ("look at masked details", "looks at masked details"),
     "session": ("sign-in", "sign-ins"),
     "survey_response": ("survey answer", "survey answers"),
 }

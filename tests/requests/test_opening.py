@@ -13,8 +13,7 @@ from cdp.core.ids import new_id
 from cdp.core.seal import Unsealable
 from cdp.operations import subjects
 from cdp.operations.collection import CustomerFrozen
-from cdp.operations.requests import request_views, requests
-from cdp.operations.requests.requests import RequestAlreadyOpen
+from cdp.operations.requests import opening, request_views, requests
 from cdp.tables.account import AccountStatus, account, session
 from cdp.tables.customer import CustomerStatus, customer
 from cdp.tables.oauth import oauth_client, oauth_grant
@@ -84,7 +83,7 @@ async def test_the_status_key_is_kept_only_as_its_hash(engine: Engine) -> None:
     opened = await engine.open_erasure(ada)
     row = await engine.request(opened.reference)
     assert opened.status_key is not None
-    assert row.secret_hash == requests.digest(opened.status_key)
+    assert row.secret_hash == opening.digest(opened.status_key)
     view = await request_views.with_key(engine.platform, opened.reference, opened.status_key)
     assert (view.reference, view.can_undo) == (opened.reference, True)
 
@@ -109,13 +108,12 @@ async def test_a_second_export_joins_the_first(engine: Engine) -> None:
         assert await tx.scalar(select(func.count()).select_from(request_task)) == 1
 
 
-async def test_a_second_erasure_is_told_of_the_first(engine: Engine) -> None:
+async def test_a_second_erasure_joins_the_first_and_is_noted(engine: Engine) -> None:
     ada = await make_person(engine.platform.db)
-    first = await engine.open_erasure(ada)
-    with pytest.raises(RequestAlreadyOpen) as refusal:
-        await engine.open_erasure(ada)
-    assert refusal.value.extensions["reference"] == first.reference
-    assert refusal.value.status == 409
+    first, second = await engine.open_erasure(ada), await engine.open_erasure(ada)
+    assert (second.reference, second.joined, first.joined) == (first.reference, True, False)
+    assert (await engine.request(first.reference)).joined == 1
+    assert await engine.audited(ada) == ["request.opened", "request.joined"]
 
 
 async def test_no_export_is_opened_while_frozen(engine: Engine) -> None:

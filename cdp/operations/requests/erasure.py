@@ -24,7 +24,7 @@ from cdp.core.platform import Platform
 from cdp.operations import audit, journal, letters, messages, moves, subjects, suppression, systems
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
-from cdp.operations.requests import closing, exports
+from cdp.operations.requests import closing, evidence, exports
 from cdp.operations.requests.outcomes import outcome_of
 from cdp.operations.requests.tasks import open_tasks
 from cdp.operations.subjects import SealedPerson
@@ -109,6 +109,7 @@ async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) ->
         await closing.close(platform, request_id)
     for export_id in await _exports(platform, customer_id):
         await exports.remove(platform, export_id)
+    await evidence.destroy(platform, customer_id=request.customer_id, request_id=request.id)
     async with platform.db.transaction(Role.WORKER) as tx:
         if await messages.unsent(tx, customer_id):
             return False

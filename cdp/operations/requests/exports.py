@@ -89,7 +89,7 @@ def key_name(export_id: UUID) -> str:
     return f"export-{export_id}"
 
 
-async def prepare(tx: Tx, customer_id: CustomerId, request_id: RequestId, reference: str) -> ExportId:
+async def prepare(tx: Tx, customer_id: CustomerId | None, request_id: RequestId, reference: str) -> ExportId:
     """Write the package that a request will fill; it shares the request's reference."""
     export_id = ExportId(new_id())
     await tx.execute(

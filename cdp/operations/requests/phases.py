@@ -31,6 +31,7 @@ IN_MOTION = frozenset(
         RequestStatus.VERIFYING,
         RequestStatus.COLLECTING,
         RequestStatus.PACKING,
+        RequestStatus.APPLYING,
     }
 )
 

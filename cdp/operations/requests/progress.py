@@ -10,7 +10,8 @@ An erasure asks every system first and erases in an order that can be proven:
                  certificate is issued                   -> completed | needs_attention
 
 An export reads every system (``collecting``), packs (``packing``) and is ``completed``; what could not be read does
-not hold the rest up, unless it is our own part. Nothing here counts as done that a system did not say is done.
+not hold the rest up, unless it is our own part. A correction is written into every system that can take it
+(``applying``) and is ``completed``. Nothing here counts as done that a system did not say is done.
 """
 
 from collections.abc import Iterable, Sequence
@@ -63,6 +64,7 @@ RUNS_IN = {
     TaskStep.CHECK: RequestStatus.CHECKING,
     TaskStep.ERASE: RequestStatus.ERASING,
     TaskStep.VERIFY: RequestStatus.VERIFYING,
+    TaskStep.UPDATE: RequestStatus.APPLYING,
 }
 
 
@@ -88,6 +90,8 @@ def next_deed(status: RequestStatus, tasks: Sequence[Standing], *, is_cooled_off
             deed = _while_verifying(by_step[TaskStep.ERASE], by_step[TaskStep.VERIFY])
         case RequestStatus.COLLECTING:
             deed = _after_collecting(by_step[TaskStep.READ])
+        case RequestStatus.APPLYING:
+            deed = _after_applying(by_step[TaskStep.UPDATE])
         case RequestStatus.PACKING:
             deed = _strictly(by_step[TaskStep.PACK], Deed.FINISH)
     return deed
@@ -131,6 +135,12 @@ def _after_collecting(read: Sequence[Standing]) -> Deed:
     return _strictly([task for task in read if task.is_own], Deed.PACK)
 
 
+def _after_applying(update: Sequence[Standing]) -> Deed:
+    """A correction: our own tables without excuse, the others as far as they can."""
+    deed = _after(update, Deed.FINISH)
+    return _strictly([task for task in update if task.is_own], Deed.FINISH) if deed is Deed.FINISH else deed
+
+
 @dataclass(frozen=True)
 class Retry:
     """Where an operator's retry leads: the state to go back to, tasks to run again, verifications to make anew."""
@@ -147,7 +157,7 @@ def retry_of(tasks: Sequence[Standing]) -> Retry:
     key would only replay the answer that proved wrong. One that could not be asked is simply asked again.
     """
     stuck = [task for task in tasks if not task.is_fine]
-    for step in (TaskStep.CHECK, TaskStep.READ, TaskStep.PACK):
+    for step in (TaskStep.CHECK, TaskStep.READ, TaskStep.PACK, TaskStep.UPDATE):
         again = frozenset(task.id for task in stuck if task.step is step)
         if again:
             return Retry(RUNS_IN[step], again, frozenset())
@@ -166,5 +176,5 @@ def retry_of(tasks: Sequence[Standing]) -> Retry:
 def _status_of_latest(tasks: Sequence[Standing]) -> RequestStatus:
     """Where a request without a stuck task stood."""
     steps = {task.step for task in tasks}
-    latest = (TaskStep.VERIFY, TaskStep.ERASE, TaskStep.PACK, TaskStep.READ)
+    latest = (TaskStep.VERIFY, TaskStep.ERASE, TaskStep.PACK, TaskStep.READ, TaskStep.UPDATE)
     return RUNS_IN[next((step for step in latest if step in steps), TaskStep.CHECK)]

@@ -19,8 +19,9 @@ from cdp.core.db import Role, Tx
 from cdp.core.errors import NotFound
 from cdp.core.platform import Platform
 from cdp.operations import moves
+from cdp.operations.requests.opening import digest
 from cdp.operations.requests.progress import FINE
-from cdp.operations.requests.requests import CANCELLABLE, cancel_row, digest
+from cdp.operations.requests.requests import CANCELLABLE, cancel_row
 from cdp.tables.certificate import certificate
 from cdp.tables.request import (
     SETTLED,
@@ -34,7 +35,7 @@ from cdp.tables.request import (
 from cdp.tables.system import system
 
 # In the order they happen.
-STEPS = (TaskStep.READ, TaskStep.PACK, TaskStep.CHECK, TaskStep.ERASE, TaskStep.VERIFY)
+STEPS = (TaskStep.READ, TaskStep.PACK, TaskStep.UPDATE, TaskStep.CHECK, TaskStep.ERASE, TaskStep.VERIFY)
 _STEP_OF = {
     RequestStatus.CHECKING: TaskStep.CHECK,
     RequestStatus.COOLING_OFF: TaskStep.CHECK,
@@ -42,6 +43,7 @@ _STEP_OF = {
     RequestStatus.VERIFYING: TaskStep.VERIFY,
     RequestStatus.COLLECTING: TaskStep.READ,
     RequestStatus.PACKING: TaskStep.READ,
+    RequestStatus.APPLYING: TaskStep.UPDATE,
 }
 
 

@@ -405,6 +405,15 @@ async def run_again(tx: Tx, task_ids: frozenset[UUID]) -> None:
         tx.ring(job_of(row.step), row.id)
 
 
+async def ring_open(tx: Tx, request_id: UUID) -> None:
+    """Ring for every open task of a request: its work goes on."""
+    found = select(request_task.c.id, request_task.c.step).where(
+        request_task.c.request_id == request_id, request_task.c.status.in_(OPEN)
+    )
+    for row in await tx.all(found):
+        tx.ring(job_of(row.step), row.id)
+
+
 async def make_anew(tx: Tx, task_ids: frozenset[UUID]) -> None:
     """Forget verifications that proved an erase wrong; they are written again once the erase ran again."""
     await tx.execute(delete(request_task).where(request_task.c.id.in_(task_ids)))

@@ -1,11 +1,13 @@
 """Privacy requests, their tasks, and what comes of them: export packages and certificates."""
 
+from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any
 
 import strawberry
-from sqlalchemy import ColumnElement, Integer, case, literal_column, select
+from sqlalchemy import ColumnElement, Integer, Text, case, func, literal_column, select
+from sqlalchemy import cast as sql_cast
 from strawberry.scalars import JSON
 
 from cdp.compiler.graph import Kind, Row
@@ -17,11 +19,12 @@ from cdp.schema.types.relay import Node
 from cdp.schema.types.system import System
 from cdp.tables import certificate, export, request
 from cdp.tables.export import ExportStatus
-from cdp.tables.request import RequestStatus, RequestType, TaskStatus, TaskStep
+from cdp.tables.request import EvidenceKind, RequestStatus, RequestType, TaskStatus, TaskStep
 from cdp.tables.system import system
 
 strawberry.enum(RequestType, description="What is asked for (GDPR art. 15 to 21).")
 strawberry.enum(RequestStatus, description="Where a privacy request stands.")
+strawberry.enum(EvidenceKind, description="What a piece of evidence shows.")
 strawberry.enum(TaskStep, description="What a task asks of its system.")
 strawberry.enum(TaskStatus, description="Where a task stands.")
 strawberry.enum(ExportStatus, description="Life of an export package.")
@@ -37,6 +40,14 @@ def _step_position(row: Row) -> ColumnElement[Any]:
         *((row["step"] == quoted(name), place) for name, place in whens.items()),
         else_=literal_column("99"),
     )
+
+
+def _is_overdue(row: Row) -> ColumnElement[Any]:
+    return ~_is_settled(row) & (row["due_at"] < func.now())
+
+
+def _text(name: str) -> Callable[[Row], ColumnElement[Any]]:
+    return lambda row: sql_cast(row[name], Text)
 
 
 def _is_settled(row: Row) -> ColumnElement[Any]:
@@ -74,6 +85,18 @@ class Export(Node):
     expires_at: datetime | None = column(description="When it is destroyed.")
 
 
+@mapped(request.evidence, subject="customer_id", description="What an agent relied on when they acted for somebody.")
+class Evidence(Node):
+    """A piece of evidence."""
+
+    kind: EvidenceKind = column(description="What it shows.")
+    note: str = column(description="What was shown or said, and how it was checked.")
+    representative_name: str | None = column(description="Who acts for the person.")
+    representative_basis: str | None = column(description="Why they may.")
+    file_name: str | None = column(description="Name of the document, which is kept sealed.")
+    recorded_at: datetime = column(description="When it was recorded.")
+
+
 @mapped(certificate.certificate, description="Signed proof of a deletion.")
 class Certificate(Node):
     """A certificate."""
@@ -95,9 +118,16 @@ class PrivacyRequest(Node):
     channel: str = column(description="How it reached us.")
     reason: str | None = column(description="Reason given.")
     refusal_reason: str | None = column(description="Why it was refused, in words for the customer.")
+    extension_reason: str | None = column(description="Why it takes longer, in words for the customer.")
+    pause_reason: str | None = column(description="Why the work on it rests, in words for the customer.")
+    is_overdue: bool = column(_is_overdue, description="Whether it should have been answered by now.")
+    joined: int = column(description="How often it was asked for again while it was open.")
+    opened_by_id: str | None = column(_text("opened_by_id"), description="The agent who opened it for somebody.")
+    assignee_id: str | None = column(_text("assignee_id"), description="The agent who works on it.")
     version: int = column(description="Number of the last change.")
     requested_at: datetime = column(description="When it was received.")
     due_at: datetime = column(description="When it must be answered (GDPR art. 12(3)).")
+    extended_at: datetime | None = column(description="When its deadline was extended, once, by two months.")
     cooling_off_until: datetime | None = column(description="Until when it can be undone.")
     settled_at: datetime | None = column(description="When it was settled.")
     updated_at: datetime = column(description="When anything last changed.")
@@ -105,6 +135,9 @@ class PrivacyRequest(Node):
         {"id": "request_id"},
         order=(_step_position, _system_position, "id"),
         description="What every connected system was asked, in order.",
+    )
+    evidence: list[Evidence] | None = many(
+        {"id": "request_id"}, order=("id",), description="What agents relied on, oldest first."
     )
     export: Export | None = one({"id": "request_id"}, description="The package, for access and portability.")
     certificate: Certificate | None = one({"id": "request_id"}, description="The proof, for erasure.")

@@ -43,12 +43,11 @@ async def submit(visit: Visit) -> Response:
         _check_confirmation(visit)
     except ConfirmationMissing:
         return await _page(visit, [Problem("confirmation", f"Type {WORD} or your user name to confirm.")])
-    try:
-        async with platform.db.transaction(viewer.role, subject=viewer.subject) as tx:
-            opened = await requests.open_erasure(tx, viewer, platform, reason=visit.field("reason") or None)
-    except requests.RequestAlreadyOpen as already:
-        return visit.redirect(f"/account/requests/{already.extensions['reference']}")
-    visit.set_cookie(COOKIE, opened.status_key or "")
+    async with platform.db.transaction(viewer.role, subject=viewer.subject) as tx:
+        opened = await requests.open_erasure(tx, viewer, platform, reason=visit.field("reason") or None)
+    if opened.status_key is None:
+        return visit.redirect(f"/account/requests/{opened.reference}")
+    visit.set_cookie(COOKIE, opened.status_key)
     visit.set_cookie(COOKIES[visit.actor], "")
     return visit.redirect(f"/account/requests/{opened.reference}")
 
