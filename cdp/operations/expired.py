@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Table, delete, exists, func, or_, select
 from cdp.core.db import Tx
 from cdp.tables.account import mail_link, session, sign_in_brake
 from cdp.tables.oauth import oauth_code, oauth_ended_grant, oauth_grant, oauth_token
+from cdp.tables.reveal import reveal
 
 SHOWN_FOR = timedelta(days=30)
 # Longer than any access token lives.
@@ -42,6 +43,7 @@ def _rules() -> Iterable[tuple[Table, ColumnElement[bool]]]:
     yield oauth_ended_grant, oauth_ended_grant.c.ended_at < settled
     yield mail_link, mail_link.c.expires_at < settled
     yield session, session.c.expires_at < shown
+    yield reveal, reveal.c.expires_at < settled
     yield (
         sign_in_brake,
         (sign_in_brake.c.blocked_until < settled) & (sign_in_brake.c.first_failure_at < settled),
