@@ -20,6 +20,7 @@ from cdp.endpoints import health, signing_keys
 from cdp.endpoints.health import Measure, Metrics
 from cdp.endpoints.oauth.routes import routes as oauth_routes
 from cdp.operations import production
+from cdp.operations.oauth.clients import ensure_command_line
 from cdp.operations.oauth.tokens import issuer_of
 from cdp.operations.reference import ensure_reference
 from cdp.operations.requests.watch import RequestWatch
@@ -46,6 +47,7 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
             await production.check(platform)
             async with platform.db.transaction(Role.WORKER) as tx:
                 await ensure_reference(tx)
+                await ensure_command_line(tx)
             issuer_of(platform)
             reader = open_reader(platform)
             parts.push_async_callback(reader.close)

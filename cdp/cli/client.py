@@ -10,7 +10,7 @@ from cdp.cli.opened import with_platform
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.operations.oauth import clients
-from cdp.operations.oauth.clients import GRANT_TYPES, NewClient
+from cdp.operations.oauth.clients import CODE_AND_REFRESH, NewClient
 
 app = typer.Typer(name="client", help="OAuth clients.", no_args_is_help=True)
 
@@ -47,7 +47,7 @@ def add(
                 name,
                 redirect_uris=redirect_uri,
                 confidential=confidential,
-                grant_types=grant or GRANT_TYPES,
+                grant_types=grant or CODE_AND_REFRESH,
                 scopes=[one for given in scope for one in given.split()] if scope else None,
                 post_logout_redirect_uris=post_logout_redirect_uri or (),
                 first_party=first_party,

@@ -26,7 +26,7 @@ from cdp.web.account import (
 )
 from cdp.web.console import search
 from cdp.web.guard import Allow, Page
-from cdp.web.public import verify
+from cdp.web.public import device, verify
 from cdp.web.visit import Visit
 
 
@@ -68,6 +68,9 @@ PAGES: Sequence[Page] = (
     Page(f"{SECURITY}/end-app", None, security.end_app, back=SECURITY),
     Page(f"{SECURITY}/end-everything", None, security.end_everything, back=SECURITY),
     Page("/verify", verify.show, verify.submit, allow=Allow.ANYONE, max_form_bytes=verify.LARGEST_BYTES),
+    Page("/device", device.show, device.submit, allow=Allow.ANYONE),
+    Page("/account/device", device.show_question, device.submit_question),
+    Page("/console/device", device.show_question, device.submit_question, allow=Allow.STAFF),
     Page("/account/connect", connect.show, connect.submit),
     Page("/console/sign-in", sign_in.show, sign_in.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
     Page("/console/new-password", new_password.show, new_password.submit, allow=Allow.ANYONE, realm=Actor.STAFF),

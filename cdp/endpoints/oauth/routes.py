@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from starlette.routing import Route
 
 from cdp.endpoints.oauth.authorize import authorize
+from cdp.endpoints.oauth.device import authorize_device
 from cdp.endpoints.oauth.discovery import configuration, jwks
 from cdp.endpoints.oauth.logout import logout
 from cdp.endpoints.oauth.token import introspect, revoke, token
@@ -17,6 +18,7 @@ routes: Sequence[Route] = (
     Route("/oauth/userinfo", userinfo, methods=["GET", "POST"]),
     Route("/oauth/revoke", revoke, methods=["POST"]),
     Route("/oauth/introspect", introspect, methods=["POST"]),
+    Route("/oauth/device_authorization", authorize_device, methods=["POST"]),
     Route("/oauth/logout", logout, methods=["GET", "POST"]),
     Route("/oauth/jwks", jwks, methods=["GET"]),
     Route("/.well-known/openid-configuration", configuration, methods=["GET"]),

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from cdp.core.db import Role
 from cdp.core.errors import Unauthenticated
 from cdp.core.platform import Platform
+from cdp.endpoints.oauth.device import DeviceGrant
 from cdp.endpoints.oauth.grants import AUTH_METHODS, register
 from cdp.endpoints.oauth.server import (
     Answer,
@@ -152,6 +153,7 @@ async def _answer(request: Request, work: Callable[[Server, ProtocolRequest], An
         server = _TokenServer(platform, tx)
         server.named = named
         register(server)
+        server.register_grant(DeviceGrant)
         server.register_endpoint(Revocation)
         server.register_endpoint(Introspection)
         answer = await in_thread(work, server, ProtocolRequest(platform, request, fields))

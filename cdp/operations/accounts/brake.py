@@ -72,6 +72,11 @@ def letter_counts(pepper: Pepper, whose: str, address: str) -> Sequence[Count]:
     ]
 
 
+def code_counts(pepper: Pepper, kind: str, address: str) -> Sequence[Count]:
+    """The count of short codes somebody types: guessing one takes longer than it lives."""
+    return [Count(pepper.hash(f"brake:{kind}-address", _network(address)).value, 10, timedelta(seconds=60))]
+
+
 def _network(address: str) -> str:
     """An IPv6 customer holds a /64, so that is what is counted."""
     try:

@@ -5,15 +5,16 @@ Secrets are 256 random bits, so a plain SHA-256 keeps them; they are shown once.
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 from authlib.oauth2.rfc6749 import ClientMixin
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from cdp.access.authorization_types import TYPES
 from cdp.access.scopes import CUSTOMER_SCOPES, SCOPES, STAFF_SCOPES
 from cdp.access.viewer import SYSTEM, Viewer
 from cdp.core.db import Role, Tx
@@ -21,13 +22,17 @@ from cdp.core.errors import InvalidInput
 from cdp.core.ids import new_id, new_token
 from cdp.core.platform import Platform
 from cdp.operations import audit
+from cdp.operations.oauth.proofs import key_set
 from cdp.operations.values import text
 from cdp.tables.oauth import oauth_client
 
 AUTHORIZE_PATH = "/oauth/authorize"
 # What a sealed value is for; see the pages that open it.
 AFTER_SIGN_OUT = "oauth.after_sign_out"
-GRANT_TYPES = ("authorization_code", "refresh_token")
+CODE_AND_REFRESH = ("authorization_code", "refresh_token")
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+CLIENT_CREDENTIALS = "client_credentials"
+GRANT_TYPES = (*CODE_AND_REFRESH, CLIENT_CREDENTIALS, DEVICE_CODE)
 COMMAND_LINE = "cdp-cli"
 _DANGEROUS = frozenset({"javascript", "data", "vbscript", "file", "blob", "about", "view-source"})
 
@@ -42,6 +47,18 @@ class InvalidGrantType(InvalidInput):
     """This grant type is not supported."""
 
     code = "INVALID_GRANT_TYPE"
+
+
+class ClientNeedsCredentials(InvalidInput):
+    """Who acts in its own name needs a secret or keys to prove itself with; nobody has both."""
+
+    code = "CLIENT_NEEDS_CREDENTIALS"
+
+
+class UnknownAuthorizationType(InvalidInput):
+    """This type of authorization details does not exist."""
+
+    code = "UNKNOWN_AUTHORIZATION_TYPE"
 
 
 class UnknownScope(InvalidInput):
@@ -63,6 +80,23 @@ class OAuthClient(ClientMixin):  # type: ignore[misc]  # Authlib has no types
     grant_types: tuple[str, ...]
     scopes: tuple[str, ...]
     first_party: bool
+    jwks: Mapping[str, object] | None = None
+    requires_pushed: bool = False
+    requires_dpop: bool = False
+    authorization_types: tuple[str, ...] = ()
+    backchannel_logout_uri: str | None = None
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it has nothing to prove itself with."""
+        return self.secret_hash is None and self.jwks is None
+
+    @property
+    def auth_method(self) -> str:
+        """How it proves itself (RFC 7591 section 2); a secret may come either way."""
+        if self.jwks is not None:
+            return "private_key_jwt"
+        return "none" if self.is_public else "client_secret_basic"
 
     @property
     def client_metadata(self) -> dict[str, list[str]]:
@@ -90,7 +124,7 @@ class OAuthClient(ClientMixin):  # type: ignore[misc]  # Authlib has no types
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002 - Authlib's signature
         """Confidential clients prove themselves at every endpoint; public ones have nothing to prove with."""
-        return (method == "none") == (self.secret_hash is None)
+        return method == self.auth_method or (method == "client_secret_post" and self.secret_hash is not None)
 
     def check_response_type(self, response_type: str) -> bool:
         """Codes only."""
@@ -124,6 +158,13 @@ def check_redirect_uri(uri: str) -> str:
     return uri
 
 
+def check_logout_uri(uri: str) -> str:
+    """Accept where an app may be told of a sign-out: a web address. Raises InvalidRedirect."""
+    if urlsplit(check_redirect_uri(uri)).scheme not in {"https", "http"}:
+        raise InvalidRedirect
+    return uri
+
+
 async def add(
     tx: Tx,
     viewer: Viewer,
@@ -131,16 +172,30 @@ async def add(
     *,
     redirect_uris: Sequence[str],
     confidential: bool = False,
-    grant_types: Sequence[str] = GRANT_TYPES,
+    grant_types: Sequence[str] = CODE_AND_REFRESH,
     scopes: Sequence[str] | None = None,
     post_logout_redirect_uris: Sequence[str] = (),
     first_party: bool = False,
+    jwks: object = None,
+    requires_pushed: bool = False,
+    requires_dpop: bool = False,
+    authorization_types: Sequence[str] = (),
+    backchannel_logout_uri: str | None = None,
 ) -> NewClient:
-    """Register a client. Raises InvalidRedirect, InvalidGrantType, UnknownScope, InvalidText."""
+    """Register a client; ``jwks`` are the public keys of one that proves itself by ``private_key_jwt``.
+
+    Raises InvalidRedirect, InvalidGrantType, UnknownScope, UnknownAuthorizationType, ClientNeedsCredentials,
+    UnusableKey, InvalidText.
+    """
     if unsupported := set(grant_types) - set(GRANT_TYPES):
         raise InvalidGrantType(grantTypes=sorted(unsupported))
     if unknown := set(scopes or ()) - set(SCOPES):
         raise UnknownScope(scopes=sorted(unknown))
+    if unheard := set(authorization_types) - set(TYPES):
+        raise UnknownAuthorizationType(types=sorted(unheard))
+    own_name = CLIENT_CREDENTIALS in grant_types
+    if (confidential and jwks is not None) or (own_name and not confidential and jwks is None):
+        raise ClientNeedsCredentials
     secret = new_token() if confidential else None
     client = OAuthClient(
         id=new_id(),
@@ -150,8 +205,14 @@ async def add(
         redirect_uris=tuple(check_redirect_uri(uri) for uri in redirect_uris),
         post_logout_redirect_uris=tuple(check_redirect_uri(uri) for uri in post_logout_redirect_uris),
         grant_types=tuple(grant_types),
-        scopes=tuple(scopes or sorted(CUSTOMER_SCOPES)),
+        # What a program may do in its own name is never guessed.
+        scopes=tuple(scopes or (() if own_name else sorted(CUSTOMER_SCOPES))),
         first_party=first_party,
+        jwks=key_set(jwks) if jwks is not None else None,
+        requires_pushed=requires_pushed,
+        requires_dpop=requires_dpop,
+        authorization_types=tuple(dict.fromkeys(authorization_types)),
+        backchannel_logout_uri=check_logout_uri(backchannel_logout_uri) if backchannel_logout_uri else None,
     )
     await tx.execute(insert(oauth_client).values(_row(client)))
     await audit.record(tx, viewer, "client.added", subject_ref=None, object_type="oauth_client", object_id=client.id)
@@ -162,9 +223,16 @@ async def find(tx: Tx, client_id: str) -> OAuthClient | None:
     """A client that is not revoked, by its public name."""
     if not client_id.isascii() or not client_id.isprintable():
         return None
-    row = await tx.first(
-        select(oauth_client).where(oauth_client.c.client_id == client_id, oauth_client.c.revoked_at.is_(None))
-    )
+    return await _find(tx, oauth_client.c.client_id == client_id)
+
+
+async def find_by_id(tx: Tx, row_id: UUID) -> OAuthClient | None:
+    """A client that is not revoked, by its row."""
+    return await _find(tx, oauth_client.c.id == row_id)
+
+
+async def _find(tx: Tx, which: ColumnElement[bool]) -> OAuthClient | None:
+    row = await tx.first(select(oauth_client).where(which, oauth_client.c.revoked_at.is_(None)))
     if row is None:
         return None
     return OAuthClient(
@@ -177,11 +245,16 @@ async def find(tx: Tx, client_id: str) -> OAuthClient | None:
         grant_types=tuple(row.grant_types),
         scopes=tuple(row.scopes),
         first_party=row.first_party,
+        jwks=row.jwks,
+        requires_pushed=row.requires_pushed,
+        requires_dpop=row.requires_dpop,
+        authorization_types=tuple(row.authorization_types),
+        backchannel_logout_uri=row.backchannel_logout_uri,
     )
 
 
 async def ensure_command_line(tx: Tx) -> OAuthClient:
-    """The client behind ``cdp token``: no redirect address, so no browser can ever use it."""
+    """The client behind ``cdp login`` and ``cdp token``: no redirect address, so no browser is ever sent to it."""
     values = OAuthClient(
         id=new_id(),
         client_id=COMMAND_LINE,
@@ -189,12 +262,18 @@ async def ensure_command_line(tx: Tx) -> OAuthClient:
         secret_hash=None,
         redirect_uris=(),
         post_logout_redirect_uris=(),
-        grant_types=(),
+        grant_types=(DEVICE_CODE, "refresh_token"),
         scopes=tuple(sorted(CUSTOMER_SCOPES | STAFF_SCOPES)),
         first_party=True,
     )
     added = await tx.scalar(
         upsert(oauth_client).values(_row(values)).on_conflict_do_nothing().returning(oauth_client.c.id)
+    )
+    now = {"grant_types": list(values.grant_types), "scopes": list(values.scopes)}  # an earlier version knew fewer
+    await tx.execute(
+        update(oauth_client)
+        .where(oauth_client.c.client_id == COMMAND_LINE, oauth_client.c.grant_types != now["grant_types"])
+        .values(now)
     )
     if added is not None:
         await audit.record(tx, SYSTEM, "client.added", subject_ref=None, object_type="oauth_client", object_id=added)
@@ -233,6 +312,11 @@ def _row(client: OAuthClient) -> dict[str, object]:
         "grant_types": list(client.grant_types),
         "scopes": list(client.scopes),
         "first_party": client.first_party,
+        "jwks": client.jwks,
+        "requires_pushed": client.requires_pushed,
+        "requires_dpop": client.requires_dpop,
+        "authorization_types": list(client.authorization_types),
+        "backchannel_logout_uri": client.backchannel_logout_uri,
     }
 
 
