@@ -58,6 +58,7 @@ customer = Table(
         server_default="active",
         info=structural(),
     ),
+    timestamp("restricted_at", nullable=True, info=structural()),
     Column("brand_id", Uuid, ForeignKey("brand.id"), nullable=False, info=structural()),
     Column("audit_ref", Uuid, nullable=False, unique=True, info=structural()),
     Column(
@@ -90,6 +91,7 @@ identity = Table(
 )
 
 Index("identity_type_issuer_value_key", identity.c.type, identity.c.issuer, identity.c.value, unique=True)
+Index("customer_restricted_idx", customer.c.id, postgresql_where=customer.c.restricted_at.is_not(None))
 Index("customer_family_name_id_idx", customer.c.family_name, customer.c.id)
 Index("customer_created_at_id_idx", customer.c.created_at, customer.c.id)
 Index(

@@ -41,7 +41,7 @@ export = Table(
     "export",
     metadata,
     id_column(),
-    Column("customer_id", Uuid, ForeignKey("customer.id"), nullable=False, info=structural()),
+    Column("customer_id", Uuid, ForeignKey("customer.id"), info=structural()),
     Column("request_id", Uuid, ForeignKey("privacy_request.id"), nullable=False, unique=True, info=structural()),
     Column("reference", String(20), nullable=False, unique=True, info=personal(Category.REQUEST)),
     Column(

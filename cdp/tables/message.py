@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text, Uuid
 
 from cdp.tables.base import (
     Category,
@@ -41,7 +41,9 @@ message = Table(
     "message",
     metadata,
     id_column(),
-    *subject_columns(collected=False),
+    *subject_columns(nullable=True),
+    # A letter about the request of somebody we hold no customer row of belongs to that request alone.
+    Column("request_id", Uuid, ForeignKey("privacy_request.id"), info=structural()),
     Column("purpose", String(60), ForeignKey("purpose.code"), nullable=False, info=structural()),
     Column("template", String(60), nullable=False, info=personal(Category.MESSAGE)),
     Column("recipient", String(320), nullable=False, info=personal(Category.MESSAGE)),

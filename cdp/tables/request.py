@@ -94,7 +94,7 @@ TRANSITIONS: Mapping[RequestStatus, frozenset[RequestStatus]] = {
     S.VERIFYING: frozenset({S.COMPLETED, S.NEEDS_ATTENTION, S.PAUSED}),
     S.COLLECTING: frozenset({S.PACKING, S.CANCELLED, S.REFUSED, S.NEEDS_ATTENTION, S.PAUSED}),
     S.PACKING: frozenset({S.COMPLETED, S.FAILED, S.CANCELLED, S.NEEDS_ATTENTION, S.PAUSED}),
-    S.APPLYING: frozenset({S.COMPLETED, S.NEEDS_ATTENTION, S.PAUSED}),
+    S.APPLYING: frozenset({S.COMPLETED, S.CANCELLED, S.NEEDS_ATTENTION, S.PAUSED}),
     S.IN_FORCE: frozenset({S.LIFTING, S.CANCELLED}),
     S.LIFTING: frozenset({S.COMPLETED, S.CANCELLED}),
     S.PAUSED: frozenset({*PAUSABLE, S.CANCELLED, S.REFUSED}),
@@ -107,6 +107,14 @@ TRANSITIONS: Mapping[RequestStatus, frozenset[RequestStatus]] = {
     S.FAILED: frozenset(),
 }
 SETTLED = frozenset(status for status, following in TRANSITIONS.items() if not following)
+
+
+class ObjectionStatus(StrEnum):
+    """What became of an objection to one purpose (GDPR art. 21)."""
+
+    WEIGHED = "weighed"  # an agent has not decided yet; the purpose rests meanwhile
+    STANDS = "stands"
+    REFUSED = "refused"
 
 
 class EvidenceKind(StrEnum):
@@ -242,6 +250,48 @@ evidence = Table(
     timestamp("recorded_at", now=True, info=personal(Category.REQUEST)),
 )
 
+correction = Table(
+    "correction",
+    metadata,
+    id_column(),
+    *subject_columns(nullable=True),
+    Column("request_id", Uuid, ForeignKey("privacy_request.id"), nullable=False, info=structural()),
+    Column("object_type", String(40), nullable=False, info=personal(Category.REQUEST)),
+    Column("object_id", Uuid, nullable=False, info=structural()),
+    Column("field", String(60), nullable=False, info=personal(Category.REQUEST)),
+    Column("old_value", Text, info=personal(Category.REQUEST)),
+    Column("new_value", Text, info=personal(Category.REQUEST)),
+    timestamp("asked_at", now=True, info=personal(Category.REQUEST)),
+    timestamp("applied_at", nullable=True, info=personal(Category.REQUEST)),
+)
+
+objection = Table(
+    "objection",
+    metadata,
+    id_column(),
+    *subject_columns(nullable=True),
+    Column("request_id", Uuid, ForeignKey("privacy_request.id"), nullable=False, info=structural()),
+    Column("purpose", String(60), ForeignKey("purpose.code"), nullable=False, info=personal(Category.REQUEST)),
+    Column("status", enum_type(ObjectionStatus, "objection_status"), nullable=False, info=personal(Category.REQUEST)),
+    timestamp("objected_at", now=True, info=personal(Category.REQUEST)),
+    timestamp("decided_at", nullable=True, info=personal(Category.REQUEST)),
+)
+
+# A link by which somebody without an account shows that an address is theirs: to ask, and to fetch what they asked for.
+request_proof = Table(
+    "request_proof",
+    metadata,
+    id_column(),
+    Column("request_id", Uuid, ForeignKey("privacy_request.id"), index=True),
+    Column("type", enum_type(RequestType, "request_type"), nullable=False),
+    Column("address_sealed", LargeBinary, nullable=False),
+    Column("locale", String(20)),
+    Column("token_hash", LargeBinary(32), nullable=False, unique=True),
+    timestamp("created_at", now=True),
+    timestamp("expires_at"),
+)
+
+Index(None, request_proof.c.expires_at)
 Index(
     "privacy_request_customer_id_requested_at_idx",
     privacy_request.c.customer_id,
@@ -276,6 +326,8 @@ Index(
 foreign_key_indexes(privacy_request)
 foreign_key_indexes(request_task)
 foreign_key_indexes(evidence)
+foreign_key_indexes(correction)
+foreign_key_indexes(objection)
 Index(
     "request_task_open_by_system_idx",
     request_task.c.system_id,
