@@ -6,6 +6,7 @@ from enum import StrEnum
 from functools import cached_property
 from uuid import UUID
 
+from cdp.access.strength import Strength, at_least, strength_of
 from cdp.core.db import Role
 from cdp.core.errors import Forbidden, StepUpRequired, Unauthenticated
 from cdp.core.ids import CustomerId
@@ -30,7 +31,10 @@ class MissingScope(Forbidden):
 
 @dataclass(frozen=True)
 class Viewer:
-    """One caller. ``customer_id`` only for customers; ``authenticated_at`` is the last real sign-in (RFC 9470)."""
+    """One caller. ``customer_id`` only for customers; ``authenticated_at`` is the last real sign-in (RFC 9470).
+
+    ``amr`` says how it was proven (RFC 8176).
+    """
 
     actor: Actor
     customer_id: CustomerId | None = None
@@ -38,6 +42,7 @@ class Viewer:
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     authenticated_at: datetime | None = None
+    amr: tuple[str, ...] = ()
     client_id: str | None = None
     session_id: UUID | None = None
     purpose: str = "self_access"
@@ -61,6 +66,11 @@ class Viewer:
         areas = () if self.areas is None else ("#", *sorted(self.areas))
         return (self.actor.value, self.purpose, *sorted(self.roles), "|", *sorted(self.scopes), *areas)
 
+    @cached_property
+    def account(self) -> str:
+        """Who pays for what is asked: a name that is the same for every request and token of one person or program."""
+        return f"{self.actor.value}:{self.customer_id or self.staff_id or self.client_id or ''}"
+
     @property
     def subject(self) -> CustomerId:
         """The customer this viewer is. Raises Unauthenticated for everybody else."""
@@ -74,9 +84,17 @@ class Viewer:
             raise MissingScope(scope=scope)
 
     def require_fresh(self, now: datetime, *, max_age_s: int) -> None:
-        """Raise StepUpRequired unless the sign-in is at most ``max_age_s`` old (RFC 9470)."""
+        """Raise StepUpRequired unless the sign-in is at most ``max_age_s`` old (RFC 9470).
+
+        The error names ``max_age`` and ``acr_values``: the next sign-in has to be at least as strong as this one.
+        """
         if self.authenticated_at is None or now - self.authenticated_at > timedelta(seconds=max_age_s):
-            raise StepUpRequired(max_age=max_age_s)
+            raise StepUpRequired(max_age=max_age_s, acr_values=at_least(self.acr))
+
+    @property
+    def acr(self) -> Strength:
+        """How strong the sign-in was."""
+        return strength_of(self.amr)
 
 
 ANONYMOUS = Viewer(Actor.ANONYMOUS)

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     step_up_max_age_s: int = Field(
         600, description="seconds a sign-in counts as fresh for export, download and deletion"
     )
+    staff_second_factor: bool | None = Field(
+        None, description="staff need an authenticator app or a passkey to sign in; default: in production"
+    )
     access_token_ttl_s: int = Field(600, description="life of an access token, seconds")
     refresh_token_ttl_s: int = Field(30 * 86400, description="life of a refresh token, seconds")
     session_ttl_s: int = Field(12 * 3600, description="life of a browser session without use, seconds")
@@ -156,6 +159,11 @@ class Settings(BaseSettings):
     def is_secure(self) -> bool:
         """Whether customers reach us by TLS: decides __Host- cookies, Secure and HSTS."""
         return self.url.startswith("https://")
+
+    @property
+    def staff_needs_second_factor(self) -> bool:
+        """Whether a password alone lets nobody into the console."""
+        return self.env is Environment.PRODUCTION if self.staff_second_factor is None else self.staff_second_factor
 
     @property
     def keys_dir(self) -> Path:

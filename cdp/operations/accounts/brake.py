@@ -56,6 +56,25 @@ def counts(pepper: Pepper, account: str, address: str, device: str | None) -> Se
     ]
 
 
+def second_step_counts(pepper: Pepper, account: str, address: str, device: str | None) -> Sequence[Count]:
+    """The counts of a second factor: six digits are few, so that the account as a whole is slowed to minutes."""
+
+    def key(kind: str, value: str) -> bytes:
+        return pepper.hash(f"brake:second-{kind}", value).value
+
+    if device is not None:
+        return [Count(key("device", f"{account}\0{device}"), 5, timedelta(seconds=60))]
+    return [
+        Count(key("account", account), 10, timedelta(minutes=5)),
+        Count(key("address", _network(address)), 30, timedelta(seconds=30)),
+    ]
+
+
+def passkey_counts(pepper: Pepper, address: str) -> Sequence[Count]:
+    """The count of a passkey used alone: nobody can guess a signature, but checking one is work."""
+    return [Count(pepper.hash("brake:passkey-address", _network(address)).value, 30, timedelta(seconds=30))]
+
+
 def registration_counts(pepper: Pepper, email: str, address: str) -> Sequence[Count]:
     """The counts a registration belongs to: nobody fills the disk, or the mailbox of somebody else."""
     return [

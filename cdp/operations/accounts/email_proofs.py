@@ -18,7 +18,8 @@ from cdp.core.ids import CustomerId, new_id
 from cdp.core.platform import Platform
 from cdp.operations import audit, messages, suppression
 from cdp.operations.accounts import brake, mail_links
-from cdp.operations.accounts.mail_links import LinkRefused, Owner
+from cdp.operations.accounts.mail_links import LinkRefused
+from cdp.operations.accounts.owner import Owner
 from cdp.operations.collection import Subject, lock
 from cdp.operations.letters import Letter
 from cdp.operations.reference import Purpose

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, insert, or_, select, update
+from sqlalchemy import ColumnElement, insert, select, update
 
 from cdp.core.db import Tx
 from cdp.core.errors import InvalidInput
 from cdp.core.ids import CustomerId, new_id, new_token
+from cdp.operations.accounts.owner import Owner
 from cdp.tables.account import LinkKind, mail_link
 
 GOOD_FOR: Mapping[LinkKind, timedelta] = {
@@ -30,23 +31,6 @@ class LinkRefused(InvalidInput):
     """This link was used already, is too old, or was not made for this account; ask for a new one."""
 
     code = "LINK_REFUSED"
-
-
-@dataclass(frozen=True)
-class Owner:
-    """Whose link it is: a customer's or a member of staff's."""
-
-    customer_id: CustomerId | None = None
-    staff_id: UUID | None = None
-
-    def holds(self) -> ColumnElement[bool]:
-        """The condition that a link is theirs."""
-        whose: list[ColumnElement[bool]] = []
-        if self.customer_id is not None:
-            whose.append(mail_link.c.customer_id == self.customer_id)
-        if self.staff_id is not None:
-            whose.append(mail_link.c.staff_id == self.staff_id)
-        return or_(False, *whose)
 
 
 @dataclass(frozen=True)
@@ -66,8 +50,7 @@ async def issue(
     await tx.execute(
         insert(mail_link).values(
             id=new_id(),
-            customer_id=owner.customer_id,
-            staff_id=owner.staff_id,
+            **owner.columns,
             kind=kind,
             address=address,
             token_hash=_digest(token),
@@ -89,7 +72,10 @@ async def look(tx: Tx, kind: LinkKind, token: str, *, now: datetime) -> Link:
 async def redeem(tx: Tx, owner: Owner, kind: LinkKind, token: str, *, now: datetime) -> Link:
     """Use up somebody's own link. Raises LinkRefused; another's link stays as it is."""
     row = await tx.first(
-        update(mail_link).where(_is_good(kind, token, now), owner.holds()).values(used_at=now).returning(*_COLUMNS)
+        update(mail_link)
+        .where(_is_good(kind, token, now), owner.holds(mail_link))
+        .values(used_at=now)
+        .returning(*_COLUMNS)
     )
     if row is None:
         raise LinkRefused
@@ -98,7 +84,7 @@ async def redeem(tx: Tx, owner: Owner, kind: LinkKind, token: str, *, now: datet
 
 async def void(tx: Tx, owner: Owner, kind: LinkKind, *, now: datetime) -> None:
     """Use up every link of a kind that somebody has left."""
-    mine = update(mail_link).where(owner.holds(), mail_link.c.kind == kind, mail_link.c.used_at.is_(None))
+    mine = update(mail_link).where(owner.holds(mail_link), mail_link.c.kind == kind, mail_link.c.used_at.is_(None))
     await tx.execute(mine.values(used_at=now))
 
 

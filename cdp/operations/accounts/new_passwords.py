@@ -18,7 +18,8 @@ from cdp.core.ids import CustomerId
 from cdp.core.platform import Platform
 from cdp.operations import audit, messages
 from cdp.operations.accounts import brake, email_proofs, mail_links, sessions
-from cdp.operations.accounts.mail_links import Link, LinkRefused, Owner
+from cdp.operations.accounts.mail_links import Link, LinkRefused
+from cdp.operations.accounts.owner import Owner
 from cdp.operations.accounts.passwords import check_strength, hash_password
 from cdp.operations.accounts.sign_in import LONGEST_USERNAME, normalize_username
 from cdp.operations.collection import CustomerFrozen

@@ -5,20 +5,24 @@ Session Management Cheat Sheet, https://cheatsheetseries.owasp.org/cheatsheets/S
 """
 
 import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, insert, or_, select, update
+from sqlalchemy import delete, insert, select, update
 
 from cdp.access.scopes import CUSTOMER_SCOPES, STAFF_SCOPES
+from cdp.access.strength import Strength, strength_of
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role, Tx
 from cdp.core.ids import CustomerId, new_id, new_token
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
+from cdp.operations.accounts.owner import Owner
 from cdp.tables.account import account, session
 from cdp.tables.oauth import oauth_grant
+from cdp.tables.second_factor import half_sign_in
 from cdp.tables.staff import staff
 
 # Writing the time of every request would turn each read of a page into a write.
@@ -72,7 +76,9 @@ def full_cookie_name(settings: Settings, name: str) -> str:
     return f"__Host-{name}" if settings.is_secure else name
 
 
-async def start(tx: Tx, person: Person, client: Client, *, now: datetime, settings: Settings) -> str:
+async def start(
+    tx: Tx, person: Person, client: Client, *, now: datetime, settings: Settings, amr: Sequence[str]
+) -> str:
     """Open a session; answers the cookie's value, which is kept nowhere else."""
     token = new_token()
     is_staff = person.actor is Actor.STAFF
@@ -84,6 +90,7 @@ async def start(tx: Tx, person: Person, client: Client, *, now: datetime, settin
             staff_id=person.account_id if is_staff else None,
             token_hash=_digest(token),
             authenticated_at=now,
+            amr=list(amr),
             last_seen_at=now,
             expires_at=now + timedelta(seconds=settings.session_ttl_s),
             ip_address=client.address[:45],
@@ -94,7 +101,7 @@ async def start(tx: Tx, person: Person, client: Client, *, now: datetime, settin
     return token
 
 
-async def renew(tx: Tx, current: BrowserSession, *, now: datetime, settings: Settings) -> str:
+async def renew(tx: Tx, current: BrowserSession, *, now: datetime, settings: Settings, amr: Sequence[str]) -> str:
     """Record a fresh sign-in in the session that is there; answers the new cookie's value."""
     token = new_token()
     await tx.execute(
@@ -103,11 +110,17 @@ async def renew(tx: Tx, current: BrowserSession, *, now: datetime, settings: Set
         .values(
             token_hash=_digest(token),
             authenticated_at=now,
+            amr=list(amr),
             last_seen_at=now,
             expires_at=now + timedelta(seconds=settings.session_ttl_s),
         )
     )
     return token
+
+
+async def strengthen(tx: Tx, current: BrowserSession, *, amr: Sequence[str]) -> None:
+    """Note what else somebody has proven in the session they have."""
+    await tx.execute(update(session).where(session.c.id == current.id).values(amr=list(dict.fromkeys(amr))))
 
 
 async def find(platform: Platform, token: str | None, *, actor: Actor = Actor.CUSTOMER) -> BrowserSession | None:
@@ -131,7 +144,7 @@ async def find(platform: Platform, token: str | None, *, actor: Actor = Actor.CU
                 staff.c.active if actor is Actor.STAFF else session.c.customer_id.is_not(None),
             )
         )
-        if row is None:
+        if row is None or (row.staff_id and not may_work(platform.settings, row.amr)):
             return None
         expires_at = row.expires_at
         if now - row.last_seen_at > SEEN_EVERY:
@@ -140,7 +153,7 @@ async def find(platform: Platform, token: str | None, *, actor: Actor = Actor.CU
                 update(session).where(session.c.id == row.id).values(last_seen_at=now, expires_at=expires_at)
             )
     viewer = _staff_viewer(row.staff_id, row.roles) if row.staff_id else _customer_viewer(CustomerId(row.customer_id))
-    viewer = _with_session(viewer, row.id, row.authenticated_at)
+    viewer = replace(viewer, session_id=row.id, authenticated_at=row.authenticated_at, amr=tuple(row.amr))
     return BrowserSession(row.id, viewer, row.staff_name or row.account_name, expires_at)
 
 
@@ -163,8 +176,9 @@ def _staff_viewer(staff_id: UUID, roles: list[str]) -> Viewer:
     return Viewer(Actor.STAFF, staff_id=staff_id, roles=frozenset(roles), scopes=STAFF_SCOPES, purpose=STAFF_PURPOSE)
 
 
-def _with_session(viewer: Viewer, session_id: UUID, authenticated_at: datetime) -> Viewer:
-    return replace(viewer, session_id=session_id, authenticated_at=authenticated_at)
+def may_work(settings: Settings, amr: Collection[str]) -> bool:
+    """Whether a member of staff has proven enough to work here."""
+    return not settings.staff_needs_second_factor or strength_of(amr) is Strength.MULTI_FACTOR
 
 
 async def end(tx: Tx, session_id: UUID, *, now: datetime) -> None:
@@ -195,14 +209,10 @@ async def end_everywhere(
 
     ``keep`` names the session that asked for it. Access tokens die within seconds.
     """
-    ended = 0
+    ended, owner = 0, Owner(customer_id, staff_id)
+    await tx.execute(delete(half_sign_in).where(owner.holds(half_sign_in)))
     for table in (session, oauth_grant):
-        whose: list[ColumnElement[bool]] = []
-        if customer_id is not None:
-            whose.append(table.c.customer_id == customer_id)
-        if staff_id is not None:
-            whose.append(table.c.staff_id == staff_id)
-        statement = update(table).where(or_(False, *whose), table.c.revoked_at.is_(None)).values(revoked_at=now)
+        statement = update(table).where(owner.holds(table), table.c.revoked_at.is_(None)).values(revoked_at=now)
         if keep is not None and table is session:
             statement = statement.where(table.c.id != keep)
         ended += (await tx.execute(statement)).rowcount

@@ -4,21 +4,22 @@ An unknown name, a wrong password, an account without a password and a deactivat
 same work, so that nobody learns who has an account here.
 """
 
-import hmac
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from sqlalchemy import select, update
 
-from cdp.access.viewer import ANONYMOUS, Actor, Viewer
+from cdp.access.strength import PASSWORD
+from cdp.access.viewer import Actor
 from cdp.core.db import Role, Tx
 from cdp.core.errors import Unauthenticated
-from cdp.core.ids import CustomerId, new_token
+from cdp.core.ids import CustomerId
 from cdp.core.platform import Platform
-from cdp.core.sign import encode
 from cdp.operations import audit
-from cdp.operations.accounts import brake, sessions
+from cdp.operations.accounts import brake, entrance, factors, half_sign_ins, sessions
+from cdp.operations.accounts.entrance import SignedIn, Visitor
+from cdp.operations.accounts.owner import Owner
 from cdp.operations.accounts.passwords import hash_password, matches, needs_rehash
 from cdp.operations.accounts.sessions import BrowserSession, Client, Person
 from cdp.tables.account import account
@@ -46,11 +47,10 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class SignedIn:
-    """The cookies of a successful sign-in: session, and the device token that keeps the brake off this browser."""
+class Halfway:
+    """The password was right and the second factor is outstanding; the token goes into a cookie."""
 
-    session_token: str
-    device_token: str
+    token: str = field(repr=False)
     person: Person
 
 
@@ -66,35 +66,40 @@ def normalize_username(username: str) -> str:
     return unicodedata.normalize("NFKC", username).strip().lower()
 
 
-async def sign_in(platform: Platform, attempt: Attempt, *, current: BrowserSession | None = None) -> SignedIn:
+async def sign_in(platform: Platform, attempt: Attempt, *, current: BrowserSession | None = None) -> SignedIn | Halfway:
     """Check a password and open a session, or renew ``current`` when it is the same person's.
 
-    Raises BadCredentials, and TooManyTries while the brake is on; both are audited in a transaction of their own.
+    Who has a second factor, or needs one, is only halfway in. Raises BadCredentials, and TooManyTries while the brake
+    is on; both are audited in a transaction of their own.
     """
     username = normalize_username(attempt.username)
-    device = _proven_device(platform, attempt.actor, username, attempt.device)
+    device = entrance.proven_device(platform, attempt.actor, username, attempt.device)
     tries = brake.counts(platform.pepper, f"{attempt.actor}:{username}", attempt.client.address, device)
     try:
         async with platform.db.transaction(Role.WORKER) as tx:
             await brake.admit(tx, tries, platform.clock())
             found = await _look_up(tx, attempt.actor, username)
     except brake.TooManyTries as refusal:
-        await _record_refusal(platform, None, refusal.code)
+        await entrance.record_refusal(platform, None, refusal.code)
         raise
     if not await matches(found.password_hash if found else None, attempt.password) or found is None:
-        await _record_refusal(platform, found, BadCredentials.code)
+        await entrance.record_refusal(platform, found.person.audit_ref if found else None, BadCredentials.code)
         raise BadCredentials
     if found.password_hash and needs_rehash(found.password_hash):
         found = replace(found, fresh_hash=await hash_password(attempt.password))
     async with platform.db.transaction(Role.WORKER) as tx:
         await brake.forgive(tx, tries, platform.clock())
-        token = await _open(tx, platform, found, attempt.client, current)
-    return SignedIn(token, _device_token(platform, attempt.actor, username, device), found.person)
+        await _keep_fresh_hash(tx, found)
+        person = found.person
+        owner = Owner(person.customer_id, person.account_id if person.actor is Actor.STAFF else None)
+        if _needs_second(platform, person.actor) or (await factors.of(tx, owner)).any:
+            return Halfway(await half_sign_ins.start(tx, owner, now=platform.clock()), person)
+        return await entrance.enter(tx, platform, person, Visitor(attempt.client, device, current), amr=PASSWORD)
 
 
 async def confirm(
     platform: Platform, current: BrowserSession, password: str, *, client: Client, device: str | None = None
-) -> SignedIn:
+) -> SignedIn | Halfway:
     """Sign in again as who is signed in (step-up, RFC 9470): the name is not asked twice."""
     attempt = Attempt(current.viewer.actor, current.username, password, client, device)
     return await sign_in(platform, attempt, current=current)
@@ -116,36 +121,16 @@ async def sign_out(platform: Platform, current: BrowserSession) -> None:
         )
 
 
-async def _open(tx: Tx, platform: Platform, found: _Found, client: Client, current: BrowserSession | None) -> str:
-    now, settings, person = platform.clock(), platform.settings, found.person
-    same = current is not None and current.viewer.actor is person.actor and _is(current.viewer, person)
-    if current is not None and same:
-        token = await sessions.renew(tx, current, now=now, settings=settings)
-    else:
-        if current is not None and current.viewer.actor is person.actor:
-            await sessions.end(tx, current.id, now=now)
-        token = await sessions.start(tx, person, client, now=now, settings=settings)
-    if person.actor is Actor.CUSTOMER:
-        values: dict[str, object] = {"last_sign_in_at": now} | (
-            {"password_hash": found.fresh_hash} if found.fresh_hash else {}
-        )
-        await tx.execute(update(account).where(account.c.id == person.account_id).values(values))
-    elif found.fresh_hash:
-        await tx.execute(update(staff).where(staff.c.id == person.account_id).values(password_hash=found.fresh_hash))
-    action = "session.renewed" if same else "session.started"
-    await audit.record(tx, _viewer(person), action, subject_ref=person.audit_ref, object_type="account")
-    return token
+def _needs_second(platform: Platform, actor: Actor) -> bool:
+    return actor is Actor.STAFF and platform.settings.staff_needs_second_factor
 
 
-def _is(viewer: Viewer, person: Person) -> bool:
-    if person.actor is Actor.STAFF:
-        return viewer.staff_id == person.account_id
-    return viewer.customer_id == person.customer_id
-
-
-def _viewer(person: Person) -> Viewer:
-    is_staff = person.actor is Actor.STAFF
-    return Viewer(person.actor, customer_id=person.customer_id, staff_id=person.account_id if is_staff else None)
+async def _keep_fresh_hash(tx: Tx, found: _Found) -> None:
+    if found.fresh_hash is None:
+        return
+    table = staff if found.person.actor is Actor.STAFF else account
+    mine = update(table).where(table.c.id == found.person.account_id)
+    await tx.execute(mine.values(password_hash=found.fresh_hash))
 
 
 async def _look_up(tx: Tx, actor: Actor, username: str) -> _Found | None:
@@ -172,32 +157,3 @@ async def _subject_ref(tx: Tx, customer_id: CustomerId | None) -> UUID | None:
         return None
     found: UUID | None = await tx.scalar(select(customer.c.audit_ref).where(customer.c.id == customer_id))
     return found
-
-
-async def _record_refusal(platform: Platform, found: _Found | None, code: str) -> None:
-    subject_ref = found.person.audit_ref if found else None
-    async with platform.db.transaction(Role.WORKER) as tx:
-        await audit.record(
-            tx,
-            ANONYMOUS,
-            "session.refused",
-            subject_ref=subject_ref,
-            object_type="account",
-            outcome="refused",
-            code=code,
-        )
-
-
-def _device_token(platform: Platform, actor: Actor, username: str, device: str | None) -> str:
-    device = device or new_token()
-    return f"{device}.{_device_proof(platform, actor, username, device)}"
-
-
-def _proven_device(platform: Platform, actor: Actor, username: str, token: str | None) -> str | None:
-    device, _, proof = (token or "").partition(".")
-    expected = _device_proof(platform, actor, username, device)
-    return device if device and hmac.compare_digest(proof.encode(), expected.encode()) else None
-
-
-def _device_proof(platform: Platform, actor: Actor, username: str, device: str) -> str:
-    return encode(platform.pepper.hash("device", f"{actor}\0{username}\0{device}").value)

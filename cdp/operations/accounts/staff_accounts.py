@@ -13,7 +13,7 @@ from cdp.core.ids import new_id
 from cdp.core.platform import Platform
 from cdp.operations import audit, values
 from cdp.operations.accounts import mail_links, new_passwords
-from cdp.operations.accounts.mail_links import Owner
+from cdp.operations.accounts.owner import Owner
 from cdp.operations.accounts.sign_in import normalize_username
 from cdp.operations.constraints import refusing
 from cdp.tables.account import LinkKind
