@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from cdp.connectors.base import ConfigurationInvalid, Connector, Problem, System
+from cdp.connectors.blobs.connector import BlobFiles
 from cdp.connectors.gdpr_api.connector import GdprApi
 from cdp.connectors.http.connector import Http
 from cdp.connectors.opendsr.connector import OpenDsr
@@ -13,6 +14,7 @@ from cdp.connectors.webhook.connector import Webhook
 from cdp.core.platform import Platform
 
 KINDS: Mapping[str, Callable[[System, Platform], Connector]] = {
+    "blobs": BlobFiles,
     "gdpr_api": GdprApi,
     "http": Http,
     "opendsr": OpenDsr,

@@ -17,6 +17,8 @@ POINTER = r"^(/([^~/]|~[01])*)*$"
 RECORD = "record/"
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _DOTS = {".", ".."}
+# An identifier with one of these could name another person's key: user:{username} and the name "7:orders".
+_SEPARATORS = frozenset(":/|{}\0\r\n")
 
 
 class Unfillable(Exception):
@@ -95,6 +97,13 @@ def fill_path(template: str, values: Values) -> str:
 def fill_text(template: str, values: Values) -> str:
     """A plain text, still to be encoded by whoever writes it somewhere. Raises Unfillable."""
     return _PLACEHOLDER.sub(lambda found: _text(values.of(found[1])), template)
+
+
+def fill_name(template: str, type_: str, value: str) -> str:
+    """The name of a key or file about one identifier, which can not name somebody else's. Raises Unfillable."""
+    if type_ in {*placeholders(template)} and (_SEPARATORS & {*value} or value in _DOTS):
+        raise Unfillable
+    return fill_text(template, Values(type_, value))
 
 
 def fill_json(template: Json, values: Values) -> Json:

@@ -12,11 +12,9 @@ from pydantic.dataclasses import dataclass
 
 from cdp.connectors.base import ConfigurationInvalid, Identifier, Problem
 from cdp.connectors.calls import configured
-from cdp.connectors.templates import Unfillable, Values, fill_text, placeholders, types_in, unknown
+from cdp.connectors.templates import fill_name, placeholders, types_in, unknown
 
 MEMBER = "{member}"
-# An identifier with one of these could name another person's key: user:{username} and the name "7:orders".
-_SEPARATORS = frozenset(":/|{}\0\r\n")
 _CLOSED = ConfigDict(extra="forbid")
 Template = Annotated[str, Field(min_length=1, max_length=500)]
 
@@ -78,10 +76,7 @@ def laid_out(configuration: object) -> Layout:
 
 def fill(template: str, place: Place, known: Identifier) -> str:
     """A template about one identifier. Raises Unfillable."""
-    names = {*placeholders(template)}
-    if known.type in names and _SEPARATORS & {*known.value}:
-        raise Unfillable
-    return fill_text(template, Values(place.type, known.value))
+    return fill_name(template, place.type, known.value)
 
 
 def fill_member(place: Place, known: Identifier, member: str) -> str:

@@ -1,0 +1,1 @@
+"""Files of a person in object storage."""
