@@ -8,9 +8,8 @@ import typer
 
 from cdp.access.scopes import CUSTOMER_SCOPES, STAFF_SCOPES
 from cdp.cli import sign_ins
-from cdp.cli.sign_ins import CLIENT_ID, NotSignedIn, Server, ServerUnreachable, SignIn
+from cdp.cli.sign_ins import CLIENT_ID, DEVICE_CODE, NotSignedIn, Server, ServerUnreachable, SignIn
 from cdp.core.errors import Forbidden, Unauthenticated
-from cdp.operations.oauth.clients import DEVICE_CODE
 
 app = typer.Typer()
 Url = Annotated[str, typer.Option("--url", help="Address of the server.")]

@@ -21,6 +21,7 @@ from cdp.core.clock import Clock, utc_now
 from cdp.core.errors import InvalidInput, Unauthenticated, Unavailable
 
 CLIENT_ID = "cdp-cli"
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 TIMEOUT_S = 15.0
 # Renewed a little early, so that it does not expire on the way.
 EARLY_S = 30.0
