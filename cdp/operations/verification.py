@@ -20,6 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cdp.core.sign import Verdict, canonical, check, decode, encode, key_id
+from cdp.operations.proofs.checks import Findings, check_inclusion
 from cdp.operations.packages.formats import CERTIFICATE, MANIFEST, PACKAGE, SEAL, SIGNATURE, VERSION, subject_hash
 
 READ_BYTES = 1024 * 1024
@@ -77,13 +78,26 @@ def verify_certificate(document: bytes, keys: Keys) -> Report:
     read = _json_object(document)
     if read is None or read.get("kind") != CERTIFICATE:
         return Report(Kind.UNKNOWN, Verdict.INVALID, ("This is not an erasure certificate.",))
-    problems = [*_canonical_problems(document, read), *_version_problems(read)]
+    logged = _logged(read, keys)
+    problems = [*_canonical_problems(document, read), *_version_problems(read), *logged.problems]
     verdict = check(read, keys)
     if verdict is Verdict.INVALID:
         problems.append("The signature does not fit the certificate.")
+    elif logged.verdict is not Verdict.VALID:
+        verdict = logged.verdict
     signature = read.get("signature")
     signer = str(signature.get("keyId")) if isinstance(signature, dict) else None
     return Report(Kind.CERTIFICATE, verdict, tuple(problems), str(read.get("reference")), signer)
+
+
+def _logged(read: dict[str, Any], keys: Keys) -> Findings:
+    """Whether an entry of the audit log holds the hash of what the certificate states."""
+    stated = {name: value for name, value in read.items() if name not in {"log", "signature"}}
+    try:
+        details = {"sha256": hashlib.sha256(canonical(stated)).hexdigest(), "reference": str(read.get("reference"))}
+    except (TypeError, ValueError, RecursionError):
+        return Findings(("The certificate has no canonical form.",), Verdict.INVALID)
+    return check_inclusion(read.get("log"), keys, details=details, object_type="Certificate")
 
 
 def names_subject(document: bytes, identifier: str, salt: str) -> bool:

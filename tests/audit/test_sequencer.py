@@ -62,7 +62,7 @@ async def test_events_become_leaves_once(fresh_platform: Platform) -> None:
     assert len(found) == len(set(found)) == 11
     assert json.loads(found[0])["details"] == {"number": 0, "part": "0.5"}
     async with fresh_platform.db.transaction(Role.WORKER) as tx:
-        signed = (await tx.all(select(audit_head.c.size).order_by(audit_head.c.size)))
+        signed = await tx.all(select(audit_head.c.size).order_by(audit_head.c.size))
         head = await heads.latest(tx)
     assert [row.size for row in signed] == [1, 4, 11]
     assert head is not None

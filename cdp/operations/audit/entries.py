@@ -9,7 +9,7 @@ from sqlalchemy import Row, Select, select
 
 from cdp.core.clock import iso
 from cdp.core.sign import Document, canonical
-from cdp.operations.audit.formats import VERSION
+from cdp.operations.proofs.formats import VERSION
 from cdp.tables.audit import audit_event
 
 

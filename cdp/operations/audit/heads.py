@@ -11,7 +11,7 @@ from cdp.core.clock import iso
 from cdp.core.db import Tx
 from cdp.core.sign import Document, Signer, canonical
 from cdp.operations.audit import tree
-from cdp.operations.audit.formats import HEAD, VERSION
+from cdp.operations.proofs.formats import HEAD, VERSION
 from cdp.tables.audit import audit_head
 
 

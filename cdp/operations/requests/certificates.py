@@ -2,7 +2,8 @@
 
 A certificate names no person. It carries SHA-256(salt, canonical identifier), and only the person has the salt; whoever
 finds the certificate learns nothing, whoever holds both can prove whom it is about. What was not scanned is said.
-The document is canonical JSON (see ``core.sign``); one changed byte makes it invalid.
+The document is canonical JSON (see ``core.sign``); one changed byte makes it invalid. An entry of the audit log holds
+its hash, and the certificate carries the proof that this entry is in the log: nobody can issue another one in its place.
 """
 
 import hashlib
@@ -14,12 +15,14 @@ from uuid import UUID
 
 from sqlalchemy import Row, func, insert, select
 
+from cdp.access.viewer import SYSTEM
 from cdp.core.clock import iso
 from cdp.core.db import Role, Tx
 from cdp.core.ids import new_id, new_reference
 from cdp.core.platform import Platform
 from cdp.core.sign import Document, canonical
-from cdp.operations import moves, subjects
+from cdp.operations import audit, moves, subjects
+from cdp.operations.audit import sequencer
 from cdp.operations.moves import RequestRow
 from cdp.operations.packages.formats import CERTIFICATE, VERSION, subject_hash
 from cdp.operations.requests import certificate_pdf
@@ -51,34 +54,42 @@ class Issued:
 
 async def issue(tx: Tx, platform: Platform, request: RequestRow, person: SealedPerson) -> bool:
     """Sign the certificate and complete the request with it, in one transaction; False if somebody did already."""
-    now = await tx.scalar(select(func.now()))
-    reference = new_reference("CE")
-    document = platform.signer.sign(
-        {
-            "version": VERSION,
-            "kind": CERTIFICATE,
-            "reference": reference,
-            "request": {
-                "reference": request.reference,
-                "type": request.type.value,
-                "requestedAt": iso(request.requested_at),
-                "coolingOffUntil": iso(request.cooling_off_until) if request.cooling_off_until else None,
-                "completedAt": iso(now),
-            },
-            "issuedAt": iso(now),
-            "subject": _subject(person),
-            "systems": await _systems(tx, request.id),
-            "notScanned": [{"what": what, "why": why} for what, why in NOT_SCANNED],
-        }
-    )
     if not await moves.move(tx, request, RequestStatus.COMPLETED, values={"customer_id": None}):
         return False
+    now = await tx.scalar(select(func.now()))
+    certificate_id, reference = new_id(), new_reference("CE")
+    statement: Document = {
+        "version": VERSION,
+        "kind": CERTIFICATE,
+        "reference": reference,
+        "request": {
+            "reference": request.reference,
+            "type": request.type.value,
+            "requestedAt": iso(request.requested_at),
+            "coolingOffUntil": iso(request.cooling_off_until) if request.cooling_off_until else None,
+            "completedAt": iso(now),
+        },
+        "issuedAt": iso(now),
+        "subject": _subject(person),
+        "systems": await _systems(tx, request.id),
+        "notScanned": [{"what": what, "why": why} for what, why in NOT_SCANNED],
+    }
+    event_id = await audit.record(
+        tx,
+        SYSTEM,
+        "certificate.issued",
+        subject_ref=None,  # the entry stands in the certificate, where nothing may lead to the person
+        object_type="Certificate",
+        object_id=certificate_id,
+        details={"reference": reference, "sha256": hashlib.sha256(canonical(statement)).hexdigest()},
+    )
+    proof = await sequencer.include(tx, platform, event_id)
     await tx.execute(
         insert(certificate).values(
-            id=new_id(),
+            id=certificate_id,
             request_id=request.id,
             reference=reference,
-            document=canonical(document).decode(),
+            document=canonical(platform.signer.sign({**statement, "log": proof.document()})).decode(),
             key_id=platform.signer.key_id,
             issued_at=now,
         )
