@@ -33,7 +33,7 @@ oauth_client = Table(
     Column("scopes", ARRAY(Text), nullable=False),
     Column("first_party", Boolean, nullable=False, server_default="false"),
     # Public keys of private_key_jwt (RFC 7523); a client has these, or a secret, or nothing to prove itself with.
-    Column("jwks", JSONB),
+    Column("jwks", JSONB(none_as_null=True)),
     Column("requires_pushed", Boolean, nullable=False, server_default="false"),
     Column("requires_dpop", Boolean, nullable=False, server_default="false"),
     Column("authorization_types", ARRAY(Text), nullable=False, server_default="{}"),
@@ -56,7 +56,7 @@ oauth_grant = Table(
     Column("amr", ARRAY(Text), nullable=False, server_default="{pwd}", info=personal(Category.ACCOUNT, export=False)),
     timestamp("created_at", now=True, info=personal(Category.ACCOUNT)),
     timestamp("revoked_at", nullable=True),
-    Column("authorization_details", JSONB, info=personal(Category.ACCOUNT)),
+    Column("authorization_details", JSONB(none_as_null=True), info=personal(Category.ACCOUNT)),
     # Who works here and acts for the customer, why, and in which case (RFC 8693).
     Column("acting_staff_id", Uuid, ForeignKey("staff.id"), info=structural()),
     Column("reason", Text, info=personal(Category.ACCOUNT)),

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from cdp.access.viewer import MissingScope
 from cdp.core.errors import Conflict, NotFound, PlatformError, StepUpRequired, TooLarge, Unauthenticated
+from cdp.operations.oauth.callers import challenge_in_kind
 from cdp.web.render import render
 
 log = structlog.get_logger()
@@ -77,6 +78,8 @@ def _headers(request: Request, error: PlatformError) -> dict[str, str]:
     elif isinstance(error, Unauthenticated):
         with_token = "authorization" in request.headers
         headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if with_token else "Bearer"
+    if plain := headers.get("WWW-Authenticate"):
+        headers["WWW-Authenticate"] = challenge_in_kind(plain, error, request.headers.get("authorization"))
     if retry := error.extensions.get("retryAfterS"):
         headers["Retry-After"] = str(retry)
     return headers

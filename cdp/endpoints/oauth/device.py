@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from cdp.core.db import Role
 from cdp.core.platform import Platform
-from cdp.endpoints.oauth.grants import AUTH_METHODS
+from cdp.endpoints.oauth.client_auth import AUTH_METHODS
 from cdp.endpoints.oauth.server import (
     Answer,
     ProtocolRequest,

@@ -5,13 +5,17 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from cdp.access.authorization_types import TYPES
 from cdp.access.scopes import SCOPES
-from cdp.endpoints.oauth.grants import AUTH_METHODS
+from cdp.endpoints.oauth.client_auth import AUTH_METHODS
 from cdp.endpoints.oauth.token import Introspection
 from cdp.operations.oauth.clients import GRANT_TYPES
+from cdp.operations.oauth.proofs import ALGORITHMS
 from cdp.operations.oauth.token_keys import ALGORITHM
 from cdp.operations.oauth.tokens import issuer_of
 
+# Endpoints a client proves itself at, as their metadata begin.
+AUTHENTICATED = ("token", "revocation", "introspection")
 CACHED = {"Cache-Control": "public, max-age=300"}
 CLAIMS = (
     "sub",
@@ -54,7 +58,10 @@ def metadata(issuer: str) -> Mapping[str, object]:
         "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "introspection_endpoint_auth_methods_supported": list(Introspection.CLIENT_AUTH_METHODS),
+        **{f"{name}_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS) for name in AUTHENTICATED},
         "code_challenge_methods_supported": ["S256"],
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
+        "authorization_details_types_supported": list(TYPES),
         "claims_supported": list(CLAIMS),
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
         "ui_locales_supported": ["en"],

@@ -4,21 +4,28 @@ What Authlib leaves open is closed here: ``plain`` is refused also when it is me
 public and confidential clients alike need PKCE (RFC 9700 section 2.1.1), refresh tokens rotate.
 """
 
-from authlib.oauth2 import OAuth2Request
-from authlib.oauth2.rfc6749 import InvalidRequestError, InvalidScopeError
+from authlib.oauth2 import OAuth2Error, OAuth2Request
+from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, InvalidScopeError
 from authlib.oauth2.rfc6749 import grants as authlib
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc7636.challenge import compare_s256_code_challenge
 from authlib.oidc.core.grants import OpenIDCode
 from joserfc.jwk import RSAKey
 
+from cdp.access.strength import strength_of
+from cdp.endpoints.oauth.client_auth import AUTH_METHODS
 from cdp.endpoints.oauth.server import Server
 from cdp.operations.oauth import grants
+from cdp.operations.oauth.authorization_details import (
+    PARAMETER,
+    Details,
+    InvalidAuthorizationDetails,
+    narrow,
+    read,
+)
 from cdp.operations.oauth.clients import OAuthClient
 from cdp.operations.oauth.grants import AuthorizationRequest, Grant, Redeemed, Refreshed
 from cdp.operations.oauth.token_keys import ALGORITHM
-
-AUTH_METHODS = ["client_secret_basic", "client_secret_post", "none"]
 
 
 class S256Challenge(CodeChallenge):  # type: ignore[misc]  # Authlib has no types
@@ -47,14 +54,28 @@ class CodeGrant(authlib.AuthorizationCodeGrant):  # type: ignore[misc]
     def save_authorization_code(self, code: str, request: OAuth2Request) -> None:
         """Open the grant and write its code; ``request.user`` is the viewer who agreed."""
         server, client, now = self.server, request.client, self.server.platform.clock()
-        grant = server.call(grants.open_grant, server.tx, request.user, client, request.scope, now=now)
+        details = read(request.payload.data.get(PARAMETER), client, request.user.actor)
+        grant = server.call(grants.open_grant, server.tx, request.user, client, request.scope, now=now, details=details)
         asked = request.payload
-        wanted = AuthorizationRequest(code, asked.redirect_uri, asked.data["code_challenge"], asked.data.get("nonce"))
+        wanted = AuthorizationRequest(
+            code,
+            asked.redirect_uri,
+            asked.data["code_challenge"],
+            asked.data.get("nonce"),
+            asked.data.get("dpop_jkt"),
+        )
         server.call(grants.save_code, server.tx, grant, client, wanted, now=now)
 
     def query_authorization_code(self, code: str, client: OAuthClient) -> Redeemed | None:
         """Consume it here, before anything else is checked: a code is tried once."""
-        return self.server.call(grants.redeem_code, self.server.tx, client, code, now=self.server.platform.clock())
+        server = self.server
+        found = server.call(grants.redeem_code, server.tx, client, code, now=server.platform.clock())
+        if found is None:
+            return None
+        if found.request.dpop_jkt not in {None, server.proven_key}:
+            raise InvalidGrantError("The code is bound to another key.")
+        server.narrowed = narrowed(found.grant, self.request)
+        return found
 
     def delete_authorization_code(self, authorization_code: Redeemed) -> None:
         """It is consumed already."""
@@ -78,7 +99,9 @@ class RefreshGrant(authlib.RefreshTokenGrant):  # type: ignore[misc]
         asked = (self.request.payload.scope or "").split()
         if grant is not None and not set(asked) <= set(grant.scope.split()):
             raise InvalidScopeError
-        return server.call(grants.redeem_refresh_token, server.tx, self.request.client, refresh_token, now=now)
+        server.narrowed = narrowed(grant, self.request) if grant is not None else None
+        client, jkt = self.request.client, server.proven_key
+        return server.call(grants.redeem_refresh_token, server.tx, client, refresh_token, now=now, jkt=jkt)
 
     def authenticate_user(self, refresh_token: Refreshed) -> Grant:
         """The grant stands for the person."""
@@ -120,7 +143,8 @@ class IdToken(OpenIDCode):  # type: ignore[misc]
             "iat": now,
             "exp": now + self._server.platform.settings.access_token_ttl_s,
             "auth_time": int(grant.authenticated_at.timestamp()),
-            "amr": ["pwd"],
+            "amr": list(grant.amr),
+            "acr": strength_of(grant.amr).value,
         }
         if grant.session_id is not None:
             claims["sid"] = str(grant.session_id)
@@ -129,6 +153,19 @@ class IdToken(OpenIDCode):  # type: ignore[misc]
     def generate_user_info(self, user: Grant, scope: str) -> dict[str, str]:  # noqa: ARG002
         """Only who; the rest is at the userinfo endpoint."""
         return {"sub": user.subject}
+
+
+def narrowed(grant: Grant, request: OAuth2Request) -> Details:
+    """The authorization details of a token request (RFC 9396 section 6). Raises OAuth2Error."""
+    try:
+        return narrow(grant.details, request.payload.data.get(PARAMETER))
+    except InvalidAuthorizationDetails as error:
+        raise refused_details(error) from error
+
+
+def refused_details(error: InvalidAuthorizationDetails, redirect_uri: str | None = None) -> OAuth2Error:
+    """In the shape of RFC 9396 section 5."""
+    return OAuth2Error(error.message, error="invalid_authorization_details", redirect_uri=redirect_uri)
 
 
 def register(server: Server) -> Server:

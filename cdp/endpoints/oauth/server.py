@@ -5,7 +5,7 @@ Source: Authlib 1.9, https://docs.authlib.org/en/stable/oauth2/authorization-ser
 
 import base64
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -23,8 +23,12 @@ from cdp.access.scopes import SCOPES
 from cdp.core.db import Tx
 from cdp.core.errors import InvalidInput
 from cdp.core.platform import Platform
+from cdp.endpoints.oauth.client_auth import by_assertion, methods_for
 from cdp.operations.oauth import clients, grants
+from cdp.operations.oauth.authorization_details import Details
+from cdp.operations.oauth.client_assertions import METHOD
 from cdp.operations.oauth.clients import OAuthClient
+from cdp.operations.oauth.dpop import SCHEME
 from cdp.operations.oauth.grants import Grant
 from cdp.operations.oauth.tokens import Issuer, issuer_of, staff_roles
 
@@ -97,6 +101,15 @@ class Answer:
         return JSONResponse(self.body, status_code=self.status, headers=found)
 
 
+class _Tokens(BearerTokenGenerator):  # type: ignore[misc]
+    """Tokens; one that rests on authorization details alone has no scope, which Authlib takes for a mistake."""
+
+    @staticmethod
+    def get_allowed_scope(client: OAuthClient, scope: str | None) -> str:
+        """See Authlib."""
+        return "" if scope == "" else str(BearerTokenGenerator.get_allowed_scope(client, scope))
+
+
 class Server(AuthorizationServer):  # type: ignore[misc]
     """One per request: everything it reads and writes happens in ``tx``."""
 
@@ -105,8 +118,11 @@ class Server(AuthorizationServer):  # type: ignore[misc]
         self.platform = platform
         self.tx = tx
         self.issuer: Issuer = issuer_of(platform)
-        generator = BearerTokenGenerator(self._access_token, self._refresh_token, self._life_s)
-        self.register_token_generator("default", generator)
+        self.proven_key: str | None = None  # thumbprint of the DPoP proof of this request
+        self.narrowed: Details | None = None  # authorization details of this token, where they are not the grant's
+        self._tokens = _Tokens(self._access_token, self._refresh_token, self._life_s)
+        self.register_token_generator("default", self._token)
+        self.register_client_auth_method(METHOD, self._by_assertion)
 
     def call(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one of our async operations from Authlib's thread."""
@@ -115,6 +131,18 @@ class Server(AuthorizationServer):  # type: ignore[misc]
     def query_client(self, client_id: str) -> OAuthClient | None:
         """See Authlib."""
         return self.call(clients.find, self.tx, client_id)
+
+    def authenticate_client(
+        self, request: ProtocolRequest, methods: Sequence[str], endpoint: str = "token"
+    ) -> OAuthClient:
+        """See Authlib; one way to prove oneself at a time."""
+        wanted = methods_for(request.form, request.headers, methods)
+        client: OAuthClient = super().authenticate_client(request, wanted, endpoint)
+        return client
+
+    def _by_assertion(self, query_client: object, request: ProtocolRequest) -> OAuthClient:  # noqa: ARG002 - Authlib's
+        address, _, _ = request.uri.partition("?")
+        return self.call(by_assertion, self.platform, self.tx, request.form, address)
 
     def save_token(self, token: Mapping[str, object], request: OAuth2Request) -> None:
         """Nothing to do: a refresh token is written when it is made, an access token is kept nowhere."""
@@ -132,12 +160,28 @@ class Server(AuthorizationServer):  # type: ignore[misc]
         """Keep it until the thread is done."""
         return Answer(status, body, headers)
 
+    def _token(self, *, client: OAuthClient, user: Grant, **asked: object) -> dict[str, object]:
+        if client.requires_dpop and self.proven_key is None:
+            raise InvalidRequestError("This client sends a DPoP proof with every token request.")
+        token: dict[str, object] = self._tokens(client=client, user=user, **asked)
+        if self.proven_key is not None:
+            token["token_type"] = SCHEME
+        if details := self._details(user):
+            token["authorization_details"] = [dict(detail) for detail in details]
+        return token
+
+    def _details(self, grant: Grant) -> Details:
+        return grant.details if self.narrowed is None else self.narrowed
+
     def _access_token(self, client: OAuthClient, grant_type: str, user: Grant, scope: str) -> str:  # noqa: ARG002
-        return self.issuer.access_token(user, scope, roles=self.call(staff_roles, self.tx, user))
+        roles = self.call(staff_roles, self.tx, user)
+        return self.issuer.access_token(user, scope, roles=roles, details=self._details(user), jkt=self.proven_key)
 
     def _refresh_token(self, client: OAuthClient, grant_type: str, user: Grant, scope: str) -> str:  # noqa: ARG002
-        life_s = self.platform.settings.refresh_token_ttl_s
-        return self.call(grants.issue_refresh_token, self.tx, user, client, now=self.platform.clock(), life_s=life_s)
+        life_s, now = self.platform.settings.refresh_token_ttl_s, self.platform.clock()
+        # Who proves itself at every refresh needs no key beside (RFC 9449 section 5).
+        jkt = self.proven_key if client.is_public else None
+        return self.call(grants.issue_refresh_token, self.tx, user, client, now=now, life_s=life_s, jkt=jkt)
 
     def _life_s(self, client: OAuthClient, grant_type: str) -> int:  # noqa: ARG002
         return self.platform.settings.access_token_ttl_s

@@ -14,8 +14,11 @@ from starlette.responses import Response
 from cdp.core.db import Role
 from cdp.core.errors import Unauthenticated
 from cdp.core.platform import Platform
+from cdp.endpoints.oauth.client_auth import AUTH_METHODS, PROVING_METHODS
+from cdp.endpoints.oauth.client_credentials import ClientCredentials
 from cdp.endpoints.oauth.device import DeviceGrant
-from cdp.endpoints.oauth.grants import AUTH_METHODS, register
+from cdp.endpoints.oauth.grants import register
+from cdp.endpoints.oauth.possession import proven_key
 from cdp.endpoints.oauth.server import (
     Answer,
     ProtocolRequest,
@@ -28,7 +31,9 @@ from cdp.endpoints.oauth.server import (
     refuse_unreadable_basic,
 )
 from cdp.operations.oauth import grants
+from cdp.operations.oauth.authorization_details import PARAMETER, Details
 from cdp.operations.oauth.clients import OAuthClient
+from cdp.operations.oauth.dpop import SCHEME
 from cdp.operations.oauth.grants import Grant
 from cdp.operations.oauth.tokens import AccessToken, issuer_of
 
@@ -89,7 +94,7 @@ class Revocation(RevocationEndpoint):  # type: ignore[misc]  # Authlib has no ty
 class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
     """Tells a confidential client about its own tokens, and about nobody else's."""
 
-    CLIENT_AUTH_METHODS = ["client_secret_basic", "client_secret_post"]
+    CLIENT_AUTH_METHODS = PROVING_METHODS
     server: Server
 
     def query_token(self, token_string: str, token_type_hint: str | None) -> _Known | None:  # noqa: ARG002
@@ -105,8 +110,10 @@ class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
         url = self.server.issuer.url
         if token.access is None:
             assert token.grant is not None, "a token is one of the two"
-            return {"iss": url, "client_id": token.client_id, "sub": token.grant.subject, "scope": token.grant.scope}
+            about: dict[str, object] = {"iss": url, "client_id": token.client_id, "sub": token.grant.subject}
+            return {**about, "scope": token.grant.scope, **_details(token.grant.details)}
         found = token.access
+        bound: dict[str, object] = {"token_type": SCHEME, "cnf": {"jkt": found.bound_to}} if found.bound_to else {}
         return {
             "iss": url,
             "aud": self.server.issuer.audience,
@@ -117,12 +124,18 @@ class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
             "iat": found.issued_at,
             "exp": found.expires_at,
             "jti": found.token_id,
+            **_details(found.details),
+            **bound,
         }
+
+
+def _details(details: Details) -> dict[str, object]:
+    return {PARAMETER: [dict(detail) for detail in details]} if details else {}
 
 
 async def token(request: Request) -> Response:
     """Exchange a code or a refresh token."""
-    return await _answer(request, lambda server, asked: server.create_token_response(asked))
+    return await _answer(request, lambda server, asked: server.create_token_response(asked), takes_proof=True)
 
 
 async def revoke(request: Request) -> Response:
@@ -137,7 +150,9 @@ async def introspect(request: Request) -> Response:
     return await _answer(request, lambda server, asked: server.create_endpoint_response("introspection", asked))
 
 
-async def _answer(request: Request, work: Callable[[Server, ProtocolRequest], Answer]) -> Response:
+async def _answer(
+    request: Request, work: Callable[[Server, ProtocolRequest], Answer], *, takes_proof: bool = False
+) -> Response:
     platform: Platform = request.app.state.platform
     try:
         fields = await read_form(request)
@@ -153,10 +168,15 @@ async def _answer(request: Request, work: Callable[[Server, ProtocolRequest], An
         server = _TokenServer(platform, tx)
         server.named = named
         register(server)
+        server.register_grant(ClientCredentials)
         server.register_grant(DeviceGrant)
         server.register_endpoint(Revocation)
         server.register_endpoint(Introspection)
-        answer = await in_thread(work, server, ProtocolRequest(platform, request, fields))
+        try:
+            server.proven_key = await proven_key(platform, tx, request) if takes_proof else None
+            answer = await in_thread(work, server, ProtocolRequest(platform, request, fields))
+        except OAuth2Error as error:
+            answer = failure(error)
     return answer.response()
 
 

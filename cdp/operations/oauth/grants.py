@@ -14,10 +14,12 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Table, insert, or_, select, update
 
 from cdp.access.scopes import CUSTOMER_SCOPES, STAFF_SCOPES
+from cdp.access.strength import PASSWORD, strength_of
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Tx
 from cdp.core.ids import CustomerId, new_id, new_token
 from cdp.operations import audit
+from cdp.operations.oauth.authorization_details import Details, is_same
 from cdp.operations.oauth.clients import OAuthClient, UnknownScope
 from cdp.tables.customer import customer
 from cdp.tables.oauth import oauth_client, oauth_code, oauth_grant, oauth_token
@@ -37,16 +39,20 @@ class Grant:
     customer_id: CustomerId | None = None
     staff_id: UUID | None = None
     session_id: UUID | None = None
+    details: Details = ()
+    amr: tuple[str, ...] = PASSWORD
 
     @property
     def subject(self) -> str:
-        """The ``sub`` claim."""
-        return str(self.customer_id or self.staff_id)
+        """The ``sub`` claim; a client that acts in its own name is the subject itself (RFC 9068 section 2.2)."""
+        return str(self.customer_id or self.staff_id or self.client_id)
 
     @property
     def actor(self) -> Actor:
         """Whose tokens these are."""
-        return Actor.STAFF if self.staff_id else Actor.CUSTOMER
+        if self.customer_id is not None:
+            return Actor.CUSTOMER
+        return Actor.STAFF if self.staff_id else Actor.CLIENT
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class AuthorizationRequest:
     redirect_uri: str
     code_challenge: str
     nonce: str | None = None
+    dpop_jkt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,12 +99,13 @@ class Redeemed:
         """Goes into the ID token."""
         return int(self.grant.authenticated_at.timestamp())
 
-    def get_acr(self) -> None:
-        """Nothing is promised about how people sign in."""
+    def get_acr(self) -> str:
+        """How strong the sign-in was (RFC 9470)."""
+        return strength_of(self.grant.amr)
 
     def get_amr(self) -> list[str]:
         """RFC 8176."""
-        return ["pwd"]
+        return list(self.grant.amr)
 
 
 @dataclass(frozen=True)
@@ -126,17 +134,22 @@ def realm_of(scopes: Iterable[str]) -> Actor:
     return Actor.STAFF if for_staff else Actor.CUSTOMER
 
 
-async def open_grant(tx: Tx, viewer: Viewer, client: OAuthClient, scope: str, *, now: datetime) -> Grant:
-    """Record that somebody allows a client something."""
-    assert viewer.authenticated_at is not None, "only people who signed in can grant anything"
+async def open_grant(
+    tx: Tx, viewer: Viewer, client: OAuthClient, scope: str, *, now: datetime, details: Details = ()
+) -> Grant:
+    """Record that somebody allows a client something; a viewer of kind CLIENT is the client itself."""
+    authenticated_at = now if viewer.actor is Actor.CLIENT else viewer.authenticated_at
+    assert authenticated_at is not None, "only people who signed in can grant anything"
     grant = Grant(
         id=new_id(),
         client_id=client.client_id,
         scope=scope,
-        authenticated_at=viewer.authenticated_at,
+        authenticated_at=authenticated_at,
         customer_id=viewer.customer_id,
         staff_id=viewer.staff_id,
         session_id=viewer.session_id,
+        details=details,
+        amr=viewer.amr or PASSWORD,
     )
     await tx.execute(
         insert(oauth_grant).values(
@@ -147,7 +160,9 @@ async def open_grant(tx: Tx, viewer: Viewer, client: OAuthClient, scope: str, *,
             session_id=grant.session_id,
             scope=scope,
             authenticated_at=grant.authenticated_at,
+            amr=list(grant.amr),
             created_at=now,
+            authorization_details=[dict(detail) for detail in details] or None,
         )
     )
     await _record(tx, viewer, "grant.opened", grant.id, grant.customer_id)
@@ -167,6 +182,7 @@ async def save_code(tx: Tx, grant: Grant, client: OAuthClient, request: Authoriz
             scope=grant.scope,
             nonce=request.nonce,
             code_challenge=request.code_challenge,
+            dpop_jkt=request.dpop_jkt,
             authenticated_at=grant.authenticated_at,
             expires_at=now + CODE_LIFE,
         )
@@ -184,18 +200,26 @@ async def redeem_code(tx: Tx, client: OAuthClient, code: str, *, now: datetime) 
             oauth_code.c.expires_at > now,
         )
         .values(used_at=now)
-        .returning(oauth_code.c.family_id, oauth_code.c.redirect_uri, oauth_code.c.nonce, oauth_code.c.code_challenge)
+        .returning(
+            oauth_code.c.family_id,
+            oauth_code.c.redirect_uri,
+            oauth_code.c.nonce,
+            oauth_code.c.code_challenge,
+            oauth_code.c.dpop_jkt,
+        )
     )
     if row is None:
         await _end_if_replayed(tx, oauth_code, oauth_code.c.code_hash == digest(code), client, now)
         return None
     grant = await living(tx, row.family_id)
-    request = AuthorizationRequest(code, row.redirect_uri, row.code_challenge, row.nonce)
+    request = AuthorizationRequest(code, row.redirect_uri, row.code_challenge, row.nonce, row.dpop_jkt)
     return Redeemed(grant, request) if grant else None
 
 
-async def issue_refresh_token(tx: Tx, grant: Grant, client: OAuthClient, *, now: datetime, life_s: int) -> str:
-    """Write the next refresh token of a grant; answers its value, which is kept nowhere."""
+async def issue_refresh_token(
+    tx: Tx, grant: Grant, client: OAuthClient, *, now: datetime, life_s: int, jkt: str | None = None
+) -> str:
+    """Write the next refresh token of a grant, bound to a key if one is named; its value is kept nowhere."""
     token = new_token()
     await tx.execute(
         insert(oauth_token).values(
@@ -208,13 +232,19 @@ async def issue_refresh_token(tx: Tx, grant: Grant, client: OAuthClient, *, now:
             authenticated_at=grant.authenticated_at,
             issued_at=now,
             expires_at=now + timedelta(seconds=life_s),
+            dpop_jkt=jkt,
         )
     )
     return token
 
 
-async def redeem_refresh_token(tx: Tx, client: OAuthClient, token: str, *, now: datetime) -> Refreshed | None:
-    """Consume a refresh token. None as for a code; a used one ends its family."""
+async def redeem_refresh_token(
+    tx: Tx, client: OAuthClient, token: str, *, now: datetime, jkt: str | None = None
+) -> Refreshed | None:
+    """Consume a refresh token. None as for a code; a used one ends its family.
+
+    One that is bound to another key than ``jkt`` stays as it is: who holds the key still needs it (RFC 9449 section 5).
+    """
     row = await tx.first(
         update(oauth_token)
         .where(
@@ -223,6 +253,7 @@ async def redeem_refresh_token(tx: Tx, client: OAuthClient, token: str, *, now: 
             oauth_token.c.used_at.is_(None),
             oauth_token.c.revoked_at.is_(None),
             oauth_token.c.expires_at > now,
+            or_(oauth_token.c.dpop_jkt.is_(None), oauth_token.c.dpop_jkt == jkt),
         )
         .values(used_at=now)
         .returning(oauth_token.c.family_id, oauth_token.c.scope, oauth_token.c.client_id)
@@ -278,21 +309,27 @@ async def _find(tx: Tx, which: ColumnElement[bool]) -> Grant | None:
         customer_id=CustomerId(row.customer_id) if row.customer_id else None,
         staff_id=row.staff_id,
         session_id=row.session_id,
+        details=tuple(row.authorization_details or ()),
+        amr=tuple(row.amr),
     )
 
 
-async def is_consented(tx: Tx, viewer: Viewer, client: OAuthClient, scope: str) -> bool:
-    """Whether somebody has already allowed this client all of this."""
+async def is_consented(tx: Tx, viewer: Viewer, client: OAuthClient, scope: str, details: Details = ()) -> bool:
+    """Whether somebody has already allowed this client all of this: the scopes, and exactly these details."""
     owner = (
         oauth_grant.c.staff_id == viewer.staff_id
         if viewer.actor is Actor.STAFF
         else oauth_grant.c.customer_id == viewer.customer_id
     )
-    given = select(oauth_grant.c.scope).where(
+    given = select(oauth_grant.c.scope, oauth_grant.c.authorization_details).where(
         owner, oauth_grant.c.client_id == client.id, oauth_grant.c.revoked_at.is_(None)
     )
     asked = set(scope.split())
-    return any(asked <= set(row.scope.split()) for row in await tx.all(given))
+    # No details mean the whole of what the scopes cover: a grant that was narrowed is no consent to that.
+    return any(
+        asked <= set(row.scope.split()) and is_same(details, row.authorization_details or ())
+        for row in await tx.all(given)
+    )
 
 
 async def end(tx: Tx, grant_id: UUID, *, now: datetime, code: str | None = None) -> None:
@@ -309,7 +346,8 @@ async def end(tx: Tx, grant_id: UUID, *, now: datetime, code: str | None = None)
         .values(revoked_at=now)
     )
     if row is not None:
-        actor = Actor.STAFF if row.staff_id else Actor.CUSTOMER
+        person = Actor.STAFF if row.staff_id else Actor.CUSTOMER
+        actor = person if row.staff_id or row.customer_id else Actor.CLIENT
         owner = Viewer(actor, customer_id=row.customer_id, staff_id=row.staff_id)
         await _record(tx, owner, "grant.ended", grant_id, row.customer_id, code=code)
 

@@ -84,9 +84,9 @@ def public_key(members: object) -> PublicKey:
     curve, wanted = _KINDS.get(str(members.get("kty")), ("", frozenset()))
     if not wanted or not all(isinstance(members.get(name), str) for name in wanted) or members.get("crv", "") != curve:
         raise UnusableKey
-    plain = {name: str(members[name]) for name in wanted}
+    plain: dict[str, str | list[str]] = {name: str(members[name]) for name in wanted}
     try:
-        if "n" in plain and not SMALLEST_RSA_BITS <= _bits(plain["n"]) <= LARGEST_RSA_BITS:
+        if "n" in plain and not SMALLEST_RSA_BITS <= _bits(str(plain["n"])) <= LARGEST_RSA_BITS:
             raise UnusableKey
         return JWKRegistry.import_key(plain)  # type: ignore[return-value]  # of one of the three kinds above
     except (JoseError, ValueError, TypeError) as error:

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -18,19 +19,22 @@ from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwt import JWTClaimsRegistry
 from sqlalchemy import select
 
+from cdp.access.strength import strength_of
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Database, Role, Tx
 from cdp.core.errors import Unauthenticated
 from cdp.core.ids import new_token
 from cdp.core.platform import Platform
-from cdp.operations.accounts.sessions import STAFF_PURPOSE
+from cdp.operations.accounts.sessions import STAFF_PURPOSE, may_work
 from cdp.operations.oauth import grants
+from cdp.operations.oauth.authorization_details import Details, areas_of
 from cdp.operations.oauth.grants import Grant
 from cdp.operations.oauth.token_keys import TokenKeys
 from cdp.tables.oauth import oauth_ended_grant
 from cdp.tables.staff import staff
 
 TYP = "at+jwt"
+PURPOSES = {Actor.CUSTOMER: "self_access", Actor.STAFF: STAFF_PURPOSE, Actor.CLIENT: "none"}
 LARGEST_TOKEN = 8 * 1024
 REMEMBERED = 10_000
 ENDED_EVERY_S = 2.0
@@ -62,6 +66,9 @@ class AccessToken:
     subject: str
     client_id: str
     scope: str
+    details: Details = ()
+    # Thumbprint of the key it is bound to (RFC 9449 section 6); None for a bearer token.
+    bound_to: str | None = None
 
 
 class Issuer:
@@ -80,8 +87,16 @@ class Issuer:
         self._ended_read_at = float("-inf")
         self._reading = asyncio.Lock()
 
-    def access_token(self, grant: Grant, scope: str, *, roles: frozenset[str] = frozenset()) -> str:
-        """Sign an access token for a grant; ``scope`` is at most the grant's."""
+    def access_token(
+        self,
+        grant: Grant,
+        scope: str,
+        *,
+        roles: frozenset[str] = frozenset(),
+        details: Details = (),
+        jkt: str | None = None,
+    ) -> str:
+        """Sign an access token for a grant; ``scope`` and ``details`` are at most the grant's, ``jkt`` binds it."""
         now = int(self._clock().timestamp())
         claims: dict[str, object] = {
             "iss": self.url,
@@ -92,9 +107,15 @@ class Issuer:
             "jti": new_token()[:22],
             "client_id": grant.client_id,
             "scope": scope,
-            "auth_time": int(grant.authenticated_at.timestamp()),
             "grant_id": str(grant.id),
         }
+        if grant.actor is not Actor.CLIENT:
+            claims |= {"auth_time": int(grant.authenticated_at.timestamp()), "amr": list(grant.amr)}
+            claims["acr"] = strength_of(grant.amr).value
+        if details:
+            claims["authorization_details"] = [dict(detail) for detail in details]
+        if jkt is not None:
+            claims["cnf"] = {"jkt": jkt}
         if grant.actor is Actor.STAFF:
             claims["roles"] = sorted(roles)
         return self.keys.sign(claims, typ=TYP)
@@ -141,17 +162,23 @@ class Issuer:
             if grant is None or grant.subject != claims["sub"] or grant.client_id != claims["client_id"]:
                 raise TokenInvalid
             roles = await staff_roles(tx, grant)
+        if grant.actor is Actor.STAFF and not may_work(self._settings, grant.amr):
+            raise TokenInvalid
         scope = str(claims["scope"])
+        details = _details(claims)
+        is_person = grant.actor is not Actor.CLIENT
         viewer = Viewer(
             grant.actor,
             customer_id=grant.customer_id,
             staff_id=grant.staff_id,
             roles=roles,
             scopes=frozenset(scope.split()),
-            authenticated_at=datetime.fromtimestamp(_number(claims["auth_time"]), UTC),
+            authenticated_at=datetime.fromtimestamp(_number(claims.get("auth_time")), UTC) if is_person else None,
+            amr=grant.amr if is_person else (),
             client_id=grant.client_id,
             session_id=grant.session_id,
-            purpose=STAFF_PURPOSE if grant.actor is Actor.STAFF else "self_access",
+            purpose=PURPOSES[grant.actor],
+            areas=areas_of(details),
         )
         return AccessToken(
             viewer=viewer,
@@ -162,6 +189,8 @@ class Issuer:
             subject=grant.subject,
             client_id=grant.client_id,
             scope=scope,
+            details=details,
+            bound_to=_thumbprint(claims),
         )
 
     def _claims(self, token: str) -> dict[str, object]:
@@ -177,7 +206,6 @@ class Issuer:
             jti={"essential": True},
             client_id={"essential": True},
             scope={"essential": True, "allow_blank": True},
-            auth_time={"essential": True},
             grant_id={"essential": True},
         )
         try:
@@ -220,8 +248,11 @@ def issuer_of(platform: Platform) -> Issuer:
 
 
 async def viewer_from_bearer(platform: Platform, token: str) -> Viewer:
-    """The viewer a bearer token stands for. Raises TokenExpired and TokenInvalid."""
-    return (await issuer_of(platform).check(token)).viewer
+    """The viewer a bearer token stands for. Raises TokenExpired and TokenInvalid, also for one bound to a key."""
+    found = await issuer_of(platform).check(token)
+    if found.bound_to is not None:
+        raise TokenInvalid
+    return found.viewer
 
 
 async def staff_roles(tx: Tx, grant: Grant) -> frozenset[str]:
@@ -232,6 +263,23 @@ async def staff_roles(tx: Tx, grant: Grant) -> frozenset[str]:
     if roles is None:
         raise TokenInvalid
     return frozenset(roles)
+
+
+def _details(claims: Mapping[str, object]) -> Details:
+    found = claims.get("authorization_details", [])
+    if not isinstance(found, list) or not all(isinstance(detail, dict) for detail in found):
+        raise TokenInvalid
+    return tuple(found)
+
+
+def _thumbprint(claims: Mapping[str, object]) -> str | None:
+    """A token that is bound in a way we do not know is refused, never taken for a bearer token."""
+    if "cnf" not in claims:
+        return None
+    confirmation = claims["cnf"]
+    if not isinstance(confirmation, dict) or not isinstance(confirmation.get("jkt"), str):
+        raise TokenInvalid
+    return str(confirmation["jkt"])
 
 
 def _number(value: object) -> int:
