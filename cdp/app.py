@@ -28,6 +28,7 @@ from cdp.schema.execution import Execution
 from cdp.schema.http import GraphQLFirst
 from cdp.schema.schema import open_reader
 from cdp.web import routes as pages
+from cdp.web.documents import own_documents
 from cdp.web.errors import exception_handlers
 from cdp.web.perimeter import Perimeter
 
@@ -54,7 +55,8 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
             watch = RequestWatch(platform.db)
             parts.push_async_callback(watch.close)
             app.state.platform, app.state.reader, app.state.watch = platform, reader, watch
-            app.state.graphql = Execution(platform, reader, watch)
+            app.state.graphql = Execution(platform, reader, watch, documents=own_documents())
+            parts.push_async_callback(app.state.graphql.close)
             yield
 
     app = Starlette(

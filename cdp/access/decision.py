@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement
 from cdp.access.authorization_types import is_outside
 from cdp.access.viewer import Actor, MissingScope, Viewer
 from cdp.core.errors import Forbidden, PlatformError, Unauthenticated
+from cdp.tables.base import Category
 
 
 class OutsideAuthorization(Forbidden):
@@ -45,9 +46,10 @@ class Deny:
 
 @dataclass(frozen=True)
 class Mask:
-    """A veiled value: enough to recognise it, not to use it."""
+    """A veiled value: enough to recognise it, not to use it. A reveal of its category lifts it; without one nothing."""
 
     sql: MaskSql
+    category: Category | None = None
 
 
 Decision: TypeAlias = Allow | Deny | Mask
@@ -89,6 +91,10 @@ class Who:
     roles: frozenset[str] = frozenset()
     scope: str | None = None
 
+    def fits(self, viewer: Viewer) -> bool:
+        """Whether a viewer is of this kind, whatever their token may do."""
+        return self.actor is viewer.actor and (not self.roles or bool(self.roles & viewer.roles))
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -125,18 +131,25 @@ class Rules:
         """The first rule that fits decides. ``maskedFields`` and ``__typename`` follow their type's other fields."""
         if is_outside(viewer.areas, type_name, field):
             return Deny(OutsideAuthorization())
-        missing: str | None = None
-        for rule in self._fields.get((type_name, field), ()):
-            who = rule.who
-            if who.actor is not viewer.actor or (who.roles and not who.roles & viewer.roles):
-                continue
-            if who.scope is not None and who.scope not in viewer.scopes:
-                missing = who.scope
-                continue
+        rule = self.deciding(viewer, type_name, field)
+        if rule is not None:
             return rule.decision
+        missing = self._missing(viewer, type_name, field)
         if missing is not None:
             return Deny(MissingScope(scope=missing))
         return Deny(Unauthenticated() if viewer.actor is Actor.ANONYMOUS else Forbidden())
+
+    def deciding(self, viewer: Viewer, type_name: str, field: str) -> Rule | None:
+        """The first rule that fits, or None: what no rule lists is denied."""
+        for rule in self._fields.get((type_name, field), ()):
+            if rule.who.fits(viewer) and (rule.who.scope is None or rule.who.scope in viewer.scopes):
+                return rule
+        return None
+
+    def _missing(self, viewer: Viewer, type_name: str, field: str) -> str | None:
+        """The scope a viewer of the right kind lacks, of the last rule that would fit with it."""
+        fitting = [rule.who.scope for rule in self._fields.get((type_name, field), ()) if rule.who.fits(viewer)]
+        return fitting[-1] if fitting else None
 
     def rows(self, viewer: Viewer, type_name: str) -> Rows | None:
         """The row rule of a type, or None: this kind of viewer sees no row of it."""

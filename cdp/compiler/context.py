@@ -33,6 +33,7 @@ from cdp.core.errors import PlatformError
 Sets: TypeAlias = tuple[SelectionSetNode, ...]
 MARK = "mark"
 SUBJECT = "subject"
+STAFF = "staff"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Context:
     """Personal fields the root field under construction shows, ``Type.field``."""
     matched: set[str] = field(default_factory=set)
     """Fields it filters or sorts by."""
+    trail: dict[Path, Coordinate] = field(default_factory=dict)
+    """Every field that was decided, in document order."""
 
     def alias(self) -> str:
         """The next table alias."""
@@ -83,6 +86,10 @@ class Context:
     def subject(self) -> BindParameter[Any]:
         """The viewer's own customer id."""
         return self._parameter(SUBJECT, lambda call: call.viewer.customer_id, Uuid(), ())
+
+    def staff(self) -> BindParameter[Any]:
+        """The member of staff who asks."""
+        return self._parameter(STAFF, lambda call: call.viewer.staff_id, Uuid(), ())
 
     def mark(self) -> BindParameter[Any]:
         """The call's random mark around cursors."""

@@ -250,8 +250,11 @@ class _Usage:
 class Document:
     """A document that may be run."""
 
-    def __init__(self, text: str, graph: Graph, limits: Limits) -> None:
-        """Limit, parse and validate. Raises DocumentRefused, DocumentTooLarge, DocumentTooComplex."""
+    def __init__(self, text: str, graph: Graph, limits: Limits, *, suggests: bool = False) -> None:
+        """Limit, parse and validate; errors may suggest names of the schema.
+
+        Raises DocumentRefused, DocumentTooLarge, DocumentTooComplex.
+        """
         check_size(text, limits)
         self.text = text
         self.ast = self._parse(text)
@@ -260,7 +263,7 @@ class Document:
         for node in nodes:
             scale = Scale(graph, self.fragments, NO_VARIABLES, limits.page)
             check_weight(scale.weigh(node), limits)
-        self._validate(graph, nodes)
+        self._validate(graph, nodes, suggests=suggests)
         self.operations = {
             (node.name.value if node.name else None): Operation(node, self, graph, limits) for node in nodes
         }
@@ -272,8 +275,8 @@ class Document:
         except GraphQLSyntaxError as error:
             raise DocumentUnreadable(error.message, [error]) from None
 
-    def _validate(self, graph: Graph, nodes: list[OperationDefinitionNode]) -> None:
-        errors = validate(graph.schema, self.ast, RULES, max_errors=MAX_ERRORS, hide_suggestions=True)
+    def _validate(self, graph: Graph, nodes: list[OperationDefinitionNode], *, suggests: bool) -> None:
+        errors = validate(graph.schema, self.ast, RULES, max_errors=MAX_ERRORS, hide_suggestions=not suggests)
         if errors:
             raise DocumentInvalid(errors[0].message, errors)
         merge = FieldMerge(graph.schema, self.fragments)

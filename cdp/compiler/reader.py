@@ -25,6 +25,7 @@ from cdp.compiler.cache import BoundedCache
 from cdp.compiler.context import Context
 from cdp.compiler.cursors import CursorSeal
 from cdp.compiler.document import NO_VARIABLES, Document, DocumentRefused, Operation, error_entry
+from cdp.compiler.explain import explanation
 from cdp.compiler.graph import Graph
 from cdp.compiler.limits import Limits, Scale, check_size
 from cdp.compiler.plan import Call, Path, Plan
@@ -123,6 +124,14 @@ class Reader:
             )
             self._keep(text, document)
         return document
+
+    async def suggest(self, text: str, refused: DocumentRefused) -> DocumentRefused:
+        """The same refusal of an invalid document with suggestions of names, for those who may see the schema."""
+        try:
+            await self._workshop.make(lambda: Document(text, self.graph, self.limits, suggests=True), is_small=False)
+        except DocumentRefused as suggesting:
+            return suggesting
+        return refused
 
     def _keep(self, text: str, document: Document) -> None:
         self._documents.put(text, document, weight=len(text) + _DOCUMENT_BASE)
@@ -236,6 +245,17 @@ class Reader:
         if plan is None:
             plan = self._keep_plan(key, self._operation_make(operation, viewer, values)({}, None))
         return plan, plan.bind(Call(viewer, values, secrets.token_hex(16), None))
+
+    async def explain(self, operation: Operation, viewer: Viewer, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Which rule decides each field of a query for this kind of viewer, and the statement. Nothing is read."""
+        self._require_compiled(operation)
+        context = self._context(operation.fragments, viewer, values, {})
+
+        def make() -> dict[str, Any]:
+            plan = self._roots(context, (operation.node.selection_set,), None)
+            return explanation(context, plan)
+
+        return await self._workshop.make(make, is_small=operation.is_small)
 
     def _require_compiled(self, operation: Operation) -> None:
         if not operation.is_compiled:

@@ -101,6 +101,7 @@ class Statement:
         kind, name = place.kind, place.selected.name
         if name == "__typename":
             return quoted(kind.name)
+        self.context.trail[place.path] = (kind.name, name)
         try:
             if place.path in self.context.failures:
                 raise self.context.failures[place.path]

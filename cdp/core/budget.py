@@ -36,7 +36,8 @@ local held = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local tokens = capacity
 if held[1] then tokens = math.min(capacity, tonumber(held[1]) + math.max(0, at - tonumber(held[2])) * rate / 1000) end
 local granted, wait = 0, 0
-if tokens >= least then granted = math.floor(math.min(tokens, wanted)) else wait = math.ceil((least - tokens) * 1000 / rate) end
+if tokens >= least then granted = math.floor(math.min(tokens, wanted))
+else wait = math.ceil((least - tokens) * 1000 / rate) end
 tokens = tokens - granted
 redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', tostring(at))
 redis.call('PEXPIRE', KEYS[1], math.ceil(capacity * 1000 / rate) + 1000)
@@ -141,7 +142,7 @@ class Budget:
     async def _lease(self, name: str, *, wanted: int, least: int) -> tuple[float, float, float]:
         """Points granted, points left, seconds to wait."""
         if self._redis is not None and self._clock() >= self._silent_until:
-            numbers = (self.capacity, self.per_s, wanted, least)
+            numbers = map(str, (self.capacity, self.per_s, wanted, least))
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     granted, left, wait_ms = await self._redis.eval(_LEASE, 1, f"{self._prefix}{name}", *numbers)  # type: ignore[misc]  # redis types both of its clients as one

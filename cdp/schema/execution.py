@@ -5,30 +5,39 @@ subscriptions and documents that also ask for the schema go through graphql-core
 Errors are coded; what nobody expected is INTERNAL and leaves its type in the log, never a word in the answer.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 from graphql import ExecutionResult, FieldNode, GraphQLError, OperationType, execute, subscribe
 from sqlalchemy.exc import DBAPIError
 
+from cdp.access.privileges import EXPLAIN, EXPLORE
 from cdp.access.viewer import Viewer
-from cdp.compiler.document import Document, DocumentRefused, Operation, error_entry
+from cdp.compiler.document import Document, DocumentInvalid, DocumentRefused, Operation, error_entry
 from cdp.compiler.reader import Reader, ReadRequest
 from cdp.compiler.response import encode as encode_json
 from cdp.compiler.response import join_response, refusal
+from cdp.core import settings
+from cdp.core.budget import Budget
 from cdp.core.errors import Conflict, InvalidInput, PlatformError, Unavailable
 from cdp.core.platform import Platform
 from cdp.operations.requests.watch import RequestWatch
 from cdp.schema.context import Context
+from cdp.schema.documents import Documents
 from cdp.schema.introspection import Introspection
 from cdp.schema.request import GraphQLRequest
+from cdp.schema.seats import Seats
 from cdp.schema.splice import Sources, SplicingExecutor, encode
 
 # SQLSTATE of what passes by itself: lock not available, serialization failure, deadlock, statement time-out.
 PASSING = frozenset({"55P03", "40001", "40P01", "57014"})
+
+CHARACTERS_A_POINT = 8
+"""A document nobody has asked before costs what reading it costs: some 50 microseconds a point, like a field."""
+NOTHING: Mapping[str, Any] = {}
 
 log = structlog.get_logger()
 
@@ -61,63 +70,128 @@ class InvalidArgument(InvalidInput):
 class Result:
     """A response. ``status`` is that of application/graphql-response+json.
 
-    ``is_well_formed`` is false when the request itself was refused, whatever its document says.
+    ``is_well_formed`` is false when the request itself was refused, whatever its document says. ``extensions`` are not
+    part of the body yet; ``retry_after_s`` is when somebody who asked too much may ask again.
     """
 
     body: bytes
     status: int = 200
     is_well_formed: bool = True
+    extensions: Mapping[str, Any] = field(default_factory=dict)
+    retry_after_s: int | None = None
 
 
 class Execution:
-    """Runs operations. One per process."""
+    """Runs operations. One per process; ``documents`` are the platform's own, which are always let in."""
 
-    def __init__(self, platform: Platform, reader: Reader, watch: RequestWatch) -> None:
+    def __init__(
+        self, platform: Platform, reader: Reader, watch: RequestWatch, *, documents: Iterable[str] = ()
+    ) -> None:
         self.platform = platform
         self.reader = reader
         self.watch = watch
-        self._introspection = Introspection(reader.graph)
+        given = platform.settings
+        self.budget = Budget(
+            given.redis_url, capacity=given.graphql_budget, per_s=given.graphql_budget_per_s, prefix="cdp:budget:"
+        )
+        self.seats = Seats(given.graphql_streams, given.graphql_streams_per_viewer)
+        self._documents = Documents(platform, documents)
+        is_open = given.graphql_introspection is settings.Introspection.EVERYONE
+        self._introspection = Introspection(reader.graph, is_open=is_open)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self.budget.close()
 
     async def execute(self, request: GraphQLRequest, viewer: Viewer, *, only_queries: bool = False) -> Result:
         """Run a query or a mutation; never raises for what the caller or the outside did."""
         try:
-            document = await self.reader.learn(request.query)
+            document = await self._document(request, viewer)
             operation = document.operation(request.operation_name)
             if only_queries and not operation.is_query:
                 raise NotAQuery
             if operation.node.operation is OperationType.SUBSCRIPTION:
                 raise StreamNeeded
             values = operation.coerce(request.variables)
+            await self._charge(viewer, operation.cost(values))
+            told = await self._told(request, operation, values, viewer) if request.wants else NOTHING
         except PlatformError as error:
             return refused(error)
         if operation.is_compiled:
             fields = ReadRequest(operation, operation.node.selection_set.selections)  # type: ignore[arg-type]  # fragments are collected too
             fetched = await self.reader.fetch(fields, viewer, values)
-            return Result(join_response(fetched.fields, fetched.entries() if fetched.errors else None))
+            body = join_response(fetched.fields, fetched.entries() if fetched.errors else None)
+            return Result(body, extensions=told)
         try:
-            return Result(_response(await self._execute(_Run(request, document, operation, values, viewer))))
+            run = _Run(request, document, operation, values, viewer)
+            return Result(_response(await self._execute(run)), extensions=told)
         except PlatformError as error:  # the schema may not be asked for, or not that much of it
             return refused(error)
 
-    async def is_subscription(self, request: GraphQLRequest) -> bool:
+    async def _document(self, request: GraphQLRequest, viewer: Viewer) -> Document:
+        """The document of a request; one that is new is charged for before it is read."""
+        text = request.query
+        if not self._documents.is_plain(request):
+            text = await self._documents.text(request, viewer)
+        document = self.reader.known(text)
+        if document is None:
+            await self._charge(viewer, min(len(text), self.reader.limits.document_bytes) // CHARACTERS_A_POINT)
+            try:
+                document = await self.reader.learn(text)
+            except DocumentInvalid as error:
+                raise await self.reader.suggest(text, error) if EXPLORE.allows(viewer) else error from None
+        return document
+
+    async def _charge(self, viewer: Viewer, cost: int) -> None:
+        """Let the viewer pay. Raises BudgetSpent."""
+        name = viewer.account
+        if not self.budget.spend(name, cost):
+            await self.budget.draw(name, cost)
+
+    async def _told(
+        self, request: GraphQLRequest, operation: Operation, values: Mapping[str, Any], viewer: Viewer
+    ) -> Mapping[str, Any]:
+        """What the client asked to be told beside the answer. Raises Forbidden, MissingScope."""
+        told: dict[str, Any] = {}
+        if "access" in request.wants:
+            EXPLAIN.require(viewer)
+            told["access"] = await self.reader.explain(operation, viewer, values)
+        if "cost" in request.wants:
+            budget = self.budget
+            told["cost"] = {"document": operation.cost(values), "most": self.reader.limits.cost}
+            if budget.capacity:
+                left = await budget.left(viewer.account)
+                told["cost"] |= {"budget": budget.capacity, "left": left, "perSecond": budget.per_s}
+        return told
+
+    async def is_subscription(self, request: GraphQLRequest, viewer: Viewer) -> bool:
         """Whether this would be answered by a stream."""
         try:
-            operation = (await self.reader.learn(request.query)).operation(request.operation_name)
+            operation = (await self._document(request, viewer)).operation(request.operation_name)
         except PlatformError:
             return False
         return operation.node.operation is OperationType.SUBSCRIPTION
+
+    def may_stop(self, request: GraphQLRequest) -> bool:
+        """Whether a request may be given up half-way: it is known to change nothing."""
+        document = self.reader.known(request.query or self._documents.seen(request.sha256))
+        try:
+            return document is not None and document.operation(request.operation_name).is_query
+        except PlatformError:
+            return True
 
     async def stream(
         self, request: GraphQLRequest, viewer: Viewer, *, only_reads: bool = False
     ) -> AsyncGenerator[bytes, None]:
         """Run any operation and yield its responses: one for each event of a subscription, otherwise one."""
         try:
-            document = await self.reader.learn(request.query)
+            document = await self._document(request, viewer)
             operation = document.operation(request.operation_name)
             if operation.node.operation is not OperationType.SUBSCRIPTION:
                 yield (await self.execute(request, viewer, only_queries=only_reads)).body
                 return
             values = operation.coerce(request.variables)
+            await self._charge(viewer, operation.cost(values))
         except PlatformError as error:
             yield refusal(error)
             return
@@ -168,14 +242,21 @@ class _Run:
 
 def refused(error: PlatformError) -> Result:
     """The response to a request that is not run."""
-    return Result(refusal(error), error.status, is_well_formed=isinstance(error, DocumentRefused))
+    return Result(
+        refusal(error),
+        error.status,
+        is_well_formed=isinstance(error, DocumentRefused),
+        retry_after_s=error.extensions.get("retryAfterS"),
+    )
 
 
-def traced(body: bytes, request_id: str) -> bytes:
-    """The response with the request's id, if it has errors somebody may want to ask about."""
-    if not body.startswith(b'{"errors"'):
+def traced(body: bytes, request_id: str, extensions: Mapping[str, Any] = NOTHING) -> bytes:
+    """The response with its extensions: the request's id is one if there are errors somebody may want to ask about."""
+    if body.startswith(b'{"errors"'):
+        extensions = {**extensions, "requestId": request_id}
+    if not extensions:
         return body
-    return body[:-1] + b',"extensions":{"requestId":"' + request_id.encode() + b'"}}'
+    return body[:-1] + b',"extensions":' + encode_json(extensions) + b"}"
 
 
 def _response(result: ExecutionResult) -> bytes:

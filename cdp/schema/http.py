@@ -5,7 +5,9 @@ together with its CSRF token. Every refusal is a GraphQL error with a code, and 
 Source: GraphQL over HTTP, https://graphql.github.io/graphql-over-http/draft/; RFC 6750; RFC 9470.
 """
 
+import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 import structlog
 from starlette.requests import cookie_parser
@@ -14,10 +16,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.errors import InvalidInput, PlatformError, StepUpRequired, Unauthenticated
-from cdp.operations.oauth.callers import viewer_of
+from cdp.operations.oauth.callers import challenge_in_kind, viewer_of
+from cdp.operations.oauth.dpop import Target
 from cdp.schema import sse
 from cdp.schema.execution import Execution, Result, refused, traced
 from cdp.schema.negotiation import Media, accepted, check_content_type
+from cdp.schema.presence import Presence
 from cdp.schema.request import MAX_BODY_BYTES, BodyTooLarge, GraphQLRequest, read_body, read_query_string
 
 CONTENT_TYPES = {media: f"{media.value}; charset=utf-8".encode() for media in Media}
@@ -50,10 +54,10 @@ class GraphQLDoor:
             visit = Visit(scope["app"].state.graphql, scope, headers)
             viewer = await visit.viewer()
             request = await visit.request(receive)
-            if media is Media.STREAM or (wanted.streams and await visit.execution.is_subscription(request)):
+            if media is Media.STREAM or (wanted.streams and await visit.execution.is_subscription(request, viewer)):
                 await visit.stream(request, viewer, receive, send)
                 return
-            result = await visit.execution.execute(request, viewer, only_queries=scope["method"] != "POST")
+            result = await visit.answer(request, viewer, receive)
         except PlatformError as error:
             await _send(scope, send, media, refused(error), challenge=_challenge(error, headers))
         except Disconnected:
@@ -72,6 +76,8 @@ class Visit:
         self.execution = execution
         self._scope = scope
         self._headers = headers
+        # A stream asks again and again who its viewer is; the proof of its request is good once.
+        self._is_known = False
         if scope["method"] not in {"GET", "POST"}:
             raise MethodNotAllowed
 
@@ -80,7 +86,11 @@ class Visit:
         headers = self._headers
         cookies = {} if "authorization" in headers else cookie_parser(headers.get("cookie", ""))
         is_safe = self._scope["method"] == "GET"
-        viewer = await viewer_of(self.execution.platform, headers, cookies, is_safe=is_safe)
+        platform, method, path = self.execution.platform, self._scope["method"], self._scope["path"]
+        target = Target(method, platform.settings.url + path)
+        known = self._is_known
+        viewer = await viewer_of(platform, headers, cookies, is_safe=is_safe, target=target, is_known=known)
+        self._is_known = True
         if viewer.actor is Actor.ANONYMOUS:
             raise Unauthenticated
         return viewer
@@ -92,8 +102,26 @@ class Visit:
         check_content_type(self._headers.get("content-type"))
         return read_body(await _body(receive, self._headers.get("content-length")))
 
+    async def answer(self, request: GraphQLRequest, viewer: Viewer, receive: Receive) -> Result:
+        """Answer once. Raises Disconnected when the client did not wait for it."""
+        presence = Presence(receive, partial(self.execution.may_stop, request))
+        try:
+            with presence:
+                return await self.execution.execute(request, viewer, only_queries=self._scope["method"] != "POST")
+        except asyncio.CancelledError:
+            if presence.is_gone:
+                raise Disconnected from None
+            raise
+
     async def stream(self, request: GraphQLRequest, viewer: Viewer, receive: Receive, send: Send) -> None:
-        """Answer with events, for as long as the client listens and whoever asked may still ask."""
+        """Answer with events, for as long as the client listens and whoever asked may still ask.
+
+        Raises TooManyStreams.
+        """
+        with self.execution.seats.taken(viewer.account):
+            await self._stream(request, viewer, receive, send)
+
+    async def _stream(self, request: GraphQLRequest, viewer: Viewer, receive: Receive, send: Send) -> None:
         only_reads = self._scope["method"] == "GET"
         responses = self.execution.stream(request, viewer, only_reads=only_reads)
         start = {
@@ -125,7 +153,7 @@ async def _body(receive: Receive, declared: str | None) -> bytes:
 
 
 async def _send(scope: Scope, send: Send, media: Media, result: Result, *, challenge: str | None = None) -> None:
-    body = traced(result.body, _request_id(scope))
+    body = traced(result.body, _request_id(scope), result.extensions)
     if media is Media.STREAM:
         media = Media.RESPONSE
     # A client of the older media type reads the status as that of the transport: a well-formed request is 200.
@@ -137,6 +165,8 @@ async def _send(scope: Scope, send: Send, media: Media, result: Result, *, chall
     ]
     if challenge is not None:
         headers.append((b"www-authenticate", challenge.encode()))
+    if result.retry_after_s is not None:
+        headers.append((b"retry-after", str(result.retry_after_s).encode()))
     if status == 405:
         headers.append((b"allow", b"POST" if scope["method"] == "GET" else b"GET, POST"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -148,12 +178,13 @@ def _request_id(scope: Scope) -> str:
 
 
 def _challenge(error: PlatformError, headers: Mapping[str, str]) -> str | None:
-    """How to do better, for a 401 (RFC 6750 section 3, RFC 9470 section 3)."""
+    """How to do better, for a 401 (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9470 section 3)."""
+    challenge = None
     if isinstance(error, StepUpRequired):
-        return f'Bearer error="insufficient_user_authentication", max_age={error.extensions.get("max_age", 0)}'
-    if isinstance(error, Unauthenticated):
-        return 'Bearer error="invalid_token"' if "authorization" in headers else "Bearer"
-    return None
+        challenge = f'Bearer error="insufficient_user_authentication", max_age={error.extensions.get("max_age", 0)}'
+    elif isinstance(error, Unauthenticated):
+        challenge = 'Bearer error="invalid_token"' if "authorization" in headers else "Bearer"
+    return challenge and challenge_in_kind(challenge, error, headers.get("authorization"))
 
 
 class GraphQLFirst:

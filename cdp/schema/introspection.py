@@ -31,6 +31,7 @@ from graphql import (
     parse,
 )
 
+from cdp.access.privileges import EXPLORE
 from cdp.access.viewer import Actor, Viewer
 from cdp.compiler.cache import BoundedCache
 from cdp.compiler.document import Operation
@@ -39,7 +40,6 @@ from cdp.compiler.limits import DocumentTooComplex, Scale
 from cdp.core.errors import Forbidden
 
 TYPES = {"__schema": "__Schema", "__type": "__Type"}
-ALLOWED = frozenset({Actor.CUSTOMER, Actor.STAFF, Actor.SYSTEM})
 TIMES_STANDARD = 1.25
 KEPT_BYTES = 8 * 1024 * 1024
 
@@ -51,10 +51,11 @@ class IntrospectionRefused(Forbidden):
 
 
 class Introspection:
-    """Describes one schema."""
+    """Describes one schema. ``is_open`` shows it to whoever is signed in, otherwise only explorers see it."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, *, is_open: bool = True) -> None:
         self._graph = graph
+        self._is_open = is_open
         self._lists = _lists(graph.schema)
         standard = parse(get_introspection_query(input_value_deprecation=True, one_of=True, schema_description=True))
         [operation] = (d for d in standard.definitions if isinstance(d, OperationDefinitionNode))
@@ -67,6 +68,12 @@ class Introspection:
         """Whether a root field asks for the schema."""
         return node.name.value in TYPES
 
+    def is_shown_to(self, viewer: Viewer) -> bool:
+        """Whether this viewer may see the schema."""
+        if viewer.actor in {Actor.ANONYMOUS, Actor.SYSTEM}:
+            return viewer.actor is Actor.SYSTEM
+        return self._is_open or EXPLORE.allows(viewer)
+
     async def describe(
         self,
         operation: Operation,
@@ -75,7 +82,7 @@ class Introspection:
         variables: Mapping[str, Any],
     ) -> dict[str, bytes]:
         """JSON of each of these root fields. Raises IntrospectionRefused, DocumentTooComplex."""
-        if viewer.actor not in ALLOWED:
+        if not self.is_shown_to(viewer):
             raise IntrospectionRefused
         key = (operation, tuple(fields), json.dumps(variables, sort_keys=True, default=str))
         kept = self._kept.get(key)

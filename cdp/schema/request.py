@@ -17,8 +17,11 @@ from cdp.core.errors import InvalidInput, TooLarge
 MAX_BODY_BYTES = 1024 * 1024
 MOST_VALUES = 100_000
 """Brackets, braces and commas of a body: each value takes memory and time, whatever it is."""
-MEMBERS = frozenset({"query", "variables", "operationName", "extensions"})
+MEMBERS = frozenset({"query", "documentId", "variables", "operationName", "extensions"})
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
+WANTS = ("access", "cost")
+"""What a client may ask to be told beside the answer: ``{"extensions": {"cost": true}}``."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 # An escape in a string literal of the document that names what can not be stored.
 _UNSTORABLE_ESCAPE = re.compile(r"\\u(?:0000|\{0+\})")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -48,6 +51,12 @@ class BatchRefused(InvalidInput):
     code = "BATCH_REFUSED"
 
 
+class DocumentIdInvalid(InvalidInput):
+    """A document is named by sha256: and 64 hexadecimal characters in lower case."""
+
+    code = "DOCUMENT_ID_INVALID"
+
+
 class UnstorableText(InvalidInput):
     """The request holds characters that can not be stored: NUL or half of a surrogate pair."""
 
@@ -56,11 +65,14 @@ class UnstorableText(InvalidInput):
 
 @dataclass(frozen=True)
 class GraphQLRequest:
-    """One operation to run."""
+    """One operation to run. Without a ``query`` it names one by ``sha256``; ``is_automatic`` in Apollo's way."""
 
     query: str
     variables: Mapping[str, JsonValue] | None = None
     operation_name: str | None = None
+    sha256: str | None = None
+    is_automatic: bool = False
+    wants: frozenset[str] = frozenset()
 
 
 def read_body(body: bytes) -> GraphQLRequest:
@@ -101,15 +113,34 @@ def read_query_string(query_string: bytes) -> GraphQLRequest:
 def _request(given: Mapping[str, JsonValue]) -> GraphQLRequest:
     query, variables = given.get("query"), given.get("variables")
     name, extensions = given.get("operationName"), given.get("extensions")
-    if not isinstance(query, str) or not query:
+    if extensions is not None and not isinstance(extensions, dict):
+        raise InvalidRequest("The member extensions is an object or null.", member="extensions")
+    sha256, is_automatic = _named(given.get("documentId"), extensions)
+    if not isinstance(query, str | None) or (not query and sha256 is None):
         raise InvalidRequest("The member query is missing: a text with a GraphQL document.", member="query")
     if variables is not None and not isinstance(variables, dict):
         raise InvalidRequest("The member variables is an object or null.", member="variables")
     if name is not None and not isinstance(name, str):
         raise InvalidRequest("The member operationName is a text or null.", member="operationName")
-    if extensions is not None and not isinstance(extensions, dict):
-        raise InvalidRequest("The member extensions is an object or null.", member="extensions")
-    return GraphQLRequest(query, variables, name or None)
+    wants = frozenset(one for one in WANTS if extensions.get(one) is True) if extensions else frozenset()
+    return GraphQLRequest(query or "", variables, name or None, sha256, is_automatic, wants)
+
+
+def _named(document_id: JsonValue, extensions: Mapping[str, JsonValue] | None) -> tuple[str | None, bool]:
+    """The hash a request names its document by, and whether in Apollo's way. Raises DocumentIdInvalid."""
+    persisted = extensions.get("persistedQuery") if extensions else None
+    if document_id is None and persisted is None:
+        return None, False
+    if document_id is not None:
+        named = document_id.removeprefix("sha256:") if isinstance(document_id, str) else ""
+        is_known_kind = isinstance(document_id, str) and document_id.startswith("sha256:")
+    else:
+        given = persisted if isinstance(persisted, dict) else {}
+        named = str(given.get("sha256Hash"))
+        is_known_kind = given.get("version") == 1
+    if not is_known_kind or not _SHA256.fullmatch(named):
+        raise DocumentIdInvalid
+    return named, document_id is None
 
 
 def _json(text: bytes) -> JsonValue:
@@ -137,7 +168,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
 def _refuse_unstorable(given: Mapping[str, JsonValue]) -> None:
-    query = given["query"]
+    query = given.get("query")
     if isinstance(query, str) and _UNSTORABLE_ESCAPE.search(query):
         raise UnstorableText
     waiting: list[JsonValue] = [given.get(name) for name in MEMBERS]
