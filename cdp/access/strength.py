@@ -29,3 +29,10 @@ def at_least(wanted: Strength) -> str:
     """Every class that is strong enough, best first, as ``acr_values`` lists them."""
     order = list(Strength)
     return " ".join(reversed(order[order.index(wanted) :]))
+
+
+def is_enough(acr: Strength, wanted: Collection[str]) -> bool:
+    """Whether a sign-in answers ``acr_values``: one of the classes or a stronger one; foreign names ask for nothing."""
+    order = list(Strength)
+    known = [order.index(Strength(one)) for one in wanted if one in set(Strength)]
+    return not known or order.index(acr) >= min(known)

@@ -18,6 +18,7 @@ from authlib.oidc.core.errors import ConsentRequiredError, LoginRequiredError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from cdp.access.strength import is_enough
 from cdp.access.viewer import Actor
 from cdp.core.db import Role, Tx
 from cdp.core.errors import InvalidInput
@@ -36,6 +37,10 @@ LONGEST_NONCE = 500
 PAGES = {Actor.CUSTOMER: "/account", Actor.STAFF: "/console"}
 # Parameters that would go unread: a request whose meaning hides in them must not be taken for another one.
 UNSUPPORTED = {"request": "request_not_supported", "request_uri": "request_uri_not_supported"}
+
+
+# Who was asked to sign in more strongly and could not (RFC 9470 section 5).
+UNMET = "unmet_authentication_requirements"
 
 
 class AuthorizationRefused(InvalidInput):
@@ -162,8 +167,13 @@ def _is_stale(asked: _Asked, session: BrowserSession) -> bool:
     signed_in_at = session.viewer.authenticated_at
     assert signed_in_at is not None, "a session begins with a sign-in"
     prompted_at = open_moment(asked.platform.sealer, _prompt_context(asked), asked.fields.get(PROMPTED))
+    is_weak = not is_enough(session.viewer.acr, asked.fields.get("acr_values", "").split())
     if prompted_at is not None and signed_in_at >= prompted_at:
+        if is_weak:
+            raise OAuth2Error(error=UNMET, redirect_uri=asked.redirect_uri)
         return False
+    if is_weak:
+        return True
     if asked.prompts & {"login", "select_account"}:
         return True
     max_age = asked.fields.get("max_age")

@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from cdp.access.authorization_types import TYPES
 from cdp.access.scopes import SCOPES
+from cdp.access.strength import Strength
 from cdp.endpoints.oauth.client_auth import AUTH_METHODS
 from cdp.endpoints.oauth.token import Introspection
 from cdp.operations.oauth.clients import GRANT_TYPES
@@ -26,6 +27,7 @@ CLAIMS = (
     "auth_time",
     "nonce",
     "at_hash",
+    "acr",
     "amr",
     "sid",
     "name",
@@ -50,6 +52,7 @@ def metadata(issuer: str) -> Mapping[str, object]:
         "end_session_endpoint": f"{issuer}/oauth/logout",
         "device_authorization_endpoint": f"{issuer}/oauth/device_authorization",
         "scopes_supported": list(SCOPES),
+        "acr_values_supported": [one.value for one in Strength],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": list(GRANT_TYPES),

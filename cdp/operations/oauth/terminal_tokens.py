@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 
 from cdp.access.scopes import CUSTOMER_SCOPES, STAFF_SCOPES
+from cdp.access.strength import PASSWORD_AND_CODE
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role, Tx
 from cdp.core.errors import Forbidden, NotFound
@@ -50,6 +51,7 @@ async def issue(
             customer_id=person.customer_id,
             staff_id=person.staff_id,
             authenticated_at=now,
+            amr=PASSWORD_AND_CODE,
         )
         own = await clients.ensure_command_line(tx)
         client = own if client_id == own.client_id else await clients.find(tx, client_id)
