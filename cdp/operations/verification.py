@@ -20,8 +20,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cdp.core.sign import Verdict, canonical, check, decode, encode, key_id
-from cdp.operations.proofs.checks import Findings, check_inclusion
 from cdp.operations.packages.formats import CERTIFICATE, MANIFEST, PACKAGE, SEAL, SIGNATURE, VERSION, subject_hash
+from cdp.operations.proofs.checks import Findings, check_inclusion
 
 READ_BYTES = 1024 * 1024
 LARGEST_DOCUMENT_BYTES = 64 * 1024 * 1024

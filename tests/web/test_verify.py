@@ -1,5 +1,6 @@
 """Anybody checks a certificate: genuine, altered, of an unknown signer, or no certificate at all."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 
 from cdp.core.keys import KeyStore
+from cdp.core.merkle import leaf_hash
 from cdp.core.sign import Signer, canonical
 from cdp.operations.packages.formats import CERTIFICATE, VERSION, subject_hash
 from tests.browser import forms, title, visitor
@@ -43,9 +45,22 @@ DOCUMENT = {
 }
 
 
+def signed(signer: Signer) -> bytes:
+    """The certificate with the proof of its entry: the only one of its log."""
+    hashed = hashlib.sha256(canonical(DOCUMENT)).hexdigest()
+    entry = {
+        "object": {"type": "Certificate", "id": None},
+        "details": {"reference": DOCUMENT["reference"], "sha256": hashed},
+    }
+    head = {"kind": "cdp.audit-head", "version": 1, "size": 1, "time": "2026-01-09T00:00:00.000000Z", "previous": None}
+    head["root"] = leaf_hash(canonical(entry)).hex()
+    log = {"entry": entry, "index": 0, "path": [], "head": signer.sign(head)}
+    return canonical(signer.sign({**DOCUMENT, "log": log}))
+
+
 @pytest.fixture
 def certificate(platform) -> bytes:
-    return canonical(platform.signer.sign(DOCUMENT))
+    return signed(platform.signer)
 
 
 async def check(app, *, file: bytes | None = None, **fields: str) -> httpx.Response:
@@ -64,6 +79,7 @@ async def test_a_genuine_certificate_is_accepted_and_read_out(app, certificate, 
     assert "Shop &lt;b&gt;One&lt;/b&gt;" in answer.text
     assert "2 invoices" in answer.text
     assert "A law, until 1 January 2036" in answer.text
+    assert "Entry 1, under the signed head of 1 entry from 9 January 2026" in answer.text
 
 
 async def test_one_changed_letter_is_seen(app, certificate):
@@ -80,7 +96,7 @@ async def test_another_spelling_of_the_same_is_not_what_was_issued(app, certific
 
 
 async def test_a_signer_we_do_not_know_is_not_us(app, tmp_path: Path):
-    forged = canonical(Signer(KeyStore(tmp_path)).sign(DOCUMENT))
+    forged = signed(Signer(KeyStore(tmp_path)))
     assert "We did not sign this" in (await check(app, file=forged)).text
 
 

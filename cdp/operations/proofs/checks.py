@@ -38,23 +38,24 @@ class Findings:
 
 def read_head(found: object, keys: Keys) -> SignedHead | None:
     """The head, or None unless it has exactly the form of one."""
-    if not isinstance(found, dict) or set(found) != HEAD_FIELDS:
-        return None
-    if found["kind"] != HEAD or found["version"] != VERSION or isinstance(found["version"], bool):
+    if not isinstance(found, dict) or set(found) != HEAD_FIELDS or found["kind"] != HEAD:
         return None
     root, signature, previous = hash_of(found["root"]), found["signature"], found["previous"]
     if root is None or not is_count(found["size"]) or not isinstance(found["time"], str):
         return None
-    if not isinstance(signature, dict) or set(signature) != {"algorithm", "keyId", "value"}:
+    if found["version"] != VERSION or not _has(signature, "algorithm", "keyId", "value"):
         return None
-    if previous is not None and (not isinstance(previous, dict) or set(previous) != {"size", "sha256"}):
+    if previous is not None and not _has(previous, "size", "sha256"):
         return None
     try:
         text = canonical(found)
     except (TypeError, ValueError, RecursionError):
         return None
-    signer = str(signature["keyId"])
-    return SignedHead(found["size"], root, found["time"], previous, text, check(found, keys), signer)
+    return SignedHead(found["size"], root, found["time"], previous, text, check(found, keys), str(signature["keyId"]))
+
+
+def _has(found: object, *members: str) -> bool:
+    return isinstance(found, dict) and set(found) == set(members)
 
 
 def check_inclusion(found: object, keys: Keys, *, details: Mapping[str, str], object_type: str) -> Findings:

@@ -3,7 +3,7 @@
 A certificate names no person. It carries SHA-256(salt, canonical identifier), and only the person has the salt; whoever
 finds the certificate learns nothing, whoever holds both can prove whom it is about. What was not scanned is said.
 The document is canonical JSON (see ``core.sign``); one changed byte makes it invalid. An entry of the audit log holds
-its hash, and the certificate carries the proof that this entry is in the log: nobody can issue another one in its place.
+its hash, and the certificate carries the proof that this entry is in the log: no other can be issued in its place.
 """
 
 import hashlib
