@@ -1,8 +1,11 @@
-"""Masks as SQL: the same text for the same value, short, and never null where there is a value."""
+"""Masks as SQL: the same text for the same value, short, and never null where there is a value; and what lifts them."""
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast, func, literal_column
+from sqlalchemy import ColumnElement, DateTime, Text, any_, cast, func, literal_column, select
+
+from cdp.tables.base import Category
+from cdp.tables.reveal import reveal
 
 _STARS = literal_column("'***'", Text)
 
@@ -23,6 +26,20 @@ def phone(value: ColumnElement[Any]) -> ColumnElement[Any]:
 def text(value: ColumnElement[Any]) -> ColumnElement[Any]:
     """``12 Long Road`` becomes ``1***``."""
     return _first(cast(value, Text)) + _STARS
+
+
+def is_revealed(category: Category, subject: ColumnElement[Any], staff: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether this member of staff sees this category of this customer clear, by the database's clock.
+
+    One look for a whole list: who is revealed does not depend on the row.
+    """
+    now: ColumnElement[Any] = func.statement_timestamp(type_=DateTime(timezone=True))
+    revealed = select(reveal.c.customer_id).where(
+        reveal.c.staff_id == staff,
+        reveal.c.expires_at > now,
+        literal_column(f"'{category.value}'", Text) == any_(reveal.c.categories),
+    )
+    return subject.in_(revealed)
 
 
 def _first(value: ColumnElement[Any]) -> ColumnElement[Any]:

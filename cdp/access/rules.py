@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, select
 from cdp.access import masks
 from cdp.access.decision import Columns, Everything, Mask, Own, RowRule, Rows, Rule, Rules, Who
 from cdp.access.viewer import Actor
+from cdp.tables.base import Category
 from cdp.tables.request import privacy_request
 
 Fields = Mapping[str, str]
@@ -79,23 +80,30 @@ SYSTEMS: Fields = {
 SELF: Fields = {"Query": "node nodes", "Viewer": "customer", "Customer": "id maskedFields"}
 CUSTOMERS: Fields = {"Query": "customer customers", "Customer": "id maskedFields"}
 MASKED: Mapping[str, Mapping[str, Mask]] = {
-    "Account": {"username": Mask(masks.email)},
-    "EmailAddress": {"address": Mask(masks.email)},
-    "PhoneNumber": {"number": Mask(masks.phone), "e164": Mask(masks.phone)},
+    "Account": {"username": Mask(masks.email, Category.ACCOUNT)},
+    "EmailAddress": {"address": Mask(masks.email, Category.CONTACT)},
+    "PhoneNumber": {
+        "number": Mask(masks.phone, Category.CONTACT),
+        "e164": Mask(masks.phone, Category.CONTACT),
+    },
     "PostalAddress": {
-        "recipient": Mask(masks.text),
-        "line1": Mask(masks.text),
-        "line2": Mask(masks.text),
-        "postalCode": Mask(masks.text),
+        "recipient": Mask(masks.text, Category.CONTACT),
+        "line1": Mask(masks.text, Category.CONTACT),
+        "line2": Mask(masks.text, Category.CONTACT),
+        "postalCode": Mask(masks.text, Category.CONTACT),
     },
-    "Identity": {"value": Mask(masks.text)},
+    "Identity": {"value": Mask(masks.text, Category.IDENTITY)},
     "Order": {
-        "billingName": Mask(masks.text),
-        "billingLine1": Mask(masks.text),
-        "billingPostalCode": Mask(masks.text),
+        "billingName": Mask(masks.text, Category.ORDER),
+        "billingLine1": Mask(masks.text, Category.ORDER),
+        "billingPostalCode": Mask(masks.text, Category.ORDER),
     },
-    "Message": {"recipient": Mask(masks.email)},
+    "Message": {"recipient": Mask(masks.email, Category.MESSAGE)},
 }
+"""What agents see veiled. The fields of one type share one category, so that a reveal lifts all of them or none."""
+REVEALABLE = frozenset(
+    mask.category for fields in MASKED.values() for mask in fields.values() if mask.category is not None
+)
 NOBODYS = ("Brand", "PolicyVersion", "Purpose")
 SUBJECT: Mapping[str, str] = {
     "Customer": "id",

@@ -15,6 +15,7 @@ from sqlalchemy import ARRAY, JSON, ColumnElement, Text, Uuid, case, cast, func,
 from sqlalchemy.dialects.postgresql import aggregate_order_by, asyncpg
 
 from cdp.access.decision import Decision, Deny, Mask, Own
+from cdp.access.masks import is_revealed
 from cdp.access.viewer import Actor
 from cdp.compiler.arguments import Leaf, Lifted, Variables
 from cdp.compiler.context import Context, Selected, Sets
@@ -39,6 +40,7 @@ from cdp.compiler.record import Named, Recorded, is_recorded, traces
 from cdp.compiler.render import EMPTY_LIST, NULL, Json, Source, constant, json_object, quoted, scalar
 from cdp.core.errors import Forbidden, PlatformError
 from cdp.core.ids import InvalidGlobalId, parse_global_id
+from cdp.tables.base import Category
 
 _DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 Condition = ColumnElement[bool]
@@ -120,11 +122,12 @@ class Statement:
                 if place.kind.subject_column is not None:
                     self.context.shown.add(f"{place.kind.name}.{field.name}")
                 value = field.sql(place.row)
-                return decision.sql(value) if isinstance(decision, Mask) else scalar(value, field.kind, field.id_type)
+                clear = scalar(value, field.kind, field.id_type)
+                return self._veiled(place, decision, value, clear) if isinstance(decision, Mask) else clear
             case Constant():
                 return constant(field.value(self.context.viewer))
             case MaskedFields():
-                return constant(self._masked(place.kind))
+                return self._masked(place)
             case Embedded():
                 return self._object(self.context.target(field.target), place.selected.sets, place.row, place.path)
             case One():
@@ -138,9 +141,26 @@ class Statement:
             case NodesById():
                 return self._nodes(place)
 
-    def _masked(self, kind: ObjectType) -> list[str]:
-        decide, viewer = self.context.rules.decide, self.context.viewer
-        return sorted(name for name in kind.fields if isinstance(decide(viewer, kind.name, name), Mask))
+    def _veiled(self, place: Place, mask: Mask, value: Json, clear: Json) -> Json:
+        """A value as its mask, and as it is while its category is revealed."""
+        revealed = self._revealed(place, mask.category)
+        return mask.sql(value) if revealed is None else case((revealed, clear), else_=mask.sql(value))
+
+    def _revealed(self, place: Place, category: Category | None) -> Condition | None:
+        """Whether this category of the row's person is revealed to the viewer; None where it never is."""
+        subject, viewer = place.kind.subject_column, self.context.viewer
+        if category is None or subject is None or place.row is None or viewer.actor is not Actor.STAFF:
+            return None
+        return is_revealed(category, place.row[subject], self.context.staff())
+
+    def _masked(self, place: Place) -> Json:
+        decide, viewer, kind = self.context.rules.decide, self.context.viewer, place.kind
+        found = {name: decide(viewer, kind.name, name) for name in sorted(kind.fields)}
+        masks = {name: decision for name, decision in found.items() if isinstance(decision, Mask)}
+        categories = {mask.category for mask in masks.values()}
+        names = constant(list(masks))
+        revealed = self._revealed(place, categories.pop()) if len(categories) == 1 else None
+        return names if revealed is None else case((revealed, EMPTY_LIST), else_=names)
 
     def _visible(self, kind: ObjectType, row: Source, pinned: Iterable[str] = ()) -> list[Condition]:
         """The row rule of a type, left out where the row's subject is already ``pinned`` to one the viewer may see."""

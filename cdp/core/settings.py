@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     staff_second_factor: bool | None = Field(
         None, description="staff need an authenticator app or a passkey to sign in; default: in production"
     )
+    reveals_per_hour: int = Field(30, ge=1, description="how often a member of staff may unmask a customer in an hour")
     access_token_ttl_s: int = Field(600, description="life of an access token, seconds")
     refresh_token_ttl_s: int = Field(30 * 86400, description="life of a refresh token, seconds")
     session_ttl_s: int = Field(12 * 3600, description="life of a browser session without use, seconds")
@@ -117,6 +118,16 @@ class Settings(BaseSettings):
     system_concurrency: int = Field(8, description="calls of one connected system at a time, over all workers")
     retry_base_s: float = Field(1.0, description="longest wait before the second try, seconds; doubles with each try")
     max_attempts: int = Field(8, description="tries of one task before it needs attention")
+    bulk_ttl: Duration = Field(timedelta(days=7), description="life of a finished bulk export (seconds or ISO 8601)")
+    bulk_part_rows: int = Field(50_000, description="customers a part of a bulk export looks at")
+    bulk_slots: int = Field(1, description="parts of bulk exports one worker makes at a time; 0: none")
+    bulk_max_bytes_per_s: int = Field(0, description="JSON bytes a second one part may take from Postgres; 0: any")
+    bulk_snapshot_max: Duration = Field(
+        timedelta(hours=4), description="oldest snapshot of a bulk export before it starts anew (seconds or ISO 8601)"
+    )
+    bulk_changes_kept: Duration = Field(
+        timedelta(days=35), description="how far back a bulk export can continue (seconds or ISO 8601)"
+    )
     pool_size: int = Field(8, description="database connections per role and process")
     statement_timeout_s: float = Field(15.0, description="longest SQL statement of a read, seconds")
     log_format: str = Field("console", description="console or json")

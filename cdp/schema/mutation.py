@@ -8,10 +8,17 @@ from cdp.schema.mutations.contacts import ContactMutations
 from cdp.schema.mutations.inquiries import InquiryMutations
 from cdp.schema.mutations.profile import ProfileMutations
 from cdp.schema.mutations.requests import RequestMutations
+from cdp.schema.mutations.reveals import RevealMutations
 
 
 @strawberry.type(description="Everything that can be changed; each change is one transaction, run in document order.")
 class Mutation(
-    ProfileMutations, ContactMutations, ConsentMutations, InquiryMutations, RequestMutations, CaseworkMutations
+    ProfileMutations,
+    ContactMutations,
+    ConsentMutations,
+    InquiryMutations,
+    RequestMutations,
+    CaseworkMutations,
+    RevealMutations,
 ):
     """The mutation root."""

@@ -22,7 +22,7 @@ from tests.conftest import fresh_place
 from tests.twin.catalogue import CATALOGUE
 from tests.twin.reading import GRAPH, KEY, staff_viewer
 
-SMALL = frozenset({"brand", "policy_version", "purpose", "system", "certificate", "staff"})
+SMALL = frozenset({"brand", "policy_version", "purpose", "system", "certificate", "staff", "reveal"})
 OWN = Viewer(Actor.CUSTOMER, customer_id=customer_id(77), scopes=CUSTOMER_SCOPES)
 WHO = {"id": global_id("Customer", customer_id(77))}
 ONE = """query Q($id: ID!) { customer(id: $id) { givenName account { username } contacts { emails { address } }
