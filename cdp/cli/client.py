@@ -35,6 +35,9 @@ def add(
     post_logout_redirect_uri: Annotated[
         Several, typer.Option("--post-logout-redirect-uri", help="Where people go after signing out; repeatable.")
     ] = None,
+    backchannel_logout_uri: Annotated[
+        str | None, typer.Option("--backchannel-logout-uri", help="Where it is told that somebody signed out.")
+    ] = None,
     first_party: Annotated[bool, typer.Option("--first-party", help="Ours: people are not asked to agree.")] = False,
 ) -> None:
     """Register a client and print it as JSON. The secret is shown this once."""
@@ -51,6 +54,7 @@ def add(
                 scopes=[one for given in scope for one in given.split()] if scope else None,
                 post_logout_redirect_uris=post_logout_redirect_uri or (),
                 first_party=first_party,
+                backchannel_logout_uri=backchannel_logout_uri,
             )
 
     added = with_platform(register)
@@ -63,5 +67,6 @@ def add(
         "scope": " ".join(added.client.scopes),
         "token_endpoint_auth_method": "client_secret_basic" if added.secret else "none",
         "first_party": added.client.first_party,
+        "backchannel_logout_uri": added.client.backchannel_logout_uri,
     }
     print(json.dumps(shown | ({"client_secret": added.secret} if added.secret else {}), indent=2))

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from cdp.core.db import Role
 from cdp.jobs.advance_request import advance_request
+from cdp.jobs.announce_logout import announce_logout
 from cdp.jobs.close_request import close_request
 from cdp.jobs.job import Job, Workplace
 from cdp.jobs.pack_export import pack_export
@@ -17,6 +18,7 @@ from cdp.jobs.remove_export import remove_export
 from cdp.jobs.run_task import run_task
 from cdp.jobs.send_message import send_message
 from cdp.operations import expired, messages
+from cdp.operations.oauth import backchannel_logout
 from cdp.operations.requests import closing, exports, phases, tasks
 from cdp.tables.request import TaskStep
 
@@ -54,10 +56,12 @@ async def _find(place: Workplace) -> list[tuple[Job, UUID]]:
         due = await tasks.due(tx, limit=BATCH, per_system=place.platform.settings.system_concurrency)
         still = await phases.standing_still(tx, limit=BATCH)
         unsent = await messages.due(tx, limit=BATCH)
+        untold = await backchannel_logout.due(tx, limit=BATCH)
         unclosed = await closing.unclosed(tx, limit=BATCH)
         over = await exports.removable(tx, limit=BATCH)
     found: list[tuple[Job, UUID]] = [(pack_export if s is TaskStep.PACK else run_task, one) for one, s in due]
     found += [(send_message, one) for one in unsent]
+    found += [(announce_logout, one) for one in untold]
     found += [(advance_request, one) for one in still]
     found += [(close_request, one) for one in unclosed]
     found += [(remove_export, one) for one in over]

@@ -11,6 +11,8 @@ from sqlalchemy import ColumnElement, Table, delete, exists, func, or_, select
 
 from cdp.core.db import Tx
 from cdp.tables.account import mail_link, session, sign_in_brake
+from cdp.tables.device import oauth_device_code
+from cdp.tables.logout import logout_notice
 from cdp.tables.oauth import oauth_code, oauth_ended_grant, oauth_grant, oauth_token
 from cdp.tables.reveal import reveal
 
@@ -33,9 +35,12 @@ def _rules() -> Iterable[tuple[Table, ColumnElement[bool]]]:
     settled = func.now() - SETTLED_AFTER
     shown = func.now() - SHOWN_FOR
     yield oauth_code, oauth_code.c.expires_at < settled
+    yield oauth_device_code, oauth_device_code.c.expires_at < settled
+    yield logout_notice, logout_notice.c.settled_at < settled
     yield oauth_token, oauth_token.c.expires_at < settled
     has_children = or_(
         exists().where(oauth_code.c.family_id == oauth_grant.c.id),
+        exists().where(oauth_device_code.c.family_id == oauth_grant.c.id),
         exists().where(oauth_token.c.family_id == oauth_grant.c.id),
     )
     is_over = or_(oauth_grant.c.revoked_at.is_(None), oauth_grant.c.revoked_at < shown)

@@ -19,6 +19,7 @@ from cdp.core.db import Role, Tx
 from cdp.core.ids import CustomerId, new_id, new_token
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
+from cdp.operations.accounts.logout_notices import announce
 from cdp.operations.accounts.owner import Owner
 from cdp.tables.account import account, session
 from cdp.tables.oauth import oauth_grant
@@ -182,7 +183,11 @@ def may_work(settings: Settings, amr: Collection[str]) -> bool:
 
 
 async def end(tx: Tx, session_id: UUID, *, now: datetime) -> None:
-    """End one session, and with it the grants that were not promised to outlive it (``offline_access``)."""
+    """End one session, and with it the grants that were not promised to outlive it (``offline_access``).
+
+    Apps that want to be told are told, whether their grants end or not.
+    """
+    await announce(tx, oauth_grant.c.session_id == session_id)
     await tx.execute(
         update(session).where(session.c.id == session_id, session.c.revoked_at.is_(None)).values(revoked_at=now)
     )
@@ -211,6 +216,8 @@ async def end_everywhere(
     """
     ended, owner = 0, Owner(customer_id, staff_id)
     await tx.execute(delete(half_sign_in).where(owner.holds(half_sign_in)))
+    others = [oauth_grant.c.session_id != keep] if keep is not None else []
+    await announce(tx, owner.holds(oauth_grant), *others)
     for table in (session, oauth_grant):
         statement = update(table).where(owner.holds(table), table.c.revoked_at.is_(None)).values(revoked_at=now)
         if keep is not None and table is session:

@@ -22,6 +22,7 @@ from cdp.core.errors import InvalidInput, NotFound
 from cdp.core.ids import CustomerId, RequestId, new_id
 from cdp.core.platform import Platform
 from cdp.operations import audit, journal, letters, messages, moves, subjects, suppression, systems
+from cdp.operations.accounts import sessions
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
 from cdp.operations.requests import closing, evidence, exports
@@ -139,6 +140,8 @@ async def _withdraw(platform: Platform, request: RequestRow, sealed: SealedPerso
     person = sealed.person
     async with platform.db.transaction(Role.WORKER) as tx:
         await moves.lock(tx, request.id)
+        # Who signed in to watch or undo is signed out too, and every app is told.
+        await sessions.end_everywhere(tx, customer_id=person.customer_id, now=platform.clock())
         found = await tx.all(
             select(privacy_request.c.id).where(
                 privacy_request.c.customer_id == person.customer_id, privacy_request.c.id != request.id

@@ -9,6 +9,7 @@ from sqlalchemy import func, update
 
 from cdp.core.db import Tx
 from cdp.core.ids import CustomerId
+from cdp.operations.accounts.logout_notices import announce
 from cdp.tables.account import AccountStatus, account, session
 from cdp.tables.customer import CustomerStatus, customer
 from cdp.tables.oauth import oauth_grant
@@ -27,15 +28,10 @@ async def freeze(tx: Tx, customer_id: CustomerId, *, now: datetime) -> None:
 
 async def end_grants(tx: Tx, customer_id: CustomerId, *, given_before: datetime) -> int:
     """End every app's access given before the freeze, as the worker role; who signs in again to undo stays."""
-    ended = await tx.execute(
-        update(oauth_grant)
-        .where(
-            oauth_grant.c.customer_id == customer_id,
-            oauth_grant.c.revoked_at.is_(None),
-            oauth_grant.c.created_at <= given_before,
-        )
-        .values(revoked_at=func.now())
-    )
+    given = (oauth_grant.c.customer_id == customer_id, oauth_grant.c.created_at <= given_before)
+    await announce(tx, *given)
+    living = oauth_grant.c.revoked_at.is_(None)
+    ended = await tx.execute(update(oauth_grant).where(*given, living).values(revoked_at=func.now()))
     return ended.rowcount
 
 
