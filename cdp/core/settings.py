@@ -20,6 +20,7 @@ SECRETS = (
     "objects_url",
     "smtp_url",
     "master_keys",
+    "oidc_client_secret",
 )
 
 
@@ -43,6 +44,14 @@ class Introspection(StrEnum):
 
     EVERYONE = "everyone"
     EXPLORERS = "explorers"
+
+
+class Realms(StrEnum):
+    """Whom an external provider signs in."""
+
+    CUSTOMERS = "customers"
+    STAFF = "staff"
+    BOTH = "both"
 
 
 class SecretFiles(PydanticBaseSettingsSource):
@@ -108,8 +117,25 @@ class Settings(BaseSettings):
         None, description="staff need an authenticator app or a passkey to sign in; default: in production"
     )
     reveals_per_hour: int = Field(30, ge=1, description="how often a member of staff may unmask a customer in an hour")
+    oidc_issuer: str = Field(
+        "", description="issuer of an OpenID provider that signs people in instead of us; empty: we do"
+    )
+    oidc_client_id: str = Field("", description="our client id at CDP_OIDC_ISSUER")
+    oidc_client_secret: str = Field("", description="our client secret there; empty: a public client")
+    oidc_for: Realms = Field(Realms.BOTH, description="whom it signs in: customers, staff or both")
+    oidc_name: str = Field("", description="what the provider is called on pages; default its host")
+    oidc_scopes: str = Field("openid profile email", description="scopes asked of the provider")
+    oidc_roles_claim: str = Field("roles", description="claim that holds roles of staff; dots lead into objects")
+    oidc_roles: str = Field(
+        "", description='JSON, claim value to our roles: {"cdp-agents": ["agent"]}; who has none may not work here'
+    )
+    oidc_demands_mfa: bool = Field(False, description="the provider asks everybody for a second factor")
+    oidc_leeway_s: int = Field(60, description="how far the provider's clock may be off, seconds")
     access_token_ttl_s: int = Field(600, description="life of an access token, seconds")
     refresh_token_ttl_s: int = Field(30 * 86400, description="life of a refresh token, seconds")
+    client_registration: bool = Field(
+        False, description="apps may register themselves with an invitation (cdp client invite)"
+    )
     session_ttl_s: int = Field(12 * 3600, description="life of a browser session without use, seconds")
     lease_s: float = Field(30.0, description="seconds a claimed task stays with its worker without a heartbeat")
     sweep_s: float = Field(10.0, description="seconds between two sweeps for work whose doorbell was lost")
