@@ -67,9 +67,9 @@ class Viewer:
         return (self.actor.value, self.purpose, *sorted(self.roles), "|", *sorted(self.scopes), *areas)
 
     @cached_property
-    def account(self) -> str:
-        """Who pays for what is asked: a name that is the same for every request and token of one person or program."""
-        return f"{self.actor.value}:{self.customer_id or self.staff_id or self.client_id or ''}"
+    def account(self) -> tuple[str, UUID | str | None]:
+        """Who pays for what is asked: the same for every request and token of one person or program."""
+        return self.actor.value, self.customer_id or self.staff_id or self.client_id
 
     @property
     def subject(self) -> CustomerId:

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 from redis.asyncio import Redis
@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from cdp.core.errors import RateLimited
 
+Name: TypeAlias = tuple[object, ...]
 PIECES = 20
 """A process's own bucket is this part of the shared one, in size and in speed."""
 MOST_KEPT = 20_000
@@ -70,9 +71,9 @@ class Buckets:
         self._capacity = capacity
         self._per_s = per_s
         self._clock = clock
-        self._kept: OrderedDict[str, Bucket] = OrderedDict()
+        self._kept: OrderedDict[Name, Bucket] = OrderedDict()
 
-    def filled(self, name: str) -> Bucket:
+    def filled(self, name: Name) -> Bucket:
         """A bucket with what has come back since it was last used."""
         now = self._clock()
         bucket = self._kept.get(name)
@@ -87,7 +88,7 @@ class Buckets:
         bucket.at = now
         return bucket
 
-    def take(self, name: str, cost: float) -> float:
+    def take(self, name: Name, cost: float) -> float:
         """Take tokens; how many seconds to wait until they are there, 0 when they were."""
         bucket = self.filled(name)
         if bucket.tokens >= cost:
@@ -115,13 +116,13 @@ class Budget:
             address = url.replace("valkey://", "redis://")
             self._redis = Redis.from_url(address, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S)
 
-    def spend(self, name: str, cost: int) -> bool:
+    def spend(self, name: Name, cost: int) -> bool:
         """Take points that are at hand; False when somebody has to be asked: ``draw`` does."""
         if not self.capacity:
             return True
         return self._redis is not None and self._own.take(name, cost) == 0
 
-    async def draw(self, name: str, cost: int) -> None:
+    async def draw(self, name: Name, cost: int) -> None:
         """Take points from the shared bucket. Raises BudgetSpent with ``retryAfterS``."""
         cost = min(cost, self.capacity)
         if not self.capacity:
@@ -133,19 +134,20 @@ class Budget:
         if granted > cost:
             self._own.filled(name).tokens += granted - cost
 
-    async def left(self, name: str) -> int:
+    async def left(self, name: Name) -> int:
         """How many points are left, about."""
         _, tokens, _ = await self._lease(name, wanted=0, least=0)
         own = self._own.filled(name).tokens - self.capacity / PIECES if self.is_shared else 0
         return max(0, min(self.capacity, math.floor(tokens + own)))
 
-    async def _lease(self, name: str, *, wanted: int, least: int) -> tuple[float, float, float]:
+    async def _lease(self, name: Name, *, wanted: int, least: int) -> tuple[float, float, float]:
         """Points granted, points left, seconds to wait."""
         if self._redis is not None and self._clock() >= self._silent_until:
+            key = self._prefix + ":".join(map(str, name))
             numbers = map(str, (self.capacity, self.per_s, wanted, least))
             try:
                 async with asyncio.timeout(PATIENCE_S):
-                    granted, left, wait_ms = await self._redis.eval(_LEASE, 1, f"{self._prefix}{name}", *numbers)  # type: ignore[misc]  # redis types both of its clients as one
+                    granted, left, wait_ms = await self._redis.eval(_LEASE, 1, key, *numbers)  # type: ignore[misc]  # redis types both of its clients as one
             except (RedisError, OSError) as error:  # TimeoutError is an OSError
                 self._silent_until = self._clock() + SILENCE_S
                 log.warning("budget.alone", reason=type(error).__name__)

@@ -7,7 +7,7 @@ Errors are coded; what nobody expected is INTERNAL and leaves its type in the lo
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -28,6 +28,7 @@ from cdp.operations.requests.watch import RequestWatch
 from cdp.schema.context import Context
 from cdp.schema.documents import Documents
 from cdp.schema.introspection import Introspection
+from cdp.schema.presence import Attendance
 from cdp.schema.request import GraphQLRequest
 from cdp.schema.seats import Seats
 from cdp.schema.splice import Sources, SplicingExecutor, encode
@@ -37,7 +38,6 @@ PASSING = frozenset({"55P03", "40001", "40P01", "57014"})
 
 CHARACTERS_A_POINT = 8
 """A document nobody has asked before costs what reading it costs: some 50 microseconds a point, like a field."""
-NOTHING: Mapping[str, Any] = {}
 
 log = structlog.get_logger()
 
@@ -77,7 +77,7 @@ class Result:
     body: bytes
     status: int = 200
     is_well_formed: bool = True
-    extensions: Mapping[str, Any] = field(default_factory=dict)
+    extensions: Mapping[str, Any] | None = None
     retry_after_s: int | None = None
 
 
@@ -94,6 +94,7 @@ class Execution:
         self.budget = Budget(
             given.redis_url, capacity=given.graphql_budget, per_s=given.graphql_budget_per_s, prefix="cdp:budget:"
         )
+        self.attendance = Attendance()
         self.seats = Seats(given.graphql_streams, given.graphql_streams_per_viewer)
         self._documents = Documents(platform, documents)
         is_open = given.graphql_introspection is settings.Introspection.EVERYONE
@@ -114,7 +115,7 @@ class Execution:
                 raise StreamNeeded
             values = operation.coerce(request.variables)
             await self._charge(viewer, operation.cost(values))
-            told = await self._told(request, operation, values, viewer) if request.wants else NOTHING
+            told = await self._told(request, operation, values, viewer) if request.wants else None
         except PlatformError as error:
             return refused(error)
         if operation.is_compiled:
@@ -144,9 +145,8 @@ class Execution:
 
     async def _charge(self, viewer: Viewer, cost: int) -> None:
         """Let the viewer pay. Raises BudgetSpent."""
-        name = viewer.account
-        if not self.budget.spend(name, cost):
-            await self.budget.draw(name, cost)
+        if not self.budget.spend(viewer.account, cost):
+            await self.budget.draw(viewer.account, cost)
 
     async def _told(
         self, request: GraphQLRequest, operation: Operation, values: Mapping[str, Any], viewer: Viewer
@@ -250,10 +250,10 @@ def refused(error: PlatformError) -> Result:
     )
 
 
-def traced(body: bytes, request_id: str, extensions: Mapping[str, Any] = NOTHING) -> bytes:
+def traced(body: bytes, request_id: str, extensions: Mapping[str, Any] | None = None) -> bytes:
     """The response with its extensions: the request's id is one if there are errors somebody may want to ask about."""
     if body.startswith(b'{"errors"'):
-        extensions = {**extensions, "requestId": request_id}
+        extensions = {**(extensions or {}), "requestId": request_id}
     if not extensions:
         return body
     return body[:-1] + b',"extensions":' + encode_json(extensions) + b"}"

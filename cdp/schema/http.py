@@ -21,7 +21,6 @@ from cdp.operations.oauth.dpop import Target
 from cdp.schema import sse
 from cdp.schema.execution import Execution, Result, refused, traced
 from cdp.schema.negotiation import Media, accepted, check_content_type
-from cdp.schema.presence import Presence
 from cdp.schema.request import MAX_BODY_BYTES, BodyTooLarge, GraphQLRequest, read_body, read_query_string
 
 CONTENT_TYPES = {media: f"{media.value}; charset=utf-8".encode() for media in Media}
@@ -104,14 +103,14 @@ class Visit:
 
     async def answer(self, request: GraphQLRequest, viewer: Viewer, receive: Receive) -> Result:
         """Answer once. Raises Disconnected when the client did not wait for it."""
-        presence = Presence(receive, partial(self.execution.may_stop, request))
-        try:
-            with presence:
-                return await self.execution.execute(request, viewer, only_queries=self._scope["method"] != "POST")
-        except asyncio.CancelledError:
-            if presence.is_gone:
-                raise Disconnected from None
-            raise
+        execution = self.execution
+        with execution.attendance.of(receive, partial(execution.may_stop, request)) as guest:
+            try:
+                return await execution.execute(request, viewer, only_queries=self._scope["method"] != "POST")
+            except asyncio.CancelledError:
+                if guest.is_gone:
+                    raise Disconnected from None
+                raise
 
     async def stream(self, request: GraphQLRequest, viewer: Viewer, receive: Receive, send: Send) -> None:
         """Answer with events, for as long as the client listens and whoever asked may still ask.

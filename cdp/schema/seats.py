@@ -21,7 +21,7 @@ class Seats:
     def __init__(self, most: int, most_each: int) -> None:
         self._most = most
         self._most_each = most_each
-        self._taken: Counter[str] = Counter()
+        self._taken: Counter[tuple[object, ...]] = Counter()
 
     @property
     def open(self) -> int:
@@ -29,7 +29,7 @@ class Seats:
         return self._taken.total()
 
     @contextmanager
-    def taken(self, name: str) -> Iterator[None]:
+    def taken(self, name: tuple[object, ...]) -> Iterator[None]:
         """Hold a seat of this viewer. Raises TooManyStreams."""
         if self._taken[name] >= self._most_each or self.open >= self._most:
             raise TooManyStreams(retryAfterS=RETRY_AFTER_S)
