@@ -31,6 +31,7 @@ VERBS = {
     "worker": "cdp.cli.serve",
     "migrate": "cdp.cli.serve",
     "print-schema": "cdp.cli.serve",
+    "audit": "cdp.cli.audit",
     "client": "cdp.cli.client",
     "demo": "cdp.cli.demo",
     "import": "cdp.cli.load",

@@ -1,4 +1,4 @@
-"""``cdp verify``: check a certificate or an export package, offline, against pinned keys."""
+"""``cdp verify``: check a certificate, an export package or the audit log, offline, against pinned keys."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from cdp.cli.environment import read_settings
 from cdp.core.errors import InvalidInput
 from cdp.embedded.layout import layout_of
 from cdp.operations import pinned_keys
-from cdp.operations.verification import Keys, Kind, Report, names_subject, verify_file
+from cdp.operations.verification import Keys, Kind, Report, names_subject, verify_file, verify_log
 
 app = typer.Typer()
 
@@ -33,13 +33,26 @@ class FileUnreadable(InvalidInput):
     code = "FILE_UNREADABLE"
 
 
+class WitnessUnreadable(InvalidInput):
+    """What was given as a witness holds no signed head."""
+
+    code = "WITNESS_UNREADABLE"
+
+
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate (JSON) or an export package (ZIP).")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A certificate, an export package, an audit log or one of its heads.")
+    ],
     *,
     keys: Annotated[
         str, typer.Option("--keys", metavar="FILE|URL", help="Public keys; default: the pinned ones.")
     ] = "",
+    log: Annotated[bool, typer.Option("--log", help="The file must be an audit log.")] = False,
+    witness: Annotated[
+        list[Path] | None,
+        typer.Option(help="Heads kept outside: a JSON file, a mail, another export, or a folder of these. Repeatable."),
+    ] = None,
     identifier: Annotated[str, typer.Option(help="Is the certificate about this identifier? Needs --salt.")] = "",
     salt: Annotated[str, typer.Option(help="The salt from the person's last letter, hexadecimal.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
@@ -50,9 +63,11 @@ def verify(
     """
     known = _keys(keys)
     try:
-        report = verify_file(file, known)
+        report = verify_log(file, known, witnesses=witness or []) if log or witness else verify_file(file, known)
     except OSError as error:
         raise FileUnreadable(f"The file can not be read: {error.strerror}") from None
+    except ValueError as error:
+        raise WitnessUnreadable(f"The witness can not be read: {error}") from None
     about = None
     if identifier and report.kind is Kind.CERTIFICATE:
         about = names_subject(file.read_bytes(), identifier, salt)
@@ -87,14 +102,16 @@ def _show(report: Report, about: bool | None, *, as_json: bool) -> None:
             "reference": report.reference,
             "keyId": report.signer,
             "files": report.files,
+            "entries": report.entries,
             "problems": report.problems,
         }
         print(json.dumps(found if about is None else {**found, "aboutIdentifier": about}))
         return
+    named = f"{report.kind} {report.reference}" + (f", {report.entries} entries" if report.entries else "")
     if report.is_valid:
-        print(f"valid: {report.kind} {report.reference}, signed by key {report.signer}")
+        print(f"valid: {named}, signed by key {report.signer}")
     elif report.is_consistent:
-        print(f"consistent, signer unknown: {report.kind} {report.reference}, key {report.signer}")
+        print(f"consistent, signer unknown: {named}, key {report.signer}")
     for problem in report.problems:
         print(f"not valid: {problem}", file=sys.stderr)
     if about is not None:

@@ -1,4 +1,4 @@
-"""Check what we issued, offline and without trusting us: certificates and export packages, byte for byte.
+"""Check what we issued, offline and without trusting us: certificates, export packages, the audit log, byte for byte.
 
 A certificate is canonical JSON under an Ed25519 signature: its bytes must be exactly the canonical form of what they
 say, so that no second spelling of a signed document passes. A package is checked twice: its seal covers every byte of
@@ -10,7 +10,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cdp.core.sign import Verdict, canonical, check, decode, encode, key_id
 from cdp.operations.packages.formats import CERTIFICATE, MANIFEST, PACKAGE, SEAL, SIGNATURE, VERSION, subject_hash
-from cdp.operations.proofs.checks import Findings, check_inclusion
+from cdp.operations.proofs.checks import Findings, SignedHead, check_inclusion, read_head
+from cdp.operations.proofs.log import LogCheck, is_log, witnessed
 
 READ_BYTES = 1024 * 1024
 LARGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
@@ -37,6 +38,8 @@ class Kind(StrEnum):
 
     CERTIFICATE = "certificate"
     PACKAGE = "package"
+    LOG = "audit log"
+    HEAD = "head of the audit log"
     UNKNOWN = "unknown"
 
 
@@ -50,6 +53,7 @@ class Report:
     reference: str | None = None
     signer: str | None = None
     files: int = 0
+    entries: int = 0
 
     @property
     def is_valid(self) -> bool:
@@ -68,9 +72,31 @@ def verify_file(path: Path, keys: Keys) -> Report:
         start = file.read(4)
     if start.startswith(b"PK"):
         return verify_package(path, keys)
+    if is_log(path):
+        return verify_log(path, keys)
     if path.stat().st_size > LARGEST_DOCUMENT_BYTES:
         return Report(Kind.UNKNOWN, Verdict.INVALID, ("This is neither a certificate nor a package.",))
-    return verify_certificate(path.read_bytes(), keys)
+    document = path.read_bytes()
+    head = read_head(_json_object(document), keys)
+    return _head(head, document) if head is not None else verify_certificate(document, keys)
+
+
+def verify_log(path: Path, keys: Keys, *, witnesses: Sequence[Path] = ()) -> Report:
+    """Check an exported audit log, and that it agrees with heads kept outside. Raises ValueError, see ``witnessed``."""
+    found = LogCheck(keys, witnessed(witnesses, keys))
+    with path.open("rb") as file:
+        found.run(file)
+    last = found.heads[-1] if found.heads else None
+    reference = f"up to {last.time}" if last else None
+    signer = last.signer if last else None
+    return Report(Kind.LOG, found.verdict, tuple(found.problems), reference, signer, entries=found.entries)
+
+
+def _head(head: SignedHead, document: bytes) -> Report:
+    problems = [] if head.text == document.rstrip(b"\n") else ["The bytes are not the ones that were issued."]
+    if head.verdict is Verdict.INVALID:
+        problems.append("The signature does not fit the head.")
+    return Report(Kind.HEAD, head.verdict, tuple(problems), f"of {head.time}", head.signer, entries=head.size)
 
 
 def verify_certificate(document: bytes, keys: Keys) -> Report:

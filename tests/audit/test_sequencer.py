@@ -10,19 +10,13 @@ from sqlalchemy import func, select
 from cdp.access.viewer import ANONYMOUS, SYSTEM
 from cdp.core import merkle
 from cdp.core.db import Role
-from cdp.core.ids import new_id
 from cdp.core.platform import Platform
 from cdp.core.sign import Verdict, check
 from cdp.operations import audit
 from cdp.operations.audit import entries, heads, sequencer, tree
 from cdp.operations.audit.tree import NotThatLarge
 from cdp.tables.audit import audit_event, audit_head, audit_leaf, audit_node, audit_pending
-
-
-async def happen(platform: Platform, count: int = 1) -> None:
-    for number in range(count):
-        async with platform.db.transaction(Role.WORKER) as tx:
-            await audit.record(tx, SYSTEM, "test.made", subject_ref=new_id(), details={"number": number, "part": 0.5})
+from tests.audit.conftest import Exported, happen
 
 
 async def leaves(platform: Platform) -> list[bytes]:
@@ -158,16 +152,16 @@ async def test_proofs_come_from_stored_hashes(fresh_platform: Platform) -> None:
 
 @pytest.mark.parametrize("role", ["cdp_worker", "cdp_staff", "cdp_customer"])
 @pytest.mark.parametrize("table", ["audit_event", "audit_leaf", "audit_node", "audit_head", "certificate"])
-async def test_no_role_may_change_what_is_there(fresh_platform: Platform, role: str, table: str) -> None:
-    with psycopg.connect(fresh_platform.settings.database_url, autocommit=True) as connection:
+async def test_no_role_may_change_what_is_there(exported: Exported, role: str, table: str) -> None:
+    with psycopg.connect(exported.platform.settings.database_url, autocommit=True) as connection:
         connection.execute(f"SET ROLE {role}")
         for statement in (f"UPDATE {table} SET ctid = ctid", f"DELETE FROM {table}", f"TRUNCATE {table}"):
             with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported)):
                 connection.execute(statement)
 
 
-async def test_only_the_sequencers_role_appends(fresh_platform: Platform) -> None:
-    with psycopg.connect(fresh_platform.settings.database_url, autocommit=True) as connection:
+async def test_only_the_sequencers_role_appends(exported: Exported) -> None:
+    with psycopg.connect(exported.platform.settings.database_url, autocommit=True) as connection:
         for role in ("cdp_staff", "cdp_customer"):
             connection.execute(f"SET ROLE {role}")
             for table in ("audit_leaf", "audit_node", "audit_head", "audit_pending", "audit_witness"):
@@ -175,10 +169,8 @@ async def test_only_the_sequencers_role_appends(fresh_platform: Platform) -> Non
                     connection.execute(f"INSERT INTO {table} DEFAULT VALUES")
 
 
-async def test_not_even_the_owner_by_an_ordinary_statement(fresh_platform: Platform) -> None:
-    await happen(fresh_platform, 2)
-    await sequencer.sequence(fresh_platform)
-    with psycopg.connect(fresh_platform.settings.database_owner_url, autocommit=True) as connection:
+async def test_not_even_the_owner_by_an_ordinary_statement(exported: Exported) -> None:
+    with psycopg.connect(exported.platform.settings.database_owner_url, autocommit=True) as connection:
         for table in ("audit_event", "audit_leaf", "audit_node", "audit_head"):
             with pytest.raises(psycopg.errors.RestrictViolation):
                 connection.execute(f"DELETE FROM {table}")
