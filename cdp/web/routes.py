@@ -13,18 +13,20 @@ from cdp.web.account import (
     delete,
     display,
     download,
+    factors,
     forgotten_password,
     new_password,
     overview,
     package,
     register,
     request,
+    second_step,
     security,
     sign_in,
     sign_out,
     verify_email,
 )
-from cdp.web.console import search
+from cdp.web.console import customer, search
 from cdp.web.guard import Allow, Page
 from cdp.web.public import device, verify
 from cdp.web.visit import Visit
@@ -37,11 +39,33 @@ async def _home(_: Visit) -> Response:
 COPY = "/account/downloads/{reference}"
 REQUEST = "/account/requests/{reference}"
 SECURITY = "/account/security"
+CUSTOMER = "/console/customers/{id}"
+
+
+def _factor_pages(security: str, allow: Allow) -> Sequence[Page]:
+    """Where customers and staff change their second factors."""
+    app, key, codes = factors.remove_authenticator, factors.remove_passkey, factors.renew_codes
+    return (
+        Page(
+            f"{security}/authenticator",
+            factors.show_authenticator,
+            factors.submit_authenticator,
+            allow=allow,
+            fresh=True,
+        ),
+        Page(f"{security}/passkeys", factors.show_passkeys, factors.submit_passkey, allow=allow, fresh=True),
+        Page(f"{security}/remove-authenticator", None, app, allow=allow, fresh=True, back=security),
+        Page(f"{security}/remove-passkey", None, key, allow=allow, fresh=True, back=security),
+        Page(f"{security}/recovery-codes", None, codes, allow=allow, fresh=True, back=security),
+    )
+
 
 PAGES: Sequence[Page] = (
     Page("/", _home, allow=Allow.ANYONE),
     Page("/display", None, display.submit, allow=Allow.ANYONE),
     Page("/account/sign-in", sign_in.show, sign_in.submit, allow=Allow.ANYONE),
+    Page("/account/sign-in/second", second_step.show, second_step.submit, allow=Allow.ANYONE),
+    Page("/account/sign-in/passkey", None, sign_in.submit_passkey, allow=Allow.ANYONE),
     Page("/account/register", register.show, register.submit, allow=Allow.ANYONE),
     Page("/account/verify-email", verify_email.show, verify_email.submit, allow=Allow.ANYONE),
     Page("/account/forgotten-password", forgotten_password.show, forgotten_password.submit, allow=Allow.ANYONE),
@@ -67,14 +91,21 @@ PAGES: Sequence[Page] = (
     Page(f"{SECURITY}/end-session", None, security.end_session, back=SECURITY),
     Page(f"{SECURITY}/end-app", None, security.end_app, back=SECURITY),
     Page(f"{SECURITY}/end-everything", None, security.end_everything, back=SECURITY),
+    *_factor_pages(SECURITY, Allow.CUSTOMER),
     Page("/verify", verify.show, verify.submit, allow=Allow.ANYONE, max_form_bytes=verify.LARGEST_BYTES),
     Page("/device", device.show, device.submit, allow=Allow.ANYONE),
     Page("/account/device", device.show_question, device.submit_question),
     Page("/console/device", device.show_question, device.submit_question, allow=Allow.STAFF),
     Page("/account/connect", connect.show, connect.submit),
     Page("/console/sign-in", sign_in.show, sign_in.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
+    Page("/console/sign-in/second", second_step.show, second_step.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
+    Page("/console/sign-in/passkey", None, sign_in.submit_passkey, allow=Allow.ANYONE, realm=Actor.STAFF),
+    Page("/console/security", factors.show_console, allow=Allow.STAFF),
+    *_factor_pages("/console/security", Allow.STAFF),
     Page("/console/new-password", new_password.show, new_password.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
     Page("/console/sign-out", sign_out.show, sign_out.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
+    Page(CUSTOMER, customer.show, allow=Allow.STAFF),
+    Page(f"{CUSTOMER}/reveal", None, customer.submit_reveal, allow=Allow.STAFF, back=CUSTOMER),
     Page("/console", search.show, search.submit, allow=Allow.STAFF),
     Page("/console/connect", connect.show, connect.submit, allow=Allow.STAFF),
 )

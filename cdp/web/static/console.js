@@ -11,3 +11,27 @@ document.addEventListener("keydown", (event) => {
   field.focus();
   field.select();
 });
+
+// Clear values are masked again when their time is over; what is being typed elsewhere on the page stays.
+function countDown(notice) {
+  const shown = notice.querySelector("[data-left-shown]");
+  const end = performance.now() + Number(notice.dataset.left) * 1000;
+  const timer = setInterval(() => {
+    const left = Math.ceil((end - performance.now()) / 1000);
+    if (left > 0) {
+      shown.textContent = left === 1 ? "1 second" : `${left} seconds`;
+      return;
+    }
+    clearInterval(timer);
+    for (const value of document.querySelectorAll("[data-clear]")) {
+      value.textContent = "***";
+      value.className = "masked";
+      value.removeAttribute("data-clear");
+    }
+    const words = "The details are masked again.";
+    notice.textContent = words;
+    document.querySelector("[data-masked-again]").textContent = words;
+  }, 1000);
+}
+
+document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("[data-left]").forEach(countDown));
