@@ -24,7 +24,8 @@ from cdp.jobs import JOBS
 from cdp.jobs.job import Workplace
 from cdp.jobs.sweep import sweep
 from cdp.operations import production, signing_keys
-from cdp.operations.audit import sequencer
+from cdp.operations.audit import sequencer, witness
+from cdp.operations.bulk.floor import Floor
 from cdp.operations.reference import ensure_reference
 from cdp.schema.schema import open_reader
 
@@ -69,7 +70,12 @@ async def serve(platform: Platform, stop: asyncio.Event) -> None:
 
 
 async def _work(place: Workplace, stop: asyncio.Event) -> None:
-    loops = [asyncio.create_task(_sweeping(place, stop)), asyncio.create_task(_sequencing(place.platform, stop))]
+    floor = Floor(place.platform, place.reader, place.owner)
+    loops = [
+        asyncio.create_task(_sweeping(place, stop)),
+        asyncio.create_task(_sequencing(place.platform, stop)),
+        asyncio.create_task(floor.run(stop)),
+    ]
     if place.platform.settings.redis_url:
         loops.append(asyncio.create_task(_listening(place, stop)))
     log.info("worker.started", owner=place.owner)
@@ -94,6 +100,7 @@ async def _sequencing(platform: Platform, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
             await sequencer.sequence(platform)
+            await witness.send_due(platform)
         except Exception:  # see _sweeping
             log.exception("audit.sequencing_failed")
         await _pause(stop, platform.settings.audit_sequence_s)

@@ -1,0 +1,135 @@
+"""What a bulk export may hold: its own catalogue of rules, the fields that identify people, and who is left out.
+
+Whoever exports sees nobody live: these rules hold inside exports alone. Fields that identify somebody need the scope
+``bulk:personal``, which no token carries: an export gets it by a second person's approval.
+Sources: GDPR art. 4(5) (pseudonymisation), 5(1)(b) (purpose limitation), 7, 17, 18 and 21.
+"""
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+
+from sqlalchemy import ARRAY, ColumnElement, Text, Uuid, and_, any_, case, cast, exists, literal_column, select, tuple_
+
+from cdp.access.decision import Columns, Everything, RowRule, Rule, Rules, Who
+from cdp.access.rules import NOBODYS, PROFILE, SUBJECT
+from cdp.access.viewer import Actor
+from cdp.tables.consent import consent
+from cdp.tables.request import privacy_request
+
+EXPORT_SCOPE = "bulk:export"
+APPROVE_SCOPE = "bulk:approve"
+PERSONAL_SCOPE = "bulk:personal"
+EXPORTERS = frozenset({"analyst"})
+APPROVERS = frozenset({"privacy_officer"})
+
+IDENTIFYING: Mapping[str, str] = {
+    "Customer": "displayName givenName familyName organisationName",
+    "Account": "username",
+    "EmailAddress": "address",
+    "PhoneNumber": "number e164",
+    "PostalAddress": "recipient line1 line2 postalCode",
+    "Identity": "value",
+    "Order": "number purchaseOrderNumber billingName billingLine1 billingPostalCode",
+    "Inquiry": "subject body",
+    "Quotation": "number",
+    "SurveyResponse": "answers",
+    "Device": "cookieId",
+    "Event": "ipAddress properties exitUrl",
+    "Session": "ipAddress userAgent",
+    "Message": "recipient subject",
+}
+"""Names, addresses, numbers, and texts that people wrote themselves."""
+
+READ_BY_EXCLUSION = ("customer", "consent", "privacy_request", "email_address", "phone_number")
+"""Tables whose changes may let somebody into an export or out of it."""
+
+
+class Reason(StrEnum):
+    """Why somebody who was selected is not in an export; the first that fits counts."""
+
+    ERASING = "erasing"
+    RESTRICTED = "restricted"
+    OBJECTED = "objected"
+    SUPPRESSED = "suppressed"
+    NO_CONSENT = "no_consent"
+
+
+def exclusion(
+    row: Columns, *, suppressed: ColumnElement[object], purpose: ColumnElement[str] | None
+) -> ColumnElement[str]:
+    """Why this customer is left out, or NULL. ``purpose`` where it needs consent, ``suppressed`` an array of ids."""
+    key = row["id"]
+    whens: list[tuple[ColumnElement[bool], ColumnElement[str]]] = [
+        (row["status"] == _text("frozen"), _text(Reason.ERASING)),
+        (_asked(key, "erasure", "'completed', 'cancelled', 'refused', 'failed'"), _text(Reason.ERASING)),
+        (_asked(key, "restriction", "'cancelled', 'refused', 'failed'"), _text(Reason.RESTRICTED)),
+        (_asked(key, "objection", "'cancelled', 'refused', 'failed'"), _text(Reason.OBJECTED)),
+        (key == any_(cast(suppressed, ARRAY(Uuid()))), _text(Reason.SUPPRESSED)),
+    ]
+    if purpose is not None:
+        whens.append((~_agreed(key, purpose), _text(Reason.NO_CONSENT)))
+    return case(*whens, else_=literal_column("NULL::text", Text))
+
+
+def _text(value: str) -> ColumnElement[str]:
+    return literal_column(f"'{value}'", Text)
+
+
+def _asked(key: ColumnElement[object], kind: str, without: str) -> ColumnElement[bool]:
+    """Whether the customer made such a request that stands. The few there are become one hash table a statement."""
+    asked = privacy_request.alias(f"asked_{kind}")
+    stands: ColumnElement[bool] = literal_column(
+        f"asked_{kind}.type = '{kind}' AND asked_{kind}.status NOT IN ({without})"
+    )
+    return key.in_(select(asked.c.customer_id).where(stands, asked.c.customer_id.is_not(None)))
+
+
+def _agreed(key: ColumnElement[object], purpose: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether the newest decision about the purpose is a yes, for any channel."""
+    given, later = consent.alias("given"), consent.alias("later")
+    newer = and_(
+        later.c.customer_id == given.c.customer_id,
+        later.c.purpose == given.c.purpose,
+        later.c.channel == given.c.channel,
+        tuple_(later.c.recorded_at, later.c.id) > tuple_(given.c.recorded_at, given.c.id),
+    )
+    return (
+        exists(literal_column("1"))
+        .select_from(given)
+        .where(
+            given.c.customer_id == key,
+            given.c.purpose == purpose,
+            literal_column("given.action = 'given'"),
+            ~exists(literal_column("1")).select_from(later).where(newer),
+        )
+    )
+
+
+def _fields() -> Iterator[Rule]:
+    profile = {**PROFILE, "Customer": f"id {PROFILE['Customer']} maskedFields"}
+    everybodys = {
+        "Brand": "id code name",
+        "PolicyVersion": "id version title body effectiveFrom",
+        "Purpose": "code title description legalBasis needsConsent",
+    }
+    for who in (
+        Who(Actor.STAFF, EXPORTERS, EXPORT_SCOPE),
+        Who(Actor.CLIENT, scope=EXPORT_SCOPE),
+        Who(Actor.SYSTEM),
+    ):
+        approved = Who(who.actor, who.roles, PERSONAL_SCOPE)
+        yield Rule(who, "Query", frozenset({"customers"}))
+        for type_name, names in {**profile, **everybodys}.items():
+            identifying = frozenset(IDENTIFYING.get(type_name, "").split())
+            yield Rule(who, type_name, frozenset(names.split()) - identifying)
+            if identifying:
+                yield Rule(approved, type_name, identifying)
+
+
+def _rows() -> Iterator[RowRule]:
+    for actor in (Actor.STAFF, Actor.CLIENT, Actor.SYSTEM):
+        for type_name in (*NOBODYS, *SUBJECT):
+            yield RowRule(actor, type_name, Everything())
+
+
+BULK_RULES = Rules(_fields(), _rows())

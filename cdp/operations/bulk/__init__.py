@@ -1,0 +1,1 @@
+"""Bulk exports: kicked off, approved, made in parts from one snapshot, signed, fetched, continued, forgotten."""

@@ -1,0 +1,111 @@
+"""The floor of a worker where bulk exports are made: snapshots are held beside, parts take its slots in turn.
+
+It looks at the rows every second and needs no doorbell. It has slots of its own, so that an export never keeps a
+request waiting, and holders take none, so that a stuck export never keeps another one waiting.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+
+import structlog
+
+from cdp.compiler.bulk import BulkCompiler
+from cdp.compiler.reader import Reader
+from cdp.core.db import Role
+from cdp.core.platform import Platform
+from cdp.operations.bulk import finishing, holding, making, parts
+
+MOST_HELD = 8
+"""Exports one worker holds snapshots for: a connection each."""
+LOOK_EVERY_S = 1.0
+BATCH = 100
+
+log = structlog.get_logger()
+
+
+class Floor:
+    """One a worker. ``owner`` is the name its leases carry."""
+
+    def __init__(self, platform: Platform, reader: Reader, owner: str) -> None:
+        self._platform = platform
+        self._owner = owner
+        self._compiler = BulkCompiler(reader.graph, reader.limits)
+        self._held: set[asyncio.Task[None]] = set()
+        self._made: set[asyncio.Task[None]] = set()
+        self._tidied_at = float("-inf")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop``; then give back what is in hand."""
+        try:
+            while not stop.is_set():
+                try:
+                    await self._look()
+                except Exception:  # a database that is away for a moment must not end the floor
+                    log.exception("bulk.look_failed")
+                await self._wait(stop, LOOK_EVERY_S)
+        finally:
+            await self.close()
+
+    async def drain(self) -> None:
+        """Do everything that is due, and everything that comes of it."""
+        while True:
+            self._tidied_at = float("-inf")
+            if not await self._look() and not self._held | self._made:
+                return
+            await self._wait(asyncio.Event(), holding.LOOK_EVERY_S)
+
+    async def close(self) -> None:
+        """Stop what runs, which gives its rows back."""
+        running = self._held | self._made
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _wait(self, stop: asyncio.Event, seconds: float) -> None:
+        """Until a slot is free, or it is time to look again, or to stop."""
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopping, *self._made}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        with suppress(asyncio.CancelledError):
+            await stopping
+
+    async def _look(self) -> bool:
+        """Take what is due into free places; whether there was anything to do."""
+        settings, db = self._platform.settings, self._platform.db
+        found = await self._tidy()
+        while settings.bulk_slots and len(self._held) < MOST_HELD:
+            async with db.transaction(Role.WORKER) as tx:
+                held = await holding.claim(tx, owner=self._owner, settings=settings)
+            if held is None:
+                break
+            self._start(self._held, holding.hold(self._platform, held))
+            found = True
+        while len(self._made) < settings.bulk_slots:
+            async with db.transaction(Role.WORKER) as tx:
+                work = await parts.claim(tx, owner=self._owner, settings=settings)
+            if work is None:
+                break
+            self._start(self._made, making.make(self._platform, self._compiler, work))
+            found = True
+        return found
+
+    def _start(self, place: set[asyncio.Task[None]], work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        place.add(task)
+        task.add_done_callback(place.discard)
+
+    async def _tidy(self) -> bool:
+        """End what is over and remove its files."""
+        clock = asyncio.get_running_loop().time
+        if clock() - self._tidied_at < self._platform.settings.sweep_s:
+            return False
+        self._tidied_at = clock()
+        async with self._platform.db.transaction(Role.WORKER) as tx:
+            done = await finishing.settle_cancelling(tx, limit=BATCH)
+            done += await finishing.expire_due(tx, limit=BATCH)
+            done += await finishing.forget_changes(tx, self._platform)
+            over = await finishing.unswept(tx, limit=BATCH)
+        for export_id in over:
+            await finishing.remove_files(self._platform, export_id)
+        return bool(done or over)
