@@ -13,12 +13,22 @@ from cdp.core.db import Tx
 from cdp.tables.account import mail_link, session, sign_in_brake
 from cdp.tables.device import oauth_device_code
 from cdp.tables.logout import logout_notice
-from cdp.tables.oauth import oauth_code, oauth_ended_grant, oauth_grant, oauth_token
+from cdp.tables.oauth import (
+    oauth_code,
+    oauth_ended_grant,
+    oauth_grant,
+    oauth_pushed_request,
+    oauth_registration_token,
+    oauth_seen_proof,
+    oauth_token,
+)
 from cdp.tables.reveal import reveal
 
 SHOWN_FOR = timedelta(days=30)
 # Longer than any access token lives.
 SETTLED_AFTER = timedelta(days=1)
+# Between a process that judged a proof and the database that forgets it.
+CLOCKS_DIFFER = timedelta(minutes=10)
 
 
 async def forget(tx: Tx, *, limit: int) -> int:
@@ -35,6 +45,9 @@ def _rules() -> Iterable[tuple[Table, ColumnElement[bool]]]:
     settled = func.now() - SETTLED_AFTER
     shown = func.now() - SHOWN_FOR
     yield oauth_code, oauth_code.c.expires_at < settled
+    yield oauth_seen_proof, oauth_seen_proof.c.expires_at < func.now() - CLOCKS_DIFFER
+    yield oauth_pushed_request, oauth_pushed_request.c.expires_at < settled
+    yield oauth_registration_token, oauth_registration_token.c.expires_at < settled
     yield oauth_device_code, oauth_device_code.c.expires_at < settled
     yield logout_notice, logout_notice.c.settled_at < settled
     yield oauth_token, oauth_token.c.expires_at < settled
@@ -45,6 +58,9 @@ def _rules() -> Iterable[tuple[Table, ColumnElement[bool]]]:
     )
     is_over = or_(oauth_grant.c.revoked_at.is_(None), oauth_grant.c.revoked_at < shown)
     yield oauth_grant, (oauth_grant.c.created_at < shown) & is_over & ~has_children
+    # A client's own grant carries one access token, and nobody looks it up in a list of theirs.
+    nobodys = oauth_grant.c.customer_id.is_(None) & oauth_grant.c.staff_id.is_(None)
+    yield oauth_grant, nobodys & (oauth_grant.c.created_at < settled)
     yield oauth_ended_grant, oauth_ended_grant.c.ended_at < settled
     yield mail_link, mail_link.c.expires_at < settled
     yield session, session.c.expires_at < shown

@@ -53,4 +53,4 @@ async def test_a_person_comes_back_to_the_app(settings, profile, first_party):
 async def _sign_in(page: Page, email: str) -> None:
     await page.get_by_label("E-mail address or user name").fill(email)
     await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    await page.get_by_role("main").get_by_role("button", name="Sign in", exact=True).click()

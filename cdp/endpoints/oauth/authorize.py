@@ -23,21 +23,21 @@ from cdp.access.viewer import Actor
 from cdp.core.db import Role, Tx
 from cdp.core.errors import InvalidInput
 from cdp.core.platform import Platform
-from cdp.endpoints.oauth.grants import CodeGrant, register
+from cdp.endpoints.oauth.authorization_request import checked, details_of, is_strange
+from cdp.endpoints.oauth.grants import register
 from cdp.endpoints.oauth.server import Answer, Fields, ProtocolRequest, Server, in_thread, read_form
 from cdp.operations.accounts import sessions
+from cdp.operations.accounts.csrf import CsrfRefused, check_origin
 from cdp.operations.accounts.sessions import BrowserSession
-from cdp.operations.oauth import grants
-from cdp.operations.oauth.app_consent import ANSWER, PROMPTED, open_moment, read_answer, seal_moment
+from cdp.operations.oauth import grants, pushed
+from cdp.operations.oauth.app_consent import ANSWER, PROMPTED, open_moment, read_answer, seal_moment, wish_of
+from cdp.operations.oauth.authorization_details import Details
 from cdp.operations.oauth.clients import AUTHORIZE_PATH, OAuthClient, UnknownScope
 from cdp.operations.oauth.grants import realm_of
+from cdp.operations.oauth.pushed import REFERENCE
 
 LONGEST_REQUEST = 3000
-LONGEST_NONCE = 500
 PAGES = {Actor.CUSTOMER: "/account", Actor.STAFF: "/console"}
-# Parameters that would go unread: a request whose meaning hides in them must not be taken for another one.
-UNSUPPORTED = {"request": "request_not_supported", "request_uri": "request_uri_not_supported"}
-
 
 # Who was asked to sign in more strongly and could not (RFC 9470 section 5).
 UNMET = "unmet_authentication_requirements"
@@ -55,9 +55,12 @@ class _Asked:
 
     platform: Platform
     fields: Fields
+    # What the browser carries: the same, or a reference to what the client has pushed ahead.
+    sent: Fields
     client: OAuthClient
     redirect_uri: str
     scope: str
+    details: Details
     actor: Actor
     session: BrowserSession | None
 
@@ -73,11 +76,13 @@ class _Asked:
 async def authorize(request: Request) -> Response:
     """Answer with a redirect: to the client, to the sign-in page, or to the page that asks for agreement."""
     platform: Platform = request.app.state.platform
+    _refuse_foreign_frame(platform, request)
     if request.method == "POST":
         # Cookies of the session do not come along with a foreign form; the same request by GET brings them.
         return RedirectResponse(_again(Fields((await read_form(request)).multi_items()), {}), status_code=303)
-    fields = Fields(request.query_params.multi_items())
-    _refuse_strange(fields, request.url.query)
+    sent = Fields(request.query_params.multi_items())
+    _refuse_strange(sent, request.url.query)
+    fields = await _opened(platform, sent)
     actor = _realm(fields)
     cookie = request.cookies.get(sessions.cookie_name(platform.settings, actor))
     session = await sessions.find(platform, cookie, actor=actor)
@@ -85,29 +90,71 @@ async def authorize(request: Request) -> Response:
         server = register(Server(platform, tx))
         protocol = ProtocolRequest(platform, request, fields)
         try:
-            return await _answer(tx, server, protocol, actor, session)
+            answer = await _answer(tx, server, protocol, actor, session, sent=sent)
         except OAuth2Error as error:
             error.state = fields.get("state")
             if not error.redirect_uri:
                 raise AuthorizationRefused(error=error.error) from error
-            return _to_client(server, Answer(*error()))
+            answer = Answer(*error())
+        if isinstance(answer, Response):
+            return answer
+        if _is_pushed(sent) and not await pushed.use_up(tx, sent["request_uri"], now=platform.clock()):
+            # Of two at once the second leaves no code behind: this ends its transaction.
+            raise AuthorizationRefused(error="invalid_request_uri")
+        return _to_client(server, answer)
 
 
 async def _answer(
-    tx: Tx, server: Server, protocol: ProtocolRequest, actor: Actor, session: BrowserSession | None
-) -> Response:
-    grant: CodeGrant = await in_thread(server.get_authorization_grant, protocol)
-    grant.validate_no_multiple_request_parameter(protocol)
-    redirect_uri: str = await in_thread(grant.validate_authorization_request)
-    _refuse_unsupported(protocol, redirect_uri)
-    asked = _Asked(server.platform, protocol.args, protocol.client, redirect_uri, protocol.scope, actor, session)
+    tx: Tx,
+    server: Server,
+    protocol: ProtocolRequest,
+    actor: Actor,
+    session: BrowserSession | None,
+    *,
+    sent: Fields,
+) -> Answer | Response:
+    """The answer to the client, or a detour of the person."""
+    grant, redirect_uri = await checked(server, protocol)
+    client, platform = protocol.client, server.platform
+    if client.requires_pushed and not _is_pushed(sent):
+        raise InvalidRequestError("This client pushes its requests.", redirect_uri=redirect_uri)
+    details = details_of(protocol)
+    asked = _Asked(platform, protocol.args, sent, client, redirect_uri, protocol.scope, details, actor, session)
     detour = await _detour(tx, asked)
     if detour is not None:
         return RedirectResponse(detour, status_code=303, headers={"Cache-Control": "no-store"})
     assert asked.session is not None, "without one there is a detour or an error"
     viewer = asked.session.viewer
     answer: Answer = await in_thread(server.create_authorization_response, protocol, viewer, grant)
-    return _to_client(server, answer)
+    return answer
+
+
+def _is_pushed(sent: Fields) -> bool:
+    return sent.get("request_uri", "").startswith(REFERENCE)
+
+
+async def _opened(platform: Platform, sent: Fields) -> Fields:
+    """The whole request: what was pushed, nothing that is written beside its reference (RFC 9126 section 4)."""
+    if not _is_pushed(sent):
+        return sent
+    async with platform.db.transaction(Role.WORKER) as tx:
+        found = await pushed.find(tx, sent.get("client_id", ""), sent["request_uri"], now=platform.clock())
+    if found is None:
+        raise AuthorizationRefused(error="invalid_request_uri")
+    ours = [(name, value) for name, value in sent.multi_items() if name in {ANSWER, PROMPTED}]
+    return Fields([*found.items(), *ours])
+
+
+def _refuse_foreign_frame(platform: Platform, request: Request) -> None:
+    """A page is opened by a person, never inside a page of others, by a script, or by a foreign form."""
+    if request.headers.get("sec-fetch-dest", "document") != "document":
+        raise AuthorizationRefused
+    if request.method == "POST":
+        try:
+            headers = request.headers
+            check_origin(platform.settings.url, origin=headers.get("origin"), fetch_site=headers.get("sec-fetch-site"))
+        except CsrfRefused as error:
+            raise AuthorizationRefused from error
 
 
 def _realm(fields: Fields) -> Actor:
@@ -118,26 +165,9 @@ def _realm(fields: Fields) -> Actor:
         return Actor.CUSTOMER
 
 
-def _refuse_unsupported(protocol: ProtocolRequest, redirect_uri: str) -> None:
-    for name, error in UNSUPPORTED.items():
-        if name in protocol.args:
-            raise OAuth2Error(error=error, redirect_uri=redirect_uri)
-    if protocol.args.get("response_mode", "query") != "query":
-        raise InvalidRequestError("Unsupported 'response_mode'", redirect_uri=redirect_uri)
-    nonce = protocol.args.get("nonce", "")
-    if len(nonce) > LONGEST_NONCE or not nonce.isascii() or not nonce.isprintable():
-        raise InvalidRequestError("Invalid 'nonce' parameter.", redirect_uri=redirect_uri)
-    try:
-        realm_of(protocol.scope.split())
-    except UnknownScope as error:
-        raise OAuth2Error(error="invalid_scope", redirect_uri=redirect_uri) from error
-
-
 async def _detour(tx: Tx, asked: _Asked) -> str | None:
     """Where the person has to go first, or None. With ``prompt=none`` nowhere: raises what is missing."""
     silent = "none" in asked.prompts
-    if silent and len(asked.prompts) > 1:
-        raise InvalidRequestError("Invalid 'prompt' parameter.", redirect_uri=asked.redirect_uri)
     if asked.session is None or _is_stale(asked, asked.session):
         if silent:
             raise LoginRequiredError(redirect_uri=asked.redirect_uri)
@@ -148,18 +178,20 @@ async def _detour(tx: Tx, asked: _Asked) -> str | None:
         asked.fields.get(ANSWER),
         session_id=session.id,
         client_id=asked.client.client_id,
-        scope=asked.scope,
+        wish=wish_of(asked.scope, asked.details),
         now=asked.now,
     )
     if answer is False:
         raise AccessDeniedError(redirect_uri=asked.redirect_uri)
     if answer or (asked.client.first_party and "consent" not in asked.prompts):
         return None
-    if "consent" not in asked.prompts and await grants.is_consented(tx, session.viewer, asked.client, asked.scope):
+    if "consent" not in asked.prompts and await grants.is_consented(
+        tx, session.viewer, asked.client, asked.scope, asked.details
+    ):
         return None
     if silent:
         raise ConsentRequiredError(redirect_uri=asked.redirect_uri)
-    return f"{PAGES[asked.actor]}/connect?{urlencode({'next': _again(asked.fields, {})})}"
+    return f"{PAGES[asked.actor]}/connect?{urlencode({'next': _again(asked.sent, {})})}"
 
 
 def _is_stale(asked: _Asked, session: BrowserSession) -> bool:
@@ -179,14 +211,12 @@ def _is_stale(asked: _Asked, session: BrowserSession) -> bool:
     max_age = asked.fields.get("max_age")
     if max_age is None:
         return False
-    if not (max_age.isascii() and max_age.isdigit() and len(max_age) < 10):
-        raise InvalidRequestError("Invalid 'max_age' parameter.", redirect_uri=asked.redirect_uri)
     return asked.now - signed_in_at > timedelta(seconds=int(max_age))
 
 
 def _sign_in(asked: _Asked) -> str:
     sealed = seal_moment(asked.platform.sealer, _prompt_context(asked), asked.now)
-    wanted = {"next": _again(asked.fields, {PROMPTED: sealed})}
+    wanted = {"next": _again(asked.sent, {PROMPTED: sealed})}
     if asked.session is not None and "select_account" not in asked.prompts:
         wanted["reauth"] = "1"
     return f"{PAGES[asked.actor]}/sign-in?{urlencode(wanted)}"
@@ -203,12 +233,7 @@ def _again(fields: Fields, added: Mapping[str, str]) -> str:
 
 
 def _refuse_strange(fields: Fields, query: str) -> None:
-    """Authlib repeats these in its sentences, which may hold printable ASCII only."""
-    names = ("client_id", "redirect_uri", "response_type", "scope", "prompt")
-    values = [value for name, value in fields.multi_items() if name in names]
-    if len(query) > LONGEST_REQUEST or any(
-        not value.isascii() or not value.isprintable() or '"' in value or "\\" in value for value in values
-    ):
+    if len(query) > LONGEST_REQUEST or is_strange(fields):
         raise AuthorizationRefused
 
 

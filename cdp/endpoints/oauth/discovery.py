@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from cdp.access.authorization_types import TYPES
 from cdp.access.scopes import SCOPES
 from cdp.access.strength import Strength
+from cdp.core.platform import Platform
 from cdp.endpoints.oauth.client_auth import AUTH_METHODS
 from cdp.endpoints.oauth.token import Introspection
 from cdp.operations.oauth.clients import GRANT_TYPES
@@ -39,7 +40,7 @@ CLAIMS = (
 )
 
 
-def metadata(issuer: str) -> Mapping[str, object]:
+def metadata(issuer: str, *, registration: bool) -> Mapping[str, object]:
     """The document both well-known addresses show."""
     return {
         "issuer": issuer,
@@ -51,6 +52,9 @@ def metadata(issuer: str) -> Mapping[str, object]:
         "introspection_endpoint": f"{issuer}/oauth/introspect",
         "end_session_endpoint": f"{issuer}/oauth/logout",
         "device_authorization_endpoint": f"{issuer}/oauth/device_authorization",
+        "pushed_authorization_request_endpoint": f"{issuer}/oauth/par",
+        "require_pushed_authorization_requests": False,
+        **({"registration_endpoint": f"{issuer}/oauth/register"} if registration else {}),
         "scopes_supported": list(SCOPES),
         "acr_values_supported": [one.value for one in Strength],
         "response_types_supported": ["code"],
@@ -79,7 +83,9 @@ def metadata(issuer: str) -> Mapping[str, object]:
 
 async def configuration(request: Request) -> Response:
     """The metadata document."""
-    return JSONResponse(dict(metadata(issuer_of(request.app.state.platform).url)), headers=CACHED)
+    platform: Platform = request.app.state.platform
+    found = metadata(issuer_of(platform).url, registration=platform.settings.client_registration)
+    return JSONResponse(dict(found), headers=CACHED)
 
 
 async def jwks(request: Request) -> Response:

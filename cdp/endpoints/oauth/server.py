@@ -35,6 +35,7 @@ from cdp.operations.oauth.tokens import Issuer, issuer_of, staff_roles
 P = ParamSpec("P")
 T = TypeVar("T")
 Fields = ImmutableMultiDict[str, str]
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class UnreadableForm(InvalidInput):
@@ -96,7 +97,7 @@ class Answer:
         headers = dict(self.headers)
         if location := headers.get("Location"):
             return RedirectResponse(location, status_code=303, headers={"Cache-Control": "no-store"})
-        found = {**headers, "Cache-Control": "no-store", "Pragma": "no-cache"}
+        found = {**headers, **NO_STORE}
         found.pop("Content-Type", None)
         return JSONResponse(self.body, status_code=self.status, headers=found)
 

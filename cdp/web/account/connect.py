@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from cdp.operations.oauth.app_consent import Question, answered, question_of
-from cdp.operations.oauth.clients import form_target
+from cdp.operations.oauth.pushed import form_target
 from cdp.web.visit import Visit
 
 
