@@ -19,6 +19,7 @@ SECRETS = (
     "redis_url",
     "objects_url",
     "smtp_url",
+    "audit_witness_url",
     "master_keys",
     "oidc_client_secret",
 )
@@ -140,6 +141,11 @@ class Settings(BaseSettings):
     lease_s: float = Field(30.0, description="seconds a claimed task stays with its worker without a heartbeat")
     sweep_s: float = Field(10.0, description="seconds between two sweeps for work whose doorbell was lost")
     audit_sequence_s: float = Field(5.0, description="seconds between two rounds that put audit events into the tree")
+    audit_witness_url: str = Field("", description="second object store that signed audit heads are put into")
+    audit_witness_mail: str = Field("", description="address outside that signed audit heads are mailed to")
+    audit_witness_every: Duration = Field(
+        timedelta(hours=1), description="shortest time between two heads sent to a witness (seconds or ISO 8601)"
+    )
     task_timeout_s: float = Field(60.0, description="longest call of one connected system, seconds")
     system_concurrency: int = Field(8, description="calls of one connected system at a time, over all workers")
     retry_base_s: float = Field(1.0, description="longest wait before the second try, seconds; doubles with each try")
