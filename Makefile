@@ -4,7 +4,7 @@ PY ?= python3
 V := .venv
 BIN := $(V)/bin
 # Debian packages that tests and the demo use when they are there.
-DEBIAN := chromium fonts-dejavu-core
+DEBIAN := chromium fonts-dejavu-core mariadb-server
 SOAK_MINUTES ?= 30
 .DEFAULT_GOAL := help
 

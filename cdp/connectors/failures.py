@@ -30,6 +30,21 @@ _SQLITE: dict[int, tuple[State, str]] = {
     sqlite3.SQLITE_NOTADB: (State.FAILED, Code.MISCONFIGURED),
     sqlite3.SQLITE_ERROR: (State.FAILED, "SCHEMA_CHANGED"),
 }
+# https://mariadb.com/docs/server/reference/error-codes
+_MARIADB: dict[int, tuple[State, str]] = {
+    1040: (State.RETRY, Code.BUSY),
+    1203: (State.RETRY, Code.BUSY),
+    1205: (State.RETRY, Code.BUSY),
+    1213: (State.RETRY, Code.BUSY),
+    1020: (State.RETRY, Code.BUSY),
+    1969: (State.RETRY, Code.TIMED_OUT),
+    1028: (State.RETRY, Code.TIMED_OUT),
+    1049: (State.FAILED, Code.MISCONFIGURED),
+    1054: (State.FAILED, "SCHEMA_CHANGED"),
+    1146: (State.FAILED, "SCHEMA_CHANGED"),
+    **dict.fromkeys((1044, 1045, 1142, 1143, 1227, 1290, 1698, 1836), (State.FAILED, Code.NOT_ALLOWED)),
+    **dict.fromkeys((2002, 2003, 2006, 2013), (State.RETRY, Code.UNREACHABLE)),
+}
 
 
 def outcome_of(error: SQLAlchemyError | OSError) -> Outcome:
@@ -47,6 +62,9 @@ def _by_code(error: DBAPIError) -> Outcome:
     number = getattr(error.orig, "sqlite_errorcode", None)
     if number is not None:
         return Outcome(*_SQLITE.get(number & 0xFF, (State.FAILED, "STATEMENT_FAILED")))
+    arguments = getattr(error.orig, "args", ())
+    if arguments and isinstance(arguments[0], int):
+        return Outcome(*_MARIADB.get(arguments[0], (State.FAILED, "STATEMENT_FAILED")))
     sqlstate = getattr(error.orig, "sqlstate", None)
     for length in (5, 3, 2):
         if sqlstate and sqlstate[:length] in _STATES:

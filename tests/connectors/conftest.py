@@ -1,8 +1,12 @@
-"""A database of the second Postgres server that connector tests may empty as they like."""
+"""Databases that connector tests may empty as they like: one of the second Postgres server, and a MariaDB."""
+
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 from sqlalchemy import make_url
+
+from tests.mariadb import mariadb
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +17,10 @@ def foreign_postgres_url(other_postgres_url: str) -> str:
     with psycopg.connect(plain.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     return plain.set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def mariadb_url() -> Iterator[str]:
+    """URL of an own database on a MariaDB started for it."""
+    with mariadb() as url:
+        yield url

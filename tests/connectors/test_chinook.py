@@ -1,7 +1,7 @@
 """Chinook, a real sample shop: one of its 59 customers is erased, 58 and everything else stay as they were.
 
 The mapping is the one that ships in ``examples/mappings``. Runs on the original SQLite file and on the same tables in
-Postgres; without ``../shared/data`` it is skipped and named in the closing table.
+Postgres and MariaDB; without ``../shared/data`` it is skipped and named in the closing table.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, MetaData, NullPool, create_engine, make_url, select, text
+from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, inspect, make_url, select, text
 
 from cdp.connectors.base import Identifier, State, Subject
 from cdp.connectors.registry import connect
@@ -38,33 +38,45 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{copy}"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+DRIVERS = {"postgresql": "postgresql+psycopg", "mariadb": "mariadb+pymysql", "sqlite": "sqlite"}
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def url(request: pytest.FixtureRequest, sqlite_url: str) -> str:
     if request.param == "sqlite":
         return sqlite_url
-    target = make_url(request.getfixturevalue("foreign_postgres_url")).set(drivername="postgresql+psycopg")
+    name = {"postgres": "foreign_postgres_url", "mariadb": "mariadb_url"}[request.param]
+    target = make_url(request.getfixturevalue(name))
+    backend = target.get_backend_name()
     source = create_engine(sqlite_url, poolclass=NullPool)
-    engine = create_engine(target, poolclass=NullPool)
+    engine = create_engine(target.set(drivername=DRIVERS[backend]), poolclass=NullPool)
     metadata = MetaData()
     with source.begin() as reading, engine.begin() as writing:
         metadata.reflect(reading)
+        _empty(writing)
         for column in (column for table in metadata.tables.values() for column in table.columns):
             column.type = column.type.as_generic()
-        writing.execute(text("DROP SCHEMA public CASCADE"))
-        writing.execute(text("CREATE SCHEMA public"))
         metadata.create_all(writing)
         for table in metadata.sorted_tables:
             writing.execute(table.insert(), [dict(row) for row in reading.execute(select(table)).mappings()])
-    return target.set(drivername="postgresql").render_as_string(hide_password=False)
+    return target.set(drivername=backend).render_as_string(hide_password=False)
+
+
+def _empty(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+        return
+    connection.execute(text("SET foreign_key_checks = 0"))
+    for name in inspect(connection).get_table_names():
+        connection.exec_driver_sql(f"DROP TABLE `{name}`")
+    connection.execute(text("SET foreign_key_checks = 1"))
 
 
 def everything(url: str) -> Tables:
     """Every row of every table, by name, ordered by its first column."""
     parsed = make_url(url)
-    engine: Engine = create_engine(
-        parsed.set(drivername="postgresql+psycopg") if parsed.get_backend_name() == "postgresql" else parsed,
-        poolclass=NullPool,
-    )
+    engine: Engine = create_engine(parsed.set(drivername=DRIVERS[parsed.get_backend_name()]), poolclass=NullPool)
     metadata = MetaData()
     with engine.begin() as connection:
         metadata.reflect(connection)

@@ -1,4 +1,4 @@
-"""The sql kind, on SQLite and on a second Postgres server: the suite, and what only databases can do wrong."""
+"""The sql kind, on SQLite, a second Postgres server and MariaDB: the suite, and what only databases can do wrong."""
 
 import json
 import sqlite3
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, select, text
+from sqlalchemy import URL, Engine, NullPool, create_engine, inspect, make_url, select, text
 
 from cdp.connectors.base import ConfigurationInvalid, Connector, State, Subject, System
 from cdp.connectors.registry import connect, problems
@@ -49,6 +49,7 @@ class Shop:
         elsewhere = {
             "sqlite": {"database": "/nowhere/shop.sqlite"},
             "postgresql": {"host": "127.0.0.1", "port": 1, "query": {}},
+            "mariadb": {"host": "127.0.0.1", "port": 1, "query": {}},
         }
         return self.connect_to(self.url.set(**elsewhere[self.url.get_backend_name()]))
 
@@ -102,6 +103,19 @@ def postgres_shop(foreign_postgres_url: str, platform: Platform) -> Shop:
     return Shop(platform, url, engine)
 
 
+@pytest.fixture
+def mariadb_shop(mariadb_url: str, platform: Platform) -> Shop:
+    url = make_url(mariadb_url)
+    engine = create_engine(url.set(drivername="mariadb+pymysql"), poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text("SET foreign_key_checks = 0"))
+        for name in inspect(connection).get_table_names():
+            connection.exec_driver_sql(f"DROP TABLE `{name}`")
+        connection.execute(text("SET foreign_key_checks = 1"))
+        shop.metadata.create_all(connection)
+    return Shop(platform, url, engine)
+
+
 class TestSqlite(SearchingConformance):
     @pytest.fixture
     async def harness(self, sqlite_shop: Shop) -> Shop:
@@ -114,7 +128,13 @@ class TestPostgres(SearchingConformance):
         return postgres_shop
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+class TestMariadb(SearchingConformance):
+    @pytest.fixture
+    async def harness(self, mariadb_shop: Shop) -> Shop:
+        return mariadb_shop
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def either_shop(request: pytest.FixtureRequest) -> Shop:
     """The shop on each database in turn."""
     return request.getfixturevalue(f"{request.param}_shop")
@@ -144,7 +164,40 @@ DEAF = {
         "$$ BEGIN new.street := old.street; RETURN new; END $$; "
         "CREATE TRIGGER deaf BEFORE UPDATE ON parcel FOR EACH ROW EXECUTE FUNCTION deaf()",
     },
+    "mariadb": {
+        "delete": "CREATE TRIGGER deaf AFTER DELETE ON client FOR EACH ROW "
+        "INSERT INTO visit VALUES (old.Email, 'again')",
+        "update": "CREATE TRIGGER deaf BEFORE UPDATE ON ledger_line FOR EACH ROW SET new.remark = old.remark",
+        "undo": "CREATE TRIGGER deaf BEFORE UPDATE ON parcel FOR EACH ROW SET new.street = old.street",
+    },
 }
+
+
+async def test_who_differs_by_an_accent_or_a_blank_is_somebody_else(mariadb_shop: Shop) -> None:
+    subject = await mariadb_shop.person()
+    email = next(known.value for known in subject.identifiers if known.type == "email")
+    like = {"accent": email.replace("e", "é", 1), "blank": f"{email} "}
+    with mariadb_shop.engine.begin() as connection:
+        for visitor in like.values():
+            connection.execute(shop.visit.insert().values(who=visitor, page="/theirs"))
+    assert (await steps(mariadb_shop.connector, subject))[2].state is State.DONE
+    with mariadb_shop.engine.begin() as connection:
+        assert {row.who for row in connection.execute(select(shop.visit))} == {*like.values()}
+
+
+async def test_a_table_that_can_not_undo_is_refused(mariadb_shop: Shop) -> None:
+    with mariadb_shop.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE visit ENGINE = MyISAM")
+    assert [problem.code for problem in await mariadb_shop.connector.probe()] == ["NOT_TRANSACTIONAL"]
+    await _refused(mariadb_shop, "MAPPING_MISMATCH")
+
+
+async def test_rows_reached_through_a_column_that_is_set_null_go_too(mariadb_shop: Shop) -> None:
+    subject = await mariadb_shop.person()
+    check, erase, verify = await steps(mariadb_shop.connector, subject)
+    assert check.records["thread"] == erase.records["thread"] == 4
+    assert verify.state is State.DONE
+    assert not await mariadb_shop.held(subject)
 
 
 @pytest.mark.parametrize("way", ["delete", "update", "undo"])
@@ -183,7 +236,11 @@ async def test_a_locked_database_is_asked_again(either_shop: Shop) -> None:
     )
     raw = either_shop.engine.raw_connection()
     try:
-        locking = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "LOCK TABLE client IN ACCESS EXCLUSIVE MODE"}
+        locking = {
+            "sqlite": "BEGIN IMMEDIATE",
+            "postgresql": "LOCK TABLE client IN ACCESS EXCLUSIVE MODE",
+            "mariadb": "SELECT * FROM client FOR UPDATE",
+        }
         raw.cursor().execute(locking[either_shop.url.get_backend_name()])
         outcome = await connector.erase(subject, key_of(subject, "erase"))
         assert (outcome.state, outcome.code) == (State.RETRY, "BUSY")
@@ -207,9 +264,13 @@ async def test_tombstones_are_found_only_with_the_secret_of_their_request(either
     assert (iban[:7], token[:7]) == ("hashed-", "random-")
 
 
-async def test_both_databases_make_the_same_tombstones(sqlite_shop: Shop, postgres_shop: Shop) -> None:
+@pytest.mark.parametrize("elsewhere", ["postgres", "mariadb"])
+async def test_all_databases_make_the_same_tombstones(
+    sqlite_shop: Shop, request: pytest.FixtureRequest, elsewhere: str
+) -> None:
+    other_shop: Shop = request.getfixturevalue(f"{elsewhere}_shop")
     subject = await sqlite_shop.person()
-    with sqlite_shop.engine.begin() as one, postgres_shop.engine.begin() as other:
+    with sqlite_shop.engine.begin() as one, other_shop.engine.begin() as other:
         for table in shop.metadata.sorted_tables:
             rows = [dict(row) for row in one.execute(select(table)).mappings()]
             if table.name == "client":
@@ -217,7 +278,7 @@ async def test_both_databases_make_the_same_tombstones(sqlite_shop: Shop, postgr
             other.execute(table.insert(), rows)
     system = system_for(sqlite_shop.platform, sqlite_shop.url, shop.MAPPING)
     found = []
-    for where in (sqlite_shop, postgres_shop):
+    for where in (sqlite_shop, other_shop):
         sealed = system_for(where.platform, where.url, shop.MAPPING)
         same = replace(sealed, id=system.id, secrets_sealed=None)
         if where.url.password:

@@ -17,6 +17,7 @@ from typing import TypeAlias
 from urllib.parse import quote
 
 from sqlalchemy import URL, ColumnElement, Connection, Engine, NullPool, Text, cast, create_engine, event, func, literal
+from sqlalchemy.dialects.mysql import CHAR as MYSQL_CHAR
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 TextColumn: TypeAlias = ColumnElement[str]
@@ -40,6 +41,10 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """A transaction that commits at the end of the block. Raises SQLAlchemyError or DriverMissing."""
         opened = self._engine().connect().execution_options(cdp_begin="BEGIN IMMEDIATE")
+        if self.url.get_backend_name() in MARIADB:
+            opened = opened.execution_options(
+                isolation_level="READ COMMITTED"
+            )  # the read-back must see everybody's rows
         with opened as connection, connection.begin():
             yield connection
 
@@ -71,6 +76,8 @@ def _engine(url: URL, timeout_s: int) -> Engine:
             return _postgres(url, timeout_s)
         case "sqlite":
             return _sqlite(url, timeout_s)
+        case "mysql" | "mariadb":
+            return _mariadb(url, timeout_s)
         case _:
             return create_engine(url, poolclass=NullPool, hide_parameters=True)
 
@@ -91,6 +98,26 @@ def _postgres(url: URL, timeout_s: int) -> Engine:
             "tcp_user_timeout": timeout_s * 1000,
             "application_name": "cdp",
             "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        },
+    )
+
+
+def _mariadb(url: URL, timeout_s: int) -> Engine:
+    """In strict mode: otherwise what does not fit is cut silently, and a tombstone cut short is never found again."""
+    settings = {
+        "sql_mode": "'TRADITIONAL'",
+        "innodb_lock_wait_timeout": max(1, timeout_s // 2),
+        "max_statement_time": timeout_s + 1,  # after the lock's, so that a lock is told from a slow query
+    }
+    return create_engine(
+        url.set(drivername="mariadb+pymysql").update_query_dict({"charset": "utf8mb4"}),
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "read_timeout": timeout_s + CONNECT_TIMEOUT_S,
+            "write_timeout": timeout_s + CONNECT_TIMEOUT_S,
+            "init_command": "SET SESSION " + ", ".join(f"{name} = {value}" for name, value in settings.items()),
         },
     )
 
@@ -169,24 +196,54 @@ def _bytes(column: TextColumn) -> ColumnElement[bytes]:
 
 def _postgres_hmac(column: TextColumn, key: bytes) -> TextColumn:
     """HMAC from its definition (RFC 2104) over the built-in sha256: no extension is needed."""
-    block = (hashlib.sha256(key).digest() if len(key) > _HMAC_BLOCK else key).ljust(_HMAC_BLOCK, b"\0")
-    inner, outer = (literal(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5C))
+    inner, outer = (literal(pad) for pad in _pads(key))
     hashed = func.sha256(inner.op("||")(_bytes(column)))
     return func.encode(func.sha256(outer.op("||")(hashed)), "hex")
 
 
+def _mariadb_hmac(column: TextColumn, key: bytes) -> TextColumn:
+    inner, outer = (func.unhex(pad.hex()) for pad in _pads(key))
+    hashed = func.sha2(func.concat(inner, _mariadb_text(column)), 256)
+    return func.sha2(func.concat(outer, func.unhex(hashed)), 256)
+
+
+def _pads(key: bytes) -> tuple[bytes, bytes]:
+    """The two blocks that go before the inner and the outer text (RFC 2104)."""
+    block = (hashlib.sha256(key).digest() if len(key) > _HMAC_BLOCK else key).ljust(_HMAC_BLOCK, b"\0")
+    return bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
+
+
+def _mariadb_text(column: TextColumn) -> TextColumn:
+    return cast(column, MYSQL_CHAR(charset="utf8mb4"))
+
+
 @dataclass(frozen=True)
 class Functions:
-    """Expressions that dialects spell differently; None where a dialect has none we have tested."""
+    """Expressions that dialects spell differently; None where a dialect has none we have tested.
+
+    ``exact`` brings a text to a form in which only equal texts are equal. MariaDB's usual collations take josé for
+    jose, and would give one person the other's rows.
+    """
 
     lower: Callable[[TextColumn], TextColumn] = func.lower
     digits: Callable[[TextColumn], TextColumn] | None = None
     sha256: Callable[[TextColumn], TextColumn] | None = None
     hmac: Callable[[TextColumn, bytes], TextColumn] | None = None
     random: Callable[[], TextColumn] | None = None  # 32 hexadecimal digits, new for every row
+    exact: Callable[[TextColumn], TextColumn] | None = None
 
 
+_MARIADB = Functions(
+    digits=lambda column: func.regexp_replace(column, "[^0-9]", ""),
+    sha256=lambda column: func.sha2(_mariadb_text(column), 256),
+    hmac=_mariadb_hmac,
+    random=lambda: func.lower(func.hex(func.random_bytes(16))),
+    exact=lambda column: _mariadb_text(column).collate("utf8mb4_nopad_bin"),
+)
+MARIADB = frozenset({"mariadb", "mysql"})
+"""SQLAlchemy's names for it, by what the URL said."""
 FUNCTIONS: Mapping[str, Functions] = {
+    **dict.fromkeys(MARIADB, _MARIADB),
     "postgresql": Functions(
         digits=lambda column: func.regexp_replace(column, "[^0-9]", "", "g"),
         sha256=lambda column: func.encode(func.sha256(_bytes(column)), "hex"),

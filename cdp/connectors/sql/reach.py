@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     CreateTableAs,
@@ -32,7 +33,7 @@ from sqlalchemy.schema import DropTable
 from cdp.connectors.base import Identifier
 from cdp.connectors.sql.database import Functions, digits_of
 from cdp.connectors.sql.mapping import Declared, IdentityRule, Normalise, Rows, Strategy, TableRule
-from cdp.connectors.sql.schema import Schema
+from cdp.connectors.sql.schema import Schema, delete_order, is_text
 from cdp.connectors.sql.strategies import column_key, normalised, tombstone
 
 MIN_DIGITS = 6
@@ -89,7 +90,14 @@ class Search:
     def _carries(self, rule: TableRule, identity: IdentityRule) -> ColumnElement[bool]:
         column = self.schema.tables[rule.key].c[identity.column]
         values = [known for value in self.values(identity) if (known := _typed(column, value)) is not None]
-        return normalised(column, identity.normalise, self.functions).in_(values)
+        found = normalised(column, identity.normalise, self.functions)
+        if self.functions.exact is None or not is_text(column):
+            return found.in_(values)
+        return and_(found.in_(values), self.functions.exact(found).in_(values))  # the first may use an index
+
+    def exactly(self, column: Column[Any]) -> ColumnElement[Any]:
+        """A column in the form in which the keys of rows are compared."""
+        return self.functions.exact(column) if self.functions.exact is not None and is_text(column) else column
 
 
 class Reach:
@@ -122,7 +130,7 @@ class Reach:
         remembered = self._keys.get((rule.key, primary))
         found = list(self._referring(rule))
         if remembered is not None:
-            found.append(_within(self._search.schema.tables[rule.key], primary, remembered))
+            found.append(self._within(self._search.schema.tables[rule.key], primary, remembered))
         return or_(self._search.named(rule), self._search.buried(rule), *found)
 
     def close(self) -> None:
@@ -131,14 +139,15 @@ class Reach:
             self._connection.execute(DropTable(keys))
 
     def _wanted(self) -> list[KeySet]:
-        """Keys other tables refer to, and primary keys of kept rows; in the mapping's order, mostly parents first."""
+        """Keys other tables refer to, and primary keys of rows that change; in the mapping's order, parents first."""
         places = {rule.key: number for number, rule in enumerate(self._search.declared.tables)}
         wanted = {
             (reference.table, reference.keys) for rule in self._search.declared.tables for reference in rule.references
         }
+        changing = {key for key, _ in delete_order(self._search.declared, self._search.schema).loosen}
         for rule in self._search.declared.tables:
             primary = tuple(column.name for column in self._search.schema.tables[rule.key].primary_key)
-            if rule.rows is Rows.KEEP and primary:
+            if (rule.rows is Rows.KEEP or rule.key in changing) and primary:
                 wanted.add((rule.key, primary))
         return sorted(wanted, key=lambda known: (places[known[0]], known[1]))
 
@@ -153,7 +162,8 @@ class Reach:
 
     def _create(self, number: int, wanted: KeySet) -> Table:
         table = self._search.schema.tables[wanted[0]]
-        columns = [table.c[name].label(f"k{position}") for position, name in enumerate(wanted[1])]
+        exactly = self._search.exactly
+        columns = [exactly(table.c[name]).label(f"k{position}") for position, name in enumerate(wanted[1])]
         statement = CreateTableAs(select(*columns).where(false()), f"cdp_keys_{number}", temporary=True)
         self._connection.execute(statement)
         return statement.table
@@ -163,7 +173,7 @@ class Reach:
         rule = self._search.declared.table(wanted[0])
         assert rule is not None
         table, keys = self._search.schema.tables[rule.key], self._keys[wanted]
-        columns = [table.c[name] for name in wanted[1]]
+        columns = [self._search.exactly(table.c[name]) for name in wanted[1]]
         known = exists(select(literal(1)).where(*(key == column for key, column in zip(keys.c, columns, strict=True))))
         found = (
             select(*columns)
@@ -179,14 +189,14 @@ class Reach:
     def _referring(self, rule: TableRule) -> Iterable[ColumnElement[bool]]:
         table = self._search.schema.tables[rule.key]
         for reference in rule.references:
-            yield _within(table, reference.columns, self._keys[reference.table, reference.keys])
+            yield self._within(table, reference.columns, self._keys[reference.table, reference.keys])
 
-
-def _within(table: Table, columns: tuple[str, ...], keys: Table) -> ColumnElement[bool]:
-    if len(columns) == 1:
-        return table.c[columns[0]].in_(select(keys.c.k0))
-    pairs = (key == table.c[name] for key, name in zip(keys.c, columns, strict=True))
-    return exists(select(literal(1)).select_from(keys).where(and_(*pairs))).correlate(table)
+    def _within(self, table: Table, columns: tuple[str, ...], keys: Table) -> ColumnElement[bool]:
+        compared = [self._search.exactly(table.c[name]) for name in columns]
+        if len(compared) == 1:
+            return compared[0].in_(select(keys.c.k0))
+        pairs = (key == column for key, column in zip(keys.c, compared, strict=True))
+        return exists(select(literal(1)).select_from(keys).where(and_(*pairs))).correlate(table)
 
 
 def _preserved(rule: TableRule, identity: IdentityRule) -> bool:

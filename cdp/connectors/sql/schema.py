@@ -11,16 +11,16 @@ from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from sqlalchemy import Column, Connection, MetaData, Table, inspect
+from sqlalchemy import Column, Connection, MetaData, Table, inspect, text
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.types import Boolean, Date, DateTime, Enum, Integer, Numeric, String
 
 from cdp.connectors.base import Problem
-from cdp.connectors.sql.database import functions
+from cdp.connectors.sql.database import MARIADB, functions
 from cdp.connectors.sql.mapping import ColumnRule, Declared, Normalise, Rows, Strategy, TableRule
 
 TOMBSTONE_MIN_LENGTH = 24
-SYSTEM_SCHEMAS = {"information_schema", "pg_catalog", "temp"}
+SYSTEM_SCHEMAS = {"information_schema", "pg_catalog", "temp", "mysql", "performance_schema", "sys"}
 HASHES = {Strategy.HASH, Strategy.KEYED_HASH, Strategy.RANDOM}
 
 
@@ -42,6 +42,7 @@ class Schema:
     tables: Mapping[str, Table]
     references: tuple[Reference, ...]
     unique: Mapping[str, tuple[frozenset[str], ...]]
+    unsafe: frozenset[str] = frozenset()  # tables whose engine can not undo
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,21 @@ def reflect(connection: Connection, declared: Declared) -> Schema:
                 if parent is not None:
                     deferrable = connection.dialect.name == "sqlite" or bool(one.get("options", {}).get("deferrable"))
                     references.append(Reference(rule.key, tuple(one["constrained_columns"]), parent.key, deferrable))
-    return Schema(connection.dialect.name, tables, tuple(references), unique)
+    unsafe = frozenset(rule.key for rule in declared.tables if (rule.schema or home, rule.name) in _unsafe(connection))
+    return Schema(connection.dialect.name, tables, tuple(references), unique, unsafe)
+
+
+def _unsafe(connection: Connection) -> set[tuple[str, str]]:
+    """Tables without transactions, by schema and name: what is half done there stays half done."""
+    if connection.dialect.name not in MARIADB:
+        return set()
+    found = connection.execute(
+        text(
+            "SELECT t.table_schema, t.table_name FROM information_schema.tables t"
+            " JOIN information_schema.engines e ON e.engine = t.engine WHERE e.transactions <> 'YES'"
+        )
+    )
+    return {(row[0], row[1]) for row in found}
 
 
 def _by_name(
@@ -117,8 +132,8 @@ def undeclared(connection: Connection, declared: Declared) -> Iterator[Problem]:
             for one in constraints:
                 target = (one["referred_schema"] or schema, one["referred_table"])
                 if target in going and (schema, name) not in mapped:
-                    text = f"{name} points to {target[1]}, whose rows go: declare it"
-                    yield Problem("REFERENCE_UNDECLARED", "mapping.tables", text)
+                    why = f"{name} points to {target[1]}, whose rows go: declare it"
+                    yield Problem("REFERENCE_UNDECLARED", "mapping.tables", why)
 
 
 def problems(declared: Declared, schema: Schema) -> Iterator[Problem]:
@@ -129,6 +144,8 @@ def problems(declared: Declared, schema: Schema) -> Iterator[Problem]:
         if table is None:
             yield Problem("TABLE_MISSING", at, f"There is no table {rule.key}")
             continue
+        if rule.key in schema.unsafe:
+            yield Problem("NOT_TRANSACTIONAL", at, f"The engine of {rule.key} can not undo what was half done")
         yield from _missing_columns(schema, rule, at)
         yield from _identity_problems(schema, rule, at)
         if rule.rows is Rows.KEEP:
@@ -136,10 +153,8 @@ def problems(declared: Declared, schema: Schema) -> Iterator[Problem]:
     if all(rule.key in schema.tables for rule in declared.tables):
         ring = delete_order(declared, schema).unbreakable
         if ring:
-            text = (
-                f"{', '.join(ring)} refer to each other in a ring that can not be deferred and has no nullable column"
-            )
-            yield Problem("CYCLE_UNBREAKABLE", "mapping.tables", text)
+            why = f"{', '.join(ring)} refer to each other in a ring that can not be deferred and has no nullable column"
+            yield Problem("CYCLE_UNBREAKABLE", "mapping.tables", why)
 
 
 def _missing_columns(schema: Schema, rule: TableRule, at: str) -> Iterator[Problem]:
@@ -262,8 +277,13 @@ def _moment(column: Column[Any], value: object) -> date | None:
 def delete_order(declared: Declared, schema: Schema) -> DeleteOrder:
     """Order the tables whose rows go so that no foreign key objects, and say what has to be loosened first."""
     going = {rule.key for rule in declared.tables if rule.rows is Rows.DELETE}
-    edges = [r for r in schema.references if r.child in going and r.parent in going and r.child != r.parent]
-    loosen: list[tuple[str, tuple[str, ...]]] = []
+    inside = [r for r in schema.references if r.child in going and r.parent in going]
+    edges = [r for r in inside if r.child != r.parent]
+    # InnoDB looks at a table's references to itself row by row, not at the end of the statement
+    own = [r for r in inside if r.child == r.parent] if schema.dialect in MARIADB else []
+    loosen = [(r.child, r.columns) for r in own]
+    if stuck := {r.child for r in own if not _loosenable(schema, r)}:
+        return DeleteOrder((), (), tuple(sorted(stuck)))
     while True:
         # an edge says: the child goes before the parent
         sorter = TopologicalSorter({key: {r.child for r in edges if r.parent == key} for key in sorted(going)})
@@ -271,9 +291,9 @@ def delete_order(declared: Declared, schema: Schema) -> DeleteOrder:
             return DeleteOrder(tuple(sorter.static_order()), tuple(loosen), ())
         except CycleError as error:
             ring = set(error.args[1])
-        inside = [r for r in edges if r.child in ring and r.parent in ring]
-        free = next((r for r in inside if r.deferrable), None)
-        free = free or next((r for r in inside if _nullable(schema, r)), None)
+        within = [r for r in edges if r.child in ring and r.parent in ring]
+        free = next((r for r in within if r.deferrable), None)
+        free = free or next((r for r in within if _loosenable(schema, r)), None)
         if free is None:
             return DeleteOrder((), (), tuple(sorted(ring)))
         if not free.deferrable:
@@ -281,5 +301,7 @@ def delete_order(declared: Declared, schema: Schema) -> DeleteOrder:
         edges.remove(free)
 
 
-def _nullable(schema: Schema, reference: Reference) -> bool:
-    return all(schema.tables[reference.child].columns[name].nullable for name in reference.columns)
+def _loosenable(schema: Schema, reference: Reference) -> bool:
+    """Whether a reference can be set NULL, and its row still be found afterwards."""
+    table = schema.tables[reference.child]
+    return bool(table.primary_key.columns) and all(table.columns[name].nullable for name in reference.columns)

@@ -136,8 +136,9 @@ class Step:
             table = self.search.schema.tables[key]
             self.connection.execute(update(table).where(reach.rows(rule)).values(nothing))
         counts: dict[str, int] = {}
+        loosened = {key for key, _ in order.loosen}
         for key in order.tables:
-            where = reach.rows(self._rule(key))
+            where = self._whole(reach, self._rule(key), changed=key in loosened)
             counts[key] = self.connection.execute(delete(self.search.schema.tables[key]).where(where)).rowcount
         return counts
 
@@ -147,13 +148,17 @@ class Step:
         for rule in self.search.declared.tables:
             table = self.search.schema.tables[rule.key]
             if rule.rows is Rows.DELETE:
-                left = or_(self.search.named(rule), reach.rows(rule))
+                left = or_(self.search.named(rule), self._whole(reach, rule, changed=within_erasure))
             else:
                 kept = reach.rows_afterwards(rule) if within_erasure else reach.rows(rule)
                 left = or_(self.search.exposed(rule), and_(kept, uncut(rule, table)))
             if count := self._count(rule, left):
                 found[label(rule)] = count
         return found
+
+    def _whole(self, reach: Reach, rule: TableRule, *, changed: bool) -> ColumnElement[bool]:
+        """The person's rows of a table, also those whose way there was just set NULL."""
+        return reach.rows_afterwards(rule) if changed else reach.rows(rule)
 
     def _count(self, rule: TableRule, where: ColumnElement[bool]) -> int:
         table = self.search.schema.tables[rule.key]

@@ -65,7 +65,7 @@ def new_values(
                 plain = normalised(column, forms.get(name, Normalise.NONE), functions)
                 digest = _digest(decided.strategy, plain, functions, keys.get(name, b""))
                 prefix = PREFIXES[decided.strategy]
-                fresh = literal(prefix, Text).op("||")(func.substr(digest, 1, _room(column, prefix)))
+                fresh = literal(prefix, Text).concat(func.substr(digest, 1, _room(column, prefix)))
                 values[name] = case((_unhashed(column, prefix), fresh), else_=column)
     return values
 
