@@ -54,7 +54,7 @@ def title(page: httpx.Response) -> str:
 
 def without_noise(page: httpx.Response) -> str:
     """A page's text without what differs every time: tokens, nonces, request ids."""
-    return re.sub(r'(nonce|value)="[^"]*"|<code>[0-9a-f]{16}</code>', "", page.text)
+    return re.sub(r'(nonce|value|data-options)="[^"]*"|<code>[0-9a-f]{16}</code>', "", page.text)
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from cdp.web.account import (
     delete,
     display,
     download,
+    external,
     factors,
     forgotten_password,
     new_password,
@@ -60,16 +61,30 @@ def _factor_pages(security: str, allow: Allow) -> Sequence[Page]:
     )
 
 
+def _external_pages(home: str, realm: Actor) -> Sequence[Page]:
+    """Signing in through an external provider."""
+    door = f"{home}/sign-in"
+    inside = Allow.STAFF if realm is Actor.STAFF else Allow.CUSTOMER
+    return (
+        Page(f"{door}/provider", external.go, allow=Allow.ANYONE, realm=realm),
+        Page(f"{door}/callback", external.come_back, allow=Allow.ANYONE, realm=realm),
+        Page(f"{door}/welcome", external.show_welcome, external.submit_welcome, allow=Allow.ANYONE, realm=realm),
+        Page(f"{door}/link", external.show_link, external.submit_link, allow=inside, fresh=True),
+    )
+
+
 PAGES: Sequence[Page] = (
     Page("/", _home, allow=Allow.ANYONE),
     Page("/display", None, display.submit, allow=Allow.ANYONE),
     Page("/account/sign-in", sign_in.show, sign_in.submit, allow=Allow.ANYONE),
-    Page("/account/sign-in/second", second_step.show, second_step.submit, allow=Allow.ANYONE),
-    Page("/account/sign-in/passkey", None, sign_in.submit_passkey, allow=Allow.ANYONE),
-    Page("/account/register", register.show, register.submit, allow=Allow.ANYONE),
+    Page("/account/sign-in/second", second_step.show, second_step.submit, allow=Allow.ANYONE, own=True),
+    Page("/account/sign-in/passkey", None, sign_in.submit_passkey, allow=Allow.ANYONE, own=True),
+    Page("/account/register", register.show, register.submit, allow=Allow.ANYONE, own=True),
     Page("/account/verify-email", verify_email.show, verify_email.submit, allow=Allow.ANYONE),
-    Page("/account/forgotten-password", forgotten_password.show, forgotten_password.submit, allow=Allow.ANYONE),
-    Page("/account/new-password", new_password.show, new_password.submit, allow=Allow.ANYONE),
+    Page(
+        "/account/forgotten-password", forgotten_password.show, forgotten_password.submit, allow=Allow.ANYONE, own=True
+    ),
+    Page("/account/new-password", new_password.show, new_password.submit, allow=Allow.ANYONE, own=True),
     Page("/account/sign-out", sign_out.show, sign_out.submit, allow=Allow.ANYONE),
     Page("/account", overview.show),
     Page("/account/data", data.show),
@@ -86,7 +101,7 @@ PAGES: Sequence[Page] = (
     Page(f"{REQUEST}/certificate.json", request.certificate_json, allow=Allow.ANYONE),
     Page(f"{REQUEST}/certificate.pdf", request.certificate_pdf, allow=Allow.ANYONE),
     Page(SECURITY, security.show),
-    Page(f"{SECURITY}/password", security.show_password, security.submit_password, fresh=True),
+    Page(f"{SECURITY}/password", security.show_password, security.submit_password, fresh=True, own=True),
     Page(f"{SECURITY}/send-link", None, security.send_proof, back=SECURITY),
     Page(f"{SECURITY}/end-session", None, security.end_session, back=SECURITY),
     Page(f"{SECURITY}/end-app", None, security.end_app, back=SECURITY),
@@ -96,13 +111,19 @@ PAGES: Sequence[Page] = (
     Page("/device", device.show, device.submit, allow=Allow.ANYONE),
     Page("/account/device", device.show_question, device.submit_question),
     Page("/console/device", device.show_question, device.submit_question, allow=Allow.STAFF),
+    *_external_pages("/account", Actor.CUSTOMER),
+    *_external_pages("/console", Actor.STAFF),
     Page("/account/connect", connect.show, connect.submit),
     Page("/console/sign-in", sign_in.show, sign_in.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
-    Page("/console/sign-in/second", second_step.show, second_step.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
-    Page("/console/sign-in/passkey", None, sign_in.submit_passkey, allow=Allow.ANYONE, realm=Actor.STAFF),
+    Page(
+        "/console/sign-in/second", second_step.show, second_step.submit, allow=Allow.ANYONE, realm=Actor.STAFF, own=True
+    ),
+    Page("/console/sign-in/passkey", None, sign_in.submit_passkey, allow=Allow.ANYONE, realm=Actor.STAFF, own=True),
     Page("/console/security", factors.show_console, allow=Allow.STAFF),
     *_factor_pages("/console/security", Allow.STAFF),
-    Page("/console/new-password", new_password.show, new_password.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
+    Page(
+        "/console/new-password", new_password.show, new_password.submit, allow=Allow.ANYONE, realm=Actor.STAFF, own=True
+    ),
     Page("/console/sign-out", sign_out.show, sign_out.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
     Page(CUSTOMER, customer.show, allow=Allow.STAFF),
     Page(f"{CUSTOMER}/reveal", None, customer.submit_reveal, allow=Allow.STAFF, back=CUSTOMER),

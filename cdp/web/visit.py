@@ -67,9 +67,14 @@ class Visit:
     @cached_property
     def csrf(self) -> str:
         """The token for the forms of this page; gives an anonymous browser something to bind it to."""
-        if self.session is None and self._browser is None:
+        return csrf_token(self.platform.pepper, self.binding)
+
+    @cached_property
+    def binding(self) -> str:
+        """What forms and challenges of this browser are bound to: its session, or a cookie that it gets here."""
+        if self._binding is None:
             self.set_cookie("cdp_form", self._new_browser)
-        return csrf_token(self.platform.pepper, self._binding or f"form:{self._new_browser}")
+        return self._binding or f"form:{self._new_browser}"
 
     @cached_property
     def _new_browser(self) -> str:

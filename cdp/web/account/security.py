@@ -11,23 +11,34 @@ from ua_parser import parse
 from cdp.access.scopes import SCOPES
 from cdp.core.errors import NotFound
 from cdp.operations import account_security
+from cdp.operations.account_security import Happening
 from cdp.operations.accounts import email_proofs
 from cdp.operations.accounts.accounts import change_password
 from cdp.operations.accounts.brake import TooManyTries
 from cdp.operations.accounts.passwords import WeakPassword
 from cdp.operations.accounts.sessions import COOKIES
 from cdp.operations.collection import CustomerFrozen
+from cdp.operations.reveals import reveals
+from cdp.web.account import factors
 from cdp.web.account.sign_out import CLEARED
 from cdp.web.visit import SIGN_IN, Problem, Visit
+from cdp.web.words import revealed
 
 HERE = "/account/security"
 # Entry of the log -> what is said of it when it went well, and when it was refused.
 HAPPENINGS: Mapping[str, tuple[str, str]] = {
     "account.registered": ("Account created", "Somebody tried to register with your address again"),
     "account.password_changed": ("Password changed", "Password change refused"),
+    "customer.revealed": ("Somebody of our staff saw masked details of you", "A look at masked details was refused"),
     "customer.read": ("Your data was looked at", "A look at your data was refused"),
     "email.verified": ("E-mail address confirmed", "A link to confirm an address was refused"),
     "email.proof_sent": ("Link to confirm an address sent", "Link to confirm an address refused"),
+    "passkey.added": ("Passkey added", "Passkey refused"),
+    "passkey.removed": ("Passkey removed", "Passkey not removed"),
+    "recovery_code.used": ("Recovery code used", "Recovery code refused"),
+    "recovery_codes.made": ("New recovery codes made", "New recovery codes refused"),
+    "totp.added": ("Authenticator app set up", "Authenticator app refused"),
+    "totp.removed": ("Authenticator app removed", "Authenticator app not removed"),
     "export.downloaded": ("Data copy downloaded", "Download of a data copy refused"),
     "grant.ended": ("App disconnected", "App disconnected"),
     "grant.opened": ("App connected", "App refused"),
@@ -44,6 +55,8 @@ NOTICES: Mapping[str, str] = {
     "ended": "That browser is signed out.",
     "disconnected": "The app is disconnected.",
     "sent": "A link is on its way. It works once, for 24 hours.",
+    "added": "It is added.",
+    "removed": "It is removed.",
     "changed": "Your password is changed. Every other browser and every app is signed out.",
 }
 
@@ -64,9 +77,16 @@ async def _page(visit: Visit, problems: list[Problem], *, status: int | None = N
         notice=NOTICES.get(visit.request.query_params.get("done", "")),
         browsers=list(zip(found.browsers, names, strict=True)),
         apps=[(app, [SCOPES.get(scope, scope) for scope in app.scopes]) for app in found.apps],
-        happenings=[(one, HAPPENINGS[one.action][one.is_refused]) for one in found.happenings],
+        happenings=[(one, HAPPENINGS[one.action][one.is_refused], _detail(one)) for one in found.happenings],
         unproven=found.unproven,
+        factors=await factors.look(visit),
     )
+
+
+def _detail(one: Happening) -> str:
+    """What else there is to say of an entry."""
+    is_reveal = one.action == reveals.ACTION and not one.is_refused
+    return revealed(one.details, one.note) if is_reveal else ""
 
 
 @lru_cache(maxsize=1000)

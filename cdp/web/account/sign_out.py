@@ -8,6 +8,7 @@ from cdp.core.seal import Unsealable
 from cdp.core.sign import decode
 from cdp.operations.accounts.sessions import COOKIES
 from cdp.operations.accounts.sign_in import sign_out
+from cdp.operations.federation.arrivals import farewell
 from cdp.operations.oauth.clients import AFTER_SIGN_OUT
 from cdp.web.visit import SIGN_IN, Visit
 
@@ -25,10 +26,17 @@ async def show(visit: Visit) -> Response:
 
 async def submit(visit: Visit) -> Response:
     """End the session, forget what the browser kept."""
+    elsewhere = None
     if visit.session is not None:
+        elsewhere = await farewell(visit.platform, visit.session, back=SIGN_IN[visit.actor])
         await sign_out(visit.platform, visit.session)
     visit.set_cookie(COOKIES[visit.actor], "")
-    response = visit.redirect(_after(visit, visit.field("after")) or SIGN_IN[visit.actor])
+    after = _after(visit, visit.field("after"))
+    if elsewhere is not None and after is None:
+        # A page and not a redirect: the policy of the page that posted the form admits no other host.
+        response: Response = visit.page("account/signed_out.html", title="You are signed out", address=elsewhere)
+    else:
+        response = visit.redirect(after or SIGN_IN[visit.actor])
     response.headers["Clear-Site-Data"] = CLEARED
     return response
 
