@@ -3,9 +3,10 @@
 Ending something of somebody else's is NotFound, as if it were not there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -18,7 +19,7 @@ from cdp.operations import audit
 from cdp.operations.accounts import sessions
 from cdp.operations.oauth import grants
 from cdp.tables.account import session
-from cdp.tables.audit import audit_event
+from cdp.tables.audit import audit_event, audit_note
 from cdp.tables.contact import email_address
 from cdp.tables.customer import customer
 from cdp.tables.oauth import oauth_client, oauth_grant, oauth_token
@@ -51,12 +52,14 @@ class App:
 
 @dataclass(frozen=True)
 class Happening:
-    """One entry of the log."""
+    """One entry of the log; ``note`` is what was typed with it."""
 
     at: datetime
     action: str
     is_refused: bool
     by_staff: bool
+    details: Mapping[str, Any] = field(repr=False)
+    note: str | None = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -126,13 +129,24 @@ async def _apps(tx: Tx, viewer: Viewer) -> tuple[App, ...]:
 async def _happenings(tx: Tx, viewer: Viewer, actions: list[str]) -> tuple[Happening, ...]:
     mine = select(customer.c.audit_ref).where(customer.c.id == viewer.subject).scalar_subquery()
     rows = await tx.all(
-        select(audit_event.c.occurred_at, audit_event.c.action, audit_event.c.outcome, audit_event.c.actor_kind)
+        select(
+            audit_event.c.occurred_at,
+            audit_event.c.action,
+            audit_event.c.outcome,
+            audit_event.c.actor_kind,
+            audit_event.c.details,
+            audit_note.c.text,
+        )
+        .outerjoin(audit_note, audit_note.c.event_id == audit_event.c.id)
         .where(audit_event.c.subject_ref == mine, audit_event.c.action.in_(actions))
         .order_by(audit_event.c.occurred_at.desc(), audit_event.c.id.desc())
         .limit(MOST_SHOWN)
     )
     return tuple(
-        Happening(row.occurred_at, row.action, row.outcome != "ok", row.actor_kind == Actor.STAFF) for row in rows
+        Happening(
+            row.occurred_at, row.action, row.outcome != "ok", row.actor_kind == Actor.STAFF, row.details, row.text
+        )
+        for row in rows
     )
 
 

@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from cdp.operations.requests.request_views import StepView, SystemView
+from cdp.tables.base import Category
 from cdp.tables.export import ExportStatus
 from cdp.tables.request import RequestStatus, RequestType, TaskStatus, TaskStep
+from cdp.tables.reveal import RevealReason
 
 Said = tuple[str, str]
 """Words, and their tone: "good", "warn", "bad" or none."""
@@ -104,6 +106,21 @@ POINT: Mapping[str, str] = {
     "IMPORT": "Taken over from another system",
     "INGEST": "Our site",
 }
+REVEAL_CATEGORY: Mapping[Category, str] = {
+    Category.CONTACT: "Contact details",
+    Category.ACCOUNT: "Sign-in name",
+    Category.IDENTITY: "Identifiers",
+    Category.ORDER: "Billing addresses",
+    Category.MESSAGE: "Recipients of messages",
+}
+REVEAL_REASON: Mapping[RevealReason, str] = {
+    RevealReason.CUSTOMER_ASKED: "The customer asked",
+    RevealReason.IDENTITY_CHECK: "To check who they are",
+    RevealReason.ORDER_PROBLEM: "A problem with an order",
+    RevealReason.PRIVACY_REQUEST: "A privacy request",
+    RevealReason.FRAUD_CHECK: "Suspected fraud",
+    RevealReason.LEGAL_DUTY: "A legal duty",
+}
 # Our own tables; other systems say their own names.
 RECORDS: Mapping[str, Nouns] = {
     "account": ("account", "accounts"),
@@ -144,6 +161,13 @@ def records(name: str, number: int) -> str:
     plain = name.replace("_", " ").lower()
     one, many = RECORDS.get(name, (plain, plain if plain.endswith("s") else f"{plain}s"))
     return f"{number:,} {one if number == 1 else many}"
+
+
+def revealed(details: Mapping[str, Any], case_ref: str | None) -> str:
+    """What somebody saw of a person, why, and in which case; the case goes when the person goes."""
+    categories = ", ".join(REVEAL_CATEGORY[Category(one)] for one in details["categories"])
+    why = REVEAL_REASON[RevealReason(details["reason"])]
+    return f"{categories}. {why}{f', case {case_ref}' if case_ref else ''}."
 
 
 def results(system: SystemView) -> list[str]:

@@ -10,6 +10,7 @@ from sqlalchemy import func, insert, select, update
 from cdp.access.rules import REVEALABLE
 from cdp.core.db import Database, Role
 from cdp.core.ids import global_id, new_id
+from cdp.core.platform import Platform
 from cdp.operations.reveals import reveals
 from cdp.tables.account import session
 from cdp.tables.audit import audit_event
@@ -17,10 +18,11 @@ from cdp.tables.contact import email_address
 from cdp.tables.customer import customer
 from cdp.tables.order import OrderStatus, sales_order
 from cdp.tables.reveal import RevealReason, reveal
-from cdp.web.console.words import REVEAL_CATEGORY, REVEAL_REASON
+from cdp.web.words import REVEAL_CATEGORY, REVEAL_REASON
 from tests.browser import forms, title
 from tests.console.conftest import Colleague
 from tests.population import LONG_AGO, Person, make_person
+from tests.site import give_account
 
 
 def page_of(person: Person) -> str:
@@ -181,3 +183,19 @@ async def test_long_and_missing_content(db: Database, agent: httpx.AsyncClient, 
     assert page.status_code == 200
     assert "<b>xxx" not in page.text
     assert "None." in page.text
+
+
+async def test_colleagues_and_the_customer_read_who_looked_and_why(
+    platform: Platform, agent: httpx.AsyncClient, signed_in, person: Person
+):
+    bystander = await make_person(platform.db)
+    await unmask(agent, person, reason="fraud_check", case_ref="T-4711")
+    page = await agent.get(f"{page_of(person)}?show=looks")
+    assert "Bo saw masked details" in page.text
+    assert "Contact details. Suspected fraud, case T-4711." in page.text
+    assert "T-4711" not in (await agent.get(f"{page_of(bystander)}?show=looks")).text
+    owner = await signed_in(await give_account(platform, person))
+    activity = await owner.get("/account/security")
+    assert "Contact details. Suspected fraud, case T-4711." in activity.text
+    other = await signed_in(await give_account(platform, bystander))
+    assert "T-4711" not in (await other.get("/account/security")).text

@@ -11,19 +11,21 @@ from typing import Any
 from starlette.responses import Response
 
 from cdp.access.rules import REVEALABLE, VEILED
+from cdp.access.viewer import Actor
 from cdp.core.db import Role
 from cdp.core.errors import NotFound, PlatformError
 from cdp.core.ids import CustomerId, InvalidGlobalId, parse_global_id
 from cdp.operations import audit
+from cdp.operations.audit import trail
 from cdp.operations.reveals import reveals
 from cdp.operations.reveals.reveals import CaseNeeded, NothingToReveal, TooManyReveals, Wish
 from cdp.tables.base import Category
 from cdp.tables.request import SETTLED, RequestStatus
 from cdp.tables.reveal import RevealReason
-from cdp.web.console.timeline import STRANDS, Strand, woven
-from cdp.web.console.words import REVEAL_CATEGORY, REVEAL_REASON, request_line, status_chips
+from cdp.web.console.timeline import LOOKS, STRANDS, Strand, looks, woven
+from cdp.web.console.words import request_line, status_chips
 from cdp.web.visit import Problem, Visit
-from cdp.web.words import with_times
+from cdp.web.words import REVEAL_CATEGORY, REVEAL_REASON, with_times
 
 GLANCE = 8
 PAGE = 25
@@ -122,17 +124,22 @@ def _strands(visit: Visit) -> Sequence[Strand]:
 
 async def _read(visit: Visit, chosen: Sequence[Strand]) -> dict[str, Any]:
     is_one = len(chosen) == 1
+    first = PAGE if is_one else GLANCE
     answer = await visit.read(
         "console/customer.graphql",
         id=visit.request.path_params["id"],
-        first=PAGE if is_one else GLANCE,
+        first=first,
         after=(visit.request.query_params.get("after") or None) if is_one else None,
         open=OPEN,
-        **{one.name: one in chosen for one in STRANDS},
+        **{one.name: one in chosen for one in STRANDS if one is not LOOKS},
     )
     if answer["customer"] is None:
         raise NotFound
     found: dict[str, Any] = with_times(answer["customer"])
+    if LOOKS in chosen:
+        async with visit.platform.db.transaction(visit.viewer.role) as tx:
+            traces = await trail.of_customer(tx, row_id(visit), actor=Actor.STAFF, limit=first + 1)
+        found[LOOKS.name] = looks(traces, first=first)
     return found
 
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from cdp.operations.audit.trail import Trace
+from cdp.operations.reveals import reveals
 from cdp.tables.consent import Channel
 from cdp.tables.request import RequestStatus, RequestType
 from cdp.web.console.words import REQUEST_TYPE
-from cdp.web.words import REQUEST_STATUS
+from cdp.web.words import REQUEST_STATUS, revealed
 
 Row = Mapping[str, Any]
 
@@ -74,12 +76,33 @@ def _request(row: Row) -> Entry:
     return Entry(row["requestedAt"], "Request", title, said, f"/console/requests/{row['reference']}")
 
 
+def _look(row: Row) -> Entry:
+    """What a colleague did, from the audit log."""
+    trace: Trace = row["trace"]
+    who = trace.who or "Somebody who left"
+    if trace.action == reveals.ACTION and not trace.is_refused:
+        return Entry(trace.at, "Staff", f"{who} saw masked details", revealed(trace.details, trace.note))
+    if trace.action == "customer.read":
+        about = trace.details.get("purpose", "").replace("_", " ")
+        return Entry(trace.at, "Staff", f"{who} looked at this customer", f"For {about}." if about else "")
+    return Entry(trace.at, "Staff", f"{who}: {trace.action}", f"Refused: {trace.code}" if trace.is_refused else "")
+
+
+def looks(traces: Sequence[Trace], *, first: int) -> Row:
+    """Entries of the audit log in the shape of the other lists, the one more that was read cut off."""
+    nodes = [{"trace": trace} for trace in traces[:first]]
+    more = len(traces) > first
+    return {"nodes": nodes, "totalCount": None, "pageInfo": {"hasNextPage": more, "endCursor": None}}
+
+
+LOOKS = Strand("looks", "Staff", _look)
 STRANDS: Sequence[Strand] = (
     Strand("orders", "Orders", _order),
     Strand("inquiries", "Questions", _inquiry),
     Strand("messages", "Messages", _message),
     Strand("consents", "Consents", _consent),
     Strand("requests", "Requests", _request),
+    LOOKS,
 )
 
 
@@ -92,5 +115,5 @@ def woven(customer: Row, strands: Iterable[Strand]) -> Timeline:
     if len(chosen) > 1 and cut:
         newest_cut = max(strand.entry(customer[strand.name]["nodes"][-1]).at for strand in cut)
         entries = [entry for entry in entries if entry.at >= newest_cut]
-    after = str(customer[chosen[0].name]["pageInfo"]["endCursor"]) if len(chosen) == 1 and cut else None
+    after = customer[chosen[0].name]["pageInfo"]["endCursor"] if len(chosen) == 1 and cut else None
     return Timeline(tuple(sorted(entries, key=lambda entry: entry.at, reverse=True)), after, cut)

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from cdp.tables.base import Category
 from cdp.tables.customer import CustomerStatus
 from cdp.tables.request import RequestStatus, RequestType
-from cdp.tables.reveal import RevealReason
 from cdp.web.words import REQUEST_STATUS, Said
 
 Row = Mapping[str, Any]
@@ -21,21 +19,6 @@ REQUEST_TYPE: Mapping[RequestType, str] = {
     RequestType.RECTIFICATION: "Rectification",
     RequestType.RESTRICTION: "Restriction",
     RequestType.OBJECTION: "Objection",
-}
-REVEAL_CATEGORY: Mapping[Category, str] = {
-    Category.CONTACT: "Contact details",
-    Category.ACCOUNT: "Sign-in name",
-    Category.IDENTITY: "Identifiers",
-    Category.ORDER: "Billing addresses",
-    Category.MESSAGE: "Recipients of messages",
-}
-REVEAL_REASON: Mapping[RevealReason, str] = {
-    RevealReason.CUSTOMER_ASKED: "The customer asked",
-    RevealReason.IDENTITY_CHECK: "To check who they are",
-    RevealReason.ORDER_PROBLEM: "A problem with an order",
-    RevealReason.PRIVACY_REQUEST: "A privacy request",
-    RevealReason.FRAUD_CHECK: "Suspected fraud",
-    RevealReason.LEGAL_DUTY: "A legal duty",
 }
 SOON = timedelta(hours=72)
 
