@@ -63,16 +63,19 @@ PRIVACY: Fields = {
     "Query": "privacyRequest privacyRequests",
     "Customer": "requests exports",
     "PrivacyRequest": (
-        "id reference type status isSettled isOverdue channel reason refusalReason extensionReason pauseReason version"
-        " requestedAt dueAt extendedAt coolingOffUntil settledAt updatedAt tasks evidence export certificate customer"
+        "id reference type status isSettled isOverdue channel reason refusalReason extensionReason pauseReason joined version"
+        " requestedAt dueAt extendedAt coolingOffUntil settledAt updatedAt tasks evidence corrections"
+        " objections export certificate customer"
     ),
+    "Correction": "id objectType field oldValue newValue askedAt appliedAt",
+    "Objection": "id purposeCode status objectedAt decidedAt",
     "Evidence": "id kind note representativeName representativeBasis fileName recordedAt",
     "RequestTask": "id system step status attempt code nextRunAt startedAt settledAt",
     "Export": ("id reference status sizeBytes sha256 files missing downloadCount createdAt readyAt expiresAt"),
     "Certificate": "id reference document keyId issuedAt",
     "System": "id name title kind",
 }
-WORK: Fields = {"RequestTask": "evidence", "PrivacyRequest": "joined openedById assigneeId"}
+WORK: Fields = {"RequestTask": "evidence", "PrivacyRequest": "openedById assigneeId"}
 SYSTEMS: Fields = {
     "Query": "systems",
     "System": "id name title kind position enabled createdAt lastOkAt",
@@ -128,7 +131,18 @@ SUBJECT: Mapping[str, str] = {
     "PrivacyRequest": "customer_id",
     "RequestTask": "customer_id",
     "Evidence": "customer_id",
+    "Correction": "customer_id",
+    "Objection": "customer_id",
     "Export": "customer_id",
+}
+BULK: Fields = {
+    "Query": "bulkExport bulkExports",
+    "BulkExport": (
+        "id reference status errorCode purpose format compression personal incremental version partCount partsDone"
+        " selectedCount objectCount excluded fileSize checksum url snapshotAt createdAt approvedAt completedAt"
+        " expiresAt parts"
+    ),
+    "BulkPart": "id ordinal kind status attempt objectCount fileSize checksum errorCode startedAt completedAt",
 }
 VEILED = frozenset({"agent", "supervisor"})
 UNVEILED = frozenset({"privacy_officer"})
@@ -169,7 +183,9 @@ def _fields() -> Iterator[Rule]:
     yield from _rules(Who(Actor.STAFF, WORKERS, "customers:read"), CUSTOMERS, PROFILE)
     yield from _rules(Who(Actor.STAFF, WORKERS, "requests:work"), PRIVACY, WORK)
     yield from _rules(Who(Actor.STAFF, ADMINISTRATORS, "systems:read"), SYSTEMS)
-    yield from _rules(Who(Actor.SYSTEM), {"Query": "node nodes"}, CUSTOMERS, PROFILE, PRIVACY, WORK, SYSTEMS)
+    yield from _rules(Who(Actor.STAFF, frozenset({"analyst"}), "bulk:export"), BULK)
+    yield from _rules(Who(Actor.STAFF, UNVEILED, "bulk:approve"), BULK)
+    yield from _rules(Who(Actor.SYSTEM), {"Query": "node nodes"}, CUSTOMERS, PROFILE, PRIVACY, WORK, SYSTEMS, BULK)
 
 
 def _rows() -> Iterator[RowRule]:
@@ -182,7 +198,7 @@ def _rows() -> Iterator[RowRule]:
     yield RowRule(Actor.CUSTOMER, "Certificate", OwnRequests())
     yield RowRule(Actor.CUSTOMER, "System", everything)
     for actor in (Actor.STAFF, Actor.SYSTEM):
-        for type_name in (*SUBJECT, "Certificate", "System"):
+        for type_name in (*SUBJECT, "Certificate", "System", "BulkExport", "BulkPart"):
             yield RowRule(actor, type_name, everything)
 
 

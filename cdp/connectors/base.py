@@ -5,12 +5,13 @@ answer or a retry. Every step is therefore safe to repeat, and ``key`` (``reques
 Source: the demands of GDPR art. 15, 17 and 20, https://eur-lex.europa.eu/eli/reg/2016/679/oj
 """
 
+import dataclasses
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -44,6 +45,7 @@ class Code(StrEnum):
     FOUND = "FOUND"
     NOTHING_FOUND = "NOTHING_FOUND"
     ERASED = "ERASED"
+    CORRECTED = "CORRECTED"
     NOTHING_LEFT = "NOTHING_LEFT"
     LEFT_BEHIND = "LEFT_BEHIND"  # records that should be gone are still there
     NO_IDENTIFIER = "NO_IDENTIFIER"  # the person has no verified identifier of a type this system is searched by
@@ -152,6 +154,16 @@ class Page:
     records: list[Record] = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Change:
+    """One value to correct: the object and its field as our API names them, as it was, and as it should be."""
+
+    object: str
+    field: str
+    old: str | None = dataclasses.field(repr=False)
+    new: str | None = dataclasses.field(repr=False)
+
+
 class Unfinished(Exception):
     """A read that could not be completed: what came before it is not the whole."""
 
@@ -220,6 +232,17 @@ class Connector(Protocol):
 
     async def probe(self) -> tuple[Problem, ...]:
         """Try the configuration against the running system; empty means it will work. Changes nothing."""
+
+
+@runtime_checkable
+class Updates(Protocol):
+    """A connected system that can also take a correction; the others are ``unsupported``."""
+
+    async def update(self, subject: Subject, key: str, changes: Sequence[Change]) -> Outcome:
+        """Correct values of the subject, and read them again: done only if the new values were seen, or nothing is held.
+
+        ``records`` counts the values changed.
+        """
 
 
 def _is_impersonal(value: object) -> bool:

@@ -20,6 +20,10 @@ WITH_A_LINK = frozenset(
         "request_opened",
         "request_refused",
         "request_extended",
+        "request_received",
+        "request_done",
+        "restriction_in_force",
+        "restriction_lifting",
         "export_opened",
         "erasure_opened",
         "erasure_refused",
@@ -36,6 +40,8 @@ class Template(StrEnum):
     REQUEST_REFUSED = "request_refused"
     REQUEST_EXTENDED = "request_extended"
     REQUEST_DONE = "request_done"
+    RESTRICTION_IN_FORCE = "restriction_in_force"
+    RESTRICTION_LIFTING = "restriction_lifting"
     EXPORT_OPENED = "export_opened"
     EXPORT_READY = "export_ready"
     ERASURE_OPENED = "erasure_opened"
@@ -99,6 +105,24 @@ You may complain to a supervisory authority or go to court.
 Hello,
 
 what you asked for is done. What every connected system did is on the status page: {link}
+""",
+    Template.RESTRICTION_IN_FORCE: """Your data is kept and no longer used ({reference})
+Hello,
+
+from now on we keep your data and use it for nothing but your own requests. We tell you before that ends.
+
+Watch or end it: {link}
+Your status key, if the page asks for it: {secret}
+""",
+    Template.RESTRICTION_LIFTING: """The restriction of your data ends on {until} ({reference})
+Hello,
+
+from {until} we use your data again. The reason:
+
+{reason}
+
+The status page: {link}
+If you do not agree, answer this message before then. You may complain to a supervisory authority or go to court.
 """,
     Template.EXPORT_OPENED: """Your data copy {reference} is being prepared
 Hello,
@@ -188,6 +212,25 @@ Sie können sich bei einer Aufsichtsbehörde beschweren oder vor Gericht gehen.
 Guten Tag,
 
 Ihr Antrag ist erledigt. Was jedes verbundene System getan hat, steht auf der Statusseite: {link}
+""",
+    Template.RESTRICTION_IN_FORCE: """Ihre Daten werden aufbewahrt und nicht mehr verwendet ({reference})
+Guten Tag,
+
+ab jetzt bewahren wir Ihre Daten auf und verwenden sie nur noch für Ihre eigenen Anträge. Bevor das endet, sagen wir es.
+
+Verlauf und Beenden: {link}
+Ihr Statusschlüssel, falls die Seite danach fragt: {secret}
+""",
+    Template.RESTRICTION_LIFTING: """Die Einschränkung Ihrer Daten endet am {until} ({reference})
+Guten Tag,
+
+ab dem {until} verwenden wir Ihre Daten wieder. Der Grund:
+
+{reason}
+
+Die Statusseite: {link}
+Sind Sie nicht einverstanden, antworten Sie vorher auf diese Nachricht. Sie können sich bei einer Aufsichtsbehörde
+beschweren oder vor Gericht gehen.
 """,
     Template.EXPORT_OPENED: """Ihre Datenkopie {reference} wird vorbereitet
 Guten Tag,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Select, func, insert, select, update
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Tx
@@ -35,19 +35,26 @@ class Outgoing:
     fence: int
     attempt: int
     template: str
-    customer_id: CustomerId
+    customer_id: CustomerId | None
+    request_id: UUID | None
     recipient: str = field(repr=False)
     subject: str = field(repr=False)
     body: str = field(repr=False)
 
 
-async def queue(tx: Tx, customer_id: CustomerId, recipient: str, letter: Letter) -> UUID:
-    """Write a message into the outbox; it is rung for after the commit."""
+async def queue(
+    tx: Tx, customer_id: CustomerId | None, recipient: str, letter: Letter, *, request_id: UUID | None = None
+) -> UUID:
+    """Write a message into the outbox; it is rung for after the commit.
+
+    One to somebody we hold no customer row of belongs to ``request_id``, or to nobody yet, and goes once it has left.
+    """
     message_id = new_id()
     await tx.execute(
         insert(message).values(
             id=message_id,
             customer_id=customer_id,
+            request_id=request_id if customer_id is None else None,
             purpose=letter.purpose,
             template=letter.template,
             recipient=recipient,
@@ -89,6 +96,7 @@ async def claim(tx: Tx, message_id: UUID, *, lease_s: float) -> Outgoing | None:
             message.c.attempt,
             message.c.template,
             message.c.customer_id,
+            message.c.request_id,
             message.c.recipient,
             message.c.subject,
             message.c.body,
@@ -101,7 +109,8 @@ async def claim(tx: Tx, message_id: UUID, *, lease_s: float) -> Outgoing | None:
         fence=taken.fence,
         attempt=taken.attempt,
         template=taken.template,
-        customer_id=CustomerId(taken.customer_id),
+        customer_id=CustomerId(taken.customer_id) if taken.customer_id else None,
+        request_id=taken.request_id,
         recipient=taken.recipient,
         subject=taken.subject,
         body=taken.body,
@@ -141,8 +150,8 @@ async def settle(
     if status is MessageStatus.QUEUED:
         tx.ring(JOB, outgoing.id, defer_s=delay_s)
     else:
-        await _ring_who_waits(tx, outgoing.customer_id)
-    subject_ref = await tx.scalar(select(customer.c.audit_ref).where(customer.c.id == outgoing.customer_id))
+        await _ring_who_waits(tx, outgoing)
+    subject_ref = await tx.scalar(_subject_ref(outgoing))
     await audit.record(
         tx,
         SYSTEM,
@@ -162,11 +171,18 @@ def _without_link(outgoing: Outgoing, status: MessageStatus) -> dict[str, str]:
     return {"body": "The text held a link for its reader alone."}
 
 
-async def _ring_who_waits(tx: Tx, customer_id: CustomerId) -> None:
+def _subject_ref(outgoing: Outgoing) -> Select[UUID]:
+    if outgoing.customer_id is not None:
+        return select(customer.c.audit_ref).where(customer.c.id == outgoing.customer_id)
+    return select(privacy_request.c.subject_ref).where(privacy_request.c.id == outgoing.request_id)
+
+
+async def _ring_who_waits(tx: Tx, outgoing: Outgoing) -> None:
     """An erasure waits for its person's last letter before it goes on."""
-    waiting = select(privacy_request.c.id).where(
-        privacy_request.c.customer_id == customer_id, privacy_request.c.status == RequestStatus.VERIFYING
-    )
+    theirs = privacy_request.c.id == outgoing.request_id
+    if outgoing.customer_id is not None:
+        theirs = privacy_request.c.customer_id == outgoing.customer_id
+    waiting = select(privacy_request.c.id).where(theirs, privacy_request.c.status == RequestStatus.VERIFYING)
     for row in await tx.all(waiting):
         tx.ring(ADVANCE, row.id)
 

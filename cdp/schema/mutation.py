@@ -2,6 +2,7 @@
 
 import strawberry
 
+from cdp.schema.mutations.bulk import BulkMutations
 from cdp.schema.mutations.casework import CaseworkMutations
 from cdp.schema.mutations.consents import ConsentMutations
 from cdp.schema.mutations.contacts import ContactMutations
@@ -9,6 +10,7 @@ from cdp.schema.mutations.inquiries import InquiryMutations
 from cdp.schema.mutations.profile import ProfileMutations
 from cdp.schema.mutations.requests import RequestMutations
 from cdp.schema.mutations.reveals import RevealMutations
+from cdp.schema.mutations.rights import RightsMutations
 
 
 @strawberry.type(description="Everything that can be changed; each change is one transaction, run in document order.")
@@ -18,7 +20,9 @@ class Mutation(
     ConsentMutations,
     InquiryMutations,
     RequestMutations,
+    RightsMutations,
     CaseworkMutations,
     RevealMutations,
+    BulkMutations,
 ):
     """The mutation root."""

@@ -60,6 +60,7 @@ def upgrade() -> None:
     op.create_index("objection_purpose_idx", "objection", ["purpose"])
     for table in TABLES:
         _guard(table)
+    op.execute("GRANT UPDATE (status, decided_at) ON objection TO cdp_customer")
     op.add_column("customer", sa.Column("restricted_at", sa.DateTime(timezone=True)))
     op.create_index(
         "customer_restricted_idx", "customer", ["id"], postgresql_where=sa.text("restricted_at IS NOT NULL")

@@ -70,12 +70,26 @@ class Peer:
                 return {**done, "records": {name: rows for person in held for name, rows in person.items()}}
             case "check":
                 return {**done, "records": counts}
+            case "update":
+                return {**done, **self._updated(held, call["changes"])}
             case "erase":
                 if self.mode != "deletes_nothing":
                     self.people = {value: rows for value, rows in self.people.items() if value not in known}
                 return {**done, "records": counts}
             case _:
                 return {**done, "found": sum(counts.values())}
+
+    def _updated(self, held: list[dict[str, list[dict[str, Any]]]], changes: list[dict[str, Any]]) -> dict[str, int]:
+        changed = unchanged = 0
+        for row in (row for person in held for rows in person.values() for row in rows):
+            for change in changes:
+                if row.get(change["field"]) == change["old"]:
+                    if self.mode == "changes_nothing":
+                        unchanged += 1
+                    else:
+                        row[change["field"]] = change["new"]
+                        changed += 1
+        return {"changed": changed, "unchanged": unchanged}
 
 
 def _json(status: int, value: object) -> Raw:

@@ -14,6 +14,7 @@ from cdp.core.keys import KeyGone
 from cdp.core.seal import Sealer
 from cdp.operations.collection import CustomerFrozen
 from cdp.operations.requests import cases, evidence, requests
+from cdp.operations.requests.cases import NO_DETAILS, Details
 from cdp.operations.requests.evidence import File, Given
 from cdp.operations.requests.opening import Opened
 from cdp.tables.customer import CustomerStatus, customer
@@ -42,11 +43,20 @@ class Office:
     agent: Viewer
     supervisor: Viewer
 
-    async def open_for(self, person: Person, kind: RequestType, *, given: Given = PASSPORT) -> Opened:
+    async def open_for(
+        self, person: Person, kind: RequestType, *, given: Given = PASSPORT, details: Details = NO_DETAILS
+    ) -> Opened:
         platform = self.engine.platform
         async with evidence.stored(platform, given) as proof, platform.db.transaction(Role.WORKER) as tx:
             return await cases.open_for(
-                tx, self.agent, platform, person.customer_id, kind, reason="Asked by phone.", proof=proof
+                tx,
+                self.agent,
+                platform,
+                person.customer_id,
+                kind,
+                reason="Asked by phone.",
+                proof=proof,
+                details=details,
             )
 
     async def approve(self, opened: Opened, viewer: Viewer | None = None) -> None:

@@ -95,6 +95,26 @@ MUTATIONS = {
         "surveyResponse { survey answers }",
         "survey.submitted",
     ),
+    "correctRecord": Mutation(
+        lambda person: {
+            "correction": {
+                "objectId": global_id("PostalAddress", person.address_id),
+                "field": "city",
+                "oldValue": "Berlin",
+                "newValue": "Bremen",
+            }
+        },
+        "request { type status corrections { objectType field oldValue newValue } } statusKey",
+        "request.opened",
+    ),
+    "restrictProcessing": Mutation(
+        _nothing, "request { type status } statusKey", "customer.restricted", works_when_frozen=True
+    ),
+    "objectToProcessing": Mutation(
+        lambda _: {"purposes": ["promotions", "questions"]},
+        "request { type status objections { purposeCode status } } statusKey",
+        "marketing.stopped",
+    ),
     "requestExport": Mutation(_nothing, "request { type status } statusKey", "request.opened"),
     "previewErasure": Mutation(
         _nothing,

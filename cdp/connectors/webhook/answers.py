@@ -75,6 +75,16 @@ class Copied:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Updated:
+    """Done with update: how many values were changed, and how many still say the old one when read again."""
+
+    key: str
+    state: Literal["done"]
+    changed: Count
+    unchanged: Count
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Tried:
     """Done with probe."""
 
@@ -100,7 +110,7 @@ class Later:
     retryAfter: Annotated[int, Field(ge=0, le=MAX_RETRY_AFTER_S)] = 30  # noqa: N815 - the name on the wire
 
 
-D = TypeVar("D", Counted, Looked, Copied, Tried)
+D = TypeVar("D", Counted, Looked, Copied, Updated, Tried)
 
 
 def done(answer: Answer, shape: type[D], key: str) -> D | Outcome:
@@ -120,7 +130,7 @@ def _not_done(answer: Answer) -> Outcome:
             return trouble(answer)
 
 
-S = TypeVar("S", Counted, Looked, Copied, Tried, Said, Later)
+S = TypeVar("S", Counted, Looked, Copied, Updated, Tried, Said, Later)
 
 
 def _read(body: bytes, shape: type[S]) -> S | None:

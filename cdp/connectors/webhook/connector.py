@@ -6,13 +6,14 @@ The signature follows the widely used scheme of a timestamp joined to the raw bo
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Annotated, TypeAlias
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from cdp.connectors.base import (
+    Change,
     Code,
     ConfigurationInvalid,
     Identifier,
@@ -26,7 +27,7 @@ from cdp.connectors.base import (
     Unfinished,
 )
 from cdp.connectors.calls import call, configured, open_secrets, require_url
-from cdp.connectors.webhook.answers import Copied, Counted, D, Looked, Tried, done, evidence_of, names_subject
+from cdp.connectors.webhook.answers import Copied, Counted, D, Looked, Tried, Updated, done, evidence_of, names_subject
 from cdp.core.http import MAX_BODY_BYTES, Answer
 from cdp.core.ids import new_id
 from cdp.core.platform import Platform
@@ -86,6 +87,19 @@ class Webhook:
             return Outcome(State.FAILED, Code.LEFT_BEHIND, evidence, retained, {"found": said.found})
         return Outcome(State.DONE, Code.NOTHING_LEFT, evidence, retained)
 
+    async def update(self, subject: Subject, key: str, changes: Sequence[Change]) -> Outcome:
+        """Hand over the new values; done only if none is left that still says the old one."""
+        told: list[Json] = [
+            {"object": one.object, "field": one.field, "old": one.old, "new": one.new} for one in changes
+        ]
+        said = await self._ask("update", subject, key, Updated, changes=told)
+        if isinstance(said, Outcome):
+            return said
+        if said.unchanged:
+            return Outcome(State.FAILED, Code.LEFT_BEHIND, records={"unchanged": said.unchanged})
+        code = Code.CORRECTED if said.changed else Code.NOTHING_FOUND
+        return Outcome(State.DONE, code, records={"values": said.changed})
+
     async def probe(self) -> tuple[Problem, ...]:
         """Call the system about nobody, once signed and once with a wrong signature, which it must refuse."""
         key = f"probe:{new_id()}"
@@ -109,16 +123,26 @@ class Webhook:
         code = code if touched else Code.NOTHING_FOUND
         return Outcome(State.DONE, code, evidence_of(said), retained, said.records)
 
-    async def _ask(self, step: str, subject: Subject, key: str, shape: type[D]) -> D | Outcome:
+    async def _ask(
+        self, step: str, subject: Subject, key: str, shape: type[D], *, changes: list[Json] | None = None
+    ) -> D | Outcome:
         known = tuple(one for one in subject.proven if one.type in self._endpoint.identifiers)
         if not known:
             return Outcome(State.UNSUPPORTED, Code.NO_IDENTIFIER)
-        body = self._body(step, key, known, request=str(subject.request_id))
+        body = self._body(step, key, known, request=str(subject.request_id), changes=changes)
         limit = READ_MAX_BYTES if step == "read" else MAX_BODY_BYTES
         answer = await self._call(body, key, self._signature, max_bytes=limit)
         return answer if isinstance(answer, Outcome) else done(answer, shape, key)
 
-    def _body(self, step: str, key: str, known: tuple[Identifier, ...], *, request: str | None = None) -> bytes:
+    def _body(
+        self,
+        step: str,
+        key: str,
+        known: tuple[Identifier, ...],
+        *,
+        request: str | None = None,
+        changes: list[Json] | None = None,
+    ) -> bytes:
         identifiers: list[Json] = [{"type": one.type, "value": one.value, "issuer": one.issuer} for one in known]
         return json.dumps(
             {
@@ -127,6 +151,7 @@ class Webhook:
                 "system": self._system.name,
                 "step": step,
                 "subject": {"identifiers": identifiers},
+                **({"changes": changes} if changes is not None else {}),
             },
             ensure_ascii=False,
         ).encode()

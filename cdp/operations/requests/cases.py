@@ -5,6 +5,7 @@ officer's. All of this runs as the worker, since letters need what a request sea
 Source: GDPR art. 12(3) to (6), https://eur-lex.europa.eu/eli/reg/2016/679/oj
 """
 
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from sqlalchemy import func, select, text, update
@@ -18,16 +19,28 @@ from cdp.operations import audit, moves, subjects, values
 from cdp.operations.collection import CustomerFrozen
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
-from cdp.operations.requests import evidence, exports, freezing, opening, tasks
+from cdp.operations.requests import (
+    corrections,
+    evidence,
+    exports,
+    freezing,
+    objections,
+    opening,
+    restrictions,
+    tasks,
+)
+from cdp.operations.requests.corrections import Wanted
 from cdp.operations.requests.evidence import Stored
 from cdp.operations.requests.opening import KINDS, Opened
-from cdp.operations.requests.requests import is_undoable, require_worker
+from cdp.operations.requests.permission import require_worker
+from cdp.operations.requests.requests import is_undoable
 from cdp.operations.subjects import Person
 from cdp.tables.customer import CustomerStatus
 from cdp.tables.request import PAUSABLE, SETTLED, RequestStatus, RequestType, privacy_request
 from cdp.tables.staff import staff
 
 DECIDERS = frozenset({"supervisor", "privacy_officer"})
+CHANNEL = "customer service"
 REFUSABLE = frozenset(
     {
         RequestStatus.RECEIVED,
@@ -38,6 +51,12 @@ REFUSABLE = frozenset(
         RequestStatus.NEEDS_ATTENTION,
     }
 )
+
+
+class DetailsMissing(InvalidInput):
+    """Say what is wrong and how it should be, or which purposes the objection is about."""
+
+    code = "DETAILS_MISSING"
 
 
 class ReasonMissing(InvalidInput):
@@ -94,6 +113,24 @@ class UnknownAgent(NotFound):
     code = "UNKNOWN_AGENT"
 
 
+@dataclass(frozen=True)
+class Details:
+    """What a request is about beyond its type: values to correct, purposes objected to."""
+
+    corrections: tuple[Wanted, ...] = field(default=(), repr=False)
+    purposes: tuple[str, ...] = ()
+
+    def check(self, kind: RequestType) -> None:
+        """Raise DetailsMissing unless there are some where the type needs them, and none where it does not."""
+        if bool(self.corrections) != (kind is RequestType.RECTIFICATION):
+            raise DetailsMissing
+        if bool(self.purposes) != (kind is RequestType.OBJECTION):
+            raise DetailsMissing
+
+
+NO_DETAILS = Details()
+
+
 async def open_for(
     tx: Tx,
     viewer: Viewer,
@@ -103,27 +140,36 @@ async def open_for(
     *,
     reason: str,
     proof: Stored,
-    channel: str = "customer service",
+    details: Details = NO_DETAILS,
 ) -> Opened:
     """Open a request for somebody, on evidence; it waits for a second person's decision. An open one is joined.
 
-    Raises MissingScope, NotFound, ReasonMissing, CustomerFrozen while an erasure is under way. Locks the customer row.
+    Raises MissingScope, NotFound, ReasonMissing, DetailsMissing, CustomerFrozen while an erasure is under way, and
+    what corrections and objections are refused for. Locks the customer row.
     """
     require_worker(viewer)
     reason = _reason(reason)
+    details.check(kind)
     status = await opening.lock_customer(tx, customer_id)
     person = await subjects.gather(tx, customer_id)
     if person is None:
         raise NotFound
-    opened = await opening.join(tx, viewer, customer_id, kind)
+    opened = None
+    if kind is not RequestType.RECTIFICATION:  # two values to correct are two requests
+        opened = await opening.join(tx, viewer, customer_id, kind)
     if opened is None:
         if status is not CustomerStatus.ACTIVE:
             raise CustomerFrozen
         received = RequestStatus.RECEIVED
         opened = await opening.write(
-            tx, viewer, platform, person, KINDS[kind], status=received, reason=reason, channel=channel
+            tx, viewer, platform, person, KINDS[kind], status=received, reason=reason, channel=CHANNEL
         )
         await opening.tell(tx, platform, opened, person, Template.REQUEST_RECEIVED)
+    for_them = replace(viewer, customer_id=customer_id)
+    for wanted in details.corrections:
+        await corrections.note(tx, for_them, platform, opened.id, wanted)
+    if details.purposes:
+        await objections.note(tx, for_them, platform, opened.id, details.purposes)
     await evidence.record(tx, viewer, await _locked(tx, opened.id), proof)
     return opened
 
@@ -137,7 +183,7 @@ async def approve(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID) 
     if request.status is not RequestStatus.RECEIVED:
         raise NothingToDecide
     kind = KINDS[request.type]
-    opened, person = await _unsealed(tx, platform, request)
+    opened, person = await opening.unsealed(tx, platform, request)
     cools_off = {"cooling_off_until": func.now() + platform.settings.cooling_off}
     await moves.move(
         tx,
@@ -147,7 +193,16 @@ async def approve(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID) 
         code="APPROVED",
         values=cools_off if request.type is RequestType.ERASURE else None,
     )
-    await opening.start(tx, platform, opened, person, kind, is_known=request.customer_id is not None)
+    is_known = request.customer_id is not None
+    match request.type:
+        case RequestType.RESTRICTION if request.customer_id is not None:
+            await restrictions.enforce(tx, viewer, request.customer_id, person)
+            await opening.tell(tx, platform, opened, person, Template.RESTRICTION_IN_FORCE)
+        case RequestType.OBJECTION:
+            await objections.decide(tx, request, stands=True)
+            await opening.tell(tx, platform, opened, person, Template.REQUEST_DONE, is_known=is_known)
+        case _:
+            await opening.start(tx, platform, opened, person, kind, is_known=is_known)
     return request.id
 
 
@@ -160,12 +215,13 @@ async def refuse(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID, *
     request = await _deciding(tx, viewer, request_id)
     if request.status not in REFUSABLE or not await is_undoable(tx, request):
         raise TooLateToRefuse
-    opened, person = await _unsealed(tx, platform, request)
+    opened, person = await opening.unsealed(tx, platform, request)
     wrote = {"refusal_reason": reason}
     await moves.move(tx, request, RequestStatus.REFUSED, viewer=viewer, code="REFUSED", values=wrote)
     if request.type is RequestType.ERASURE and request.customer_id is not None:
         await freezing.unfreeze(tx, request.customer_id)
     await exports.revoke_of(tx, request.id)
+    await objections.decide(tx, request, stands=False)
     await opening.tell(
         tx,
         platform,
@@ -175,6 +231,17 @@ async def refuse(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID, *
         is_known=request.customer_id is not None,
         reason=reason,
     )
+    return request.id
+
+
+async def lift(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID, *, reason: str) -> RequestId:
+    """Announce the end of a restriction, with its reason; it ends after the time to undo (GDPR art. 18(3)).
+
+    Raises MissingScope, DeciderNeeded, NotFound, ReasonMissing, NotInForce.
+    """
+    reason = _reason(reason)
+    request = await _deciding(tx, viewer, request_id)
+    await restrictions.announce_end(tx, viewer, platform, request, reason=reason)
     return request.id
 
 
@@ -203,7 +270,7 @@ async def extend(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID, *
     if row is None:
         raise AlreadyExtended
     await _noted(tx, viewer, request, "request.extended")
-    opened, person = await _unsealed(tx, platform, request)
+    opened, person = await opening.unsealed(tx, platform, request)
     await opening.tell(
         tx,
         platform,
@@ -290,14 +357,6 @@ async def _deciding(tx: Tx, viewer: Viewer, request_id: UUID) -> RequestRow:
     if request.opened_by_id is not None and request.opened_by_id == viewer.staff_id:
         raise SecondPersonNeeded
     return request
-
-
-async def _unsealed(tx: Tx, platform: Platform, request: RequestRow) -> tuple[Opened, Person]:
-    sealed_bytes = await tx.scalar(
-        select(privacy_request.c.identifiers_sealed).where(privacy_request.c.id == request.id)
-    )
-    sealed = subjects.unseal(platform.keys, request.id, sealed_bytes or b"")
-    return Opened(request.id, request.reference, sealed.status_key), sealed.person
 
 
 async def _noted(tx: Tx, viewer: Viewer, request: RequestRow, action: str) -> None:

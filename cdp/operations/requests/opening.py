@@ -21,6 +21,7 @@ from cdp.core.ids import CustomerId, RequestId, new_id, new_reference, new_token
 from cdp.core.platform import Platform
 from cdp.operations import audit, letters, messages, moves, subjects, systems
 from cdp.operations.letters import Template
+from cdp.operations.moves import RequestRow
 from cdp.operations.requests import exports, freezing, tasks
 from cdp.operations.subjects import Person, SealedPerson
 from cdp.tables.customer import CustomerStatus, customer
@@ -88,18 +89,22 @@ async def join(tx: Tx, viewer: Viewer, customer_id: CustomerId, kind: RequestTyp
     )
     if row is None:
         return None
-    again = update(privacy_request).where(privacy_request.c.id == row.id)
+    return await note_again(tx, viewer, RequestId(row.id), row.reference, row.subject_ref)
+
+
+async def note_again(tx: Tx, viewer: Viewer, request_id: RequestId, reference: str, subject_ref: UUID) -> Opened:
+    """Note on an open request that somebody asked for it again."""
+    again = update(privacy_request).where(privacy_request.c.id == request_id)
     await tx.execute(again.values(joined=privacy_request.c.joined + 1))
     await audit.record(
         tx,
         viewer,
         "request.joined",
-        subject_ref=row.subject_ref,
+        subject_ref=subject_ref,
         object_type="PrivacyRequest",
-        object_id=row.id,
-        details={"type": kind.value},
+        object_id=request_id,
     )
-    return Opened(RequestId(row.id), row.reference, None)
+    return Opened(request_id, reference, None)
 
 
 async def write(
@@ -171,6 +176,15 @@ async def start(
     await tell(tx, platform, opened, person, template, is_known=is_known, **values)
 
 
+async def unsealed(tx: Tx, platform: Platform, request: RequestRow) -> tuple[Opened, Person]:
+    """A request as it was opened, and its person; as the worker. Raises KeyGone once it is closed."""
+    sealed_bytes = await tx.scalar(
+        select(privacy_request.c.identifiers_sealed).where(privacy_request.c.id == request.id)
+    )
+    sealed = subjects.unseal(platform.keys, request.id, sealed_bytes or b"")
+    return Opened(request.id, request.reference, sealed.status_key), sealed.person
+
+
 def digest(status_key: str) -> bytes:
     """What we keep of a status key."""
     return hashlib.sha256(status_key.encode()).digest()
@@ -189,6 +203,7 @@ async def tell(
     """Write to the person about a request whose status key is at hand; nobody without an address."""
     if person.recipient is None or opened.status_key is None:
         return None
+    customer_id = person.customer_id if is_known else None
     letter = letters.write(
         template,
         person.locale,
@@ -198,4 +213,4 @@ async def tell(
         secret=opened.status_key,
         **values,
     )
-    return await messages.queue(tx, person.customer_id, person.recipient, letter)
+    return await messages.queue(tx, customer_id, person.recipient, letter, request_id=opened.id)

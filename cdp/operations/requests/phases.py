@@ -19,7 +19,8 @@ from cdp.core.seal import Unsealable
 from cdp.operations import letters, messages, moves, subjects, systems
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
-from cdp.operations.requests import certificates, erasure, exports, freezing, tasks
+from cdp.operations.requests import certificates, erasure, exports, freezing, opening, restrictions, tasks
+from cdp.operations.requests.opening import Opened
 from cdp.operations.requests.progress import OPEN, Deed, Standing, next_deed
 from cdp.operations.subjects import SealedPerson
 from cdp.tables.request import RequestStatus, RequestType, TaskStatus, TaskStep, privacy_request, request_task
@@ -54,8 +55,8 @@ class _Case:
 
 
 async def standing_still(tx: Tx, *, limit: int) -> list[UUID]:
-    """Requests that could move on: cooled off, or in motion without an open task."""
-    cooled = (privacy_request.c.status == RequestStatus.COOLING_OFF) & (
+    """Requests that could move on: their waiting time is over, or they are in motion without an open task."""
+    cooled = privacy_request.c.status.in_((RequestStatus.COOLING_OFF, RequestStatus.LIFTING)) & (
         privacy_request.c.cooling_off_until <= func.now()
     )
     working = (
@@ -157,8 +158,17 @@ async def _pack(tx: Tx, platform: Platform, case: _Case) -> bool:
     return False
 
 
-async def _finish(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG001 - the deeds share one form
-    return await moves.move(tx, case.request, RequestStatus.COMPLETED)
+async def _finish(tx: Tx, platform: Platform, case: _Case) -> bool:
+    request = case.request
+    moved = await moves.move(tx, request, RequestStatus.COMPLETED)
+    if moved and request.type is RequestType.RECTIFICATION:
+        opened = Opened(request.id, request.reference, case.sealed.status_key)
+        await opening.tell(tx, platform, opened, case.sealed.person, Template.REQUEST_DONE)
+    return moved
+
+
+async def _lift(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG001 - the deeds share one form
+    return await restrictions.finish(tx, case.request)
 
 
 async def _stop(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG001 - the deeds share one form
@@ -212,4 +222,5 @@ _DEEDS: Mapping[Deed, Callable[[Tx, Platform, _Case], Awaitable[bool]]] = {
     Deed.CERTIFY: _certify,
     Deed.PACK: _pack,
     Deed.FINISH: _finish,
+    Deed.LIFT: _lift,
 }

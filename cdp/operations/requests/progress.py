@@ -36,6 +36,7 @@ class Deed(StrEnum):
     CERTIFY = "certify"
     PACK = "pack"
     FINISH = "finish"
+    LIFT = "lift"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def next_deed(status: RequestStatus, tasks: Sequence[Standing], *, is_cooled_off
             deed = _after_checking(by_step[TaskStep.CHECK])
         case RequestStatus.COOLING_OFF if is_cooled_off:
             deed = Deed.ERASE
+        case RequestStatus.LIFTING if is_cooled_off:
+            deed = Deed.LIFT
         case RequestStatus.ERASING:
             deed = _after([task for task in by_step[TaskStep.ERASE] if not task.is_own], Deed.VERIFY)
         case RequestStatus.VERIFYING:

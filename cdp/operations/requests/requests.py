@@ -1,37 +1,25 @@
 """Privacy requests: opened, undone and retried by people; everything in between is the work of ``phases``."""
 
-from collections.abc import Mapping
 from uuid import UUID
 
 from sqlalchemy import select
 
-from cdp.access.viewer import Actor, Viewer
+from cdp.access.viewer import Viewer
 from cdp.core.db import Tx
 from cdp.core.errors import Conflict, NotFound
-from cdp.core.ids import CustomerId, RequestId
+from cdp.core.ids import RequestId
 from cdp.core.platform import Platform
 from cdp.operations import letters, messages, moves, subjects
 from cdp.operations.collection import CustomerFrozen
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
-from cdp.operations.requests import exports, freezing, opening, tasks
+from cdp.operations.requests import exports, freezing, objections, opening, restrictions, tasks
 from cdp.operations.requests.opening import KINDS, Opened
+from cdp.operations.requests.permission import ERASE_SCOPE, EXPORT_SCOPE, SCOPES, require, require_worker
 from cdp.operations.requests.progress import retry_of
 from cdp.tables.customer import CustomerStatus
 from cdp.tables.request import RequestStatus, RequestType, TaskStep, privacy_request
 
-EXPORT_SCOPE = "privacy:export"
-ERASE_SCOPE = "privacy:erase"
-WORK_SCOPE = "requests:work"
-WRITE_SCOPE = "profile:write"
-SCOPES: Mapping[RequestType, str] = {
-    RequestType.ACCESS: EXPORT_SCOPE,
-    RequestType.PORTABILITY: EXPORT_SCOPE,
-    RequestType.ERASURE: ERASE_SCOPE,
-    RequestType.RECTIFICATION: WRITE_SCOPE,
-    RequestType.RESTRICTION: WRITE_SCOPE,
-    RequestType.OBJECTION: WRITE_SCOPE,
-}
 CANCELLABLE = frozenset(
     {
         RequestStatus.RECEIVED,
@@ -39,6 +27,8 @@ CANCELLABLE = frozenset(
         RequestStatus.COOLING_OFF,
         RequestStatus.COLLECTING,
         RequestStatus.PACKING,
+        RequestStatus.IN_FORCE,
+        RequestStatus.LIFTING,
         RequestStatus.PAUSED,
         RequestStatus.NEEDS_ATTENTION,
     }
@@ -55,17 +45,6 @@ class NothingToRetry(Conflict):
     """Nothing in this request waits for a retry."""
 
     code = "NOTHING_TO_RETRY"
-
-
-def require(viewer: Viewer, platform: Platform, scope: str) -> CustomerId:
-    """The customer a request is about: signed in, allowed to, and freshly so (RFC 9470).
-
-    Raises Unauthenticated, MissingScope or StepUpRequired.
-    """
-    subject = viewer.subject
-    viewer.require_scope(scope)
-    viewer.require_fresh(platform.clock(), max_age_s=platform.settings.step_up_max_age_s)
-    return subject
 
 
 async def open_export(
@@ -106,7 +85,7 @@ async def _open(
 
 
 async def cancel(tx: Tx, viewer: Viewer, reference: str) -> RequestId:
-    """Undo an erasure in its cooling-off time, or stop an export: nothing was changed, the account works again.
+    """Undo an erasure in its cooling-off time, stop an export, end a restriction, take an objection back.
 
     Raises NotFound for somebody else's request, TooLateToUndo once anything may have been erased.
     """
@@ -128,11 +107,18 @@ async def cancel_row(tx: Tx, viewer: Viewer, request_id: UUID) -> RequestId:
         raise TooLateToUndo
     if not await moves.move(tx, request, RequestStatus.CANCELLED, viewer=viewer):
         raise TooLateToUndo
-    if request.type is RequestType.ERASURE:
-        await freezing.unfreeze(tx, request.customer_id)
-        await _tell_undone(tx, request)
-    else:
-        await exports.revoke_of(tx, request.id)
+    match request.type:
+        case RequestType.ERASURE:
+            await freezing.unfreeze(tx, request.customer_id)
+            await _tell_undone(tx, request)
+        case RequestType.ACCESS | RequestType.PORTABILITY:
+            await exports.revoke_of(tx, request.id)
+        case RequestType.RESTRICTION:
+            await restrictions.end(tx, viewer, request)
+        case RequestType.OBJECTION:
+            await objections.decide(tx, request, stands=False)
+        case RequestType.RECTIFICATION:
+            pass  # nothing is written before a correction is approved
     return request.id
 
 
@@ -176,9 +162,3 @@ async def retry_row(tx: Tx, viewer: Viewer, request_id: UUID | None) -> RequestI
     await tasks.run_again(tx, plan.again)
     tx.ring(moves.ADVANCE, request.id)
     return request.id
-
-
-def require_worker(viewer: Viewer) -> None:
-    """Raise MissingScope unless the viewer works on requests, or is the platform itself (an operator's terminal)."""
-    if viewer.actor is not Actor.SYSTEM:
-        viewer.require_scope(WORK_SCOPE)

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from cdp.compiler.reader import Reader
-from cdp.connectors.base import Code, Connector, Outcome, State, Subject
+from cdp.connectors.base import Code, Connector, Outcome, State, Subject, Updates
 from cdp.connectors.registry import connect
-from cdp.core.db import Tx
+from cdp.core.db import Role, Tx
 from cdp.core.platform import Platform
 from cdp.operations import subjects
-from cdp.operations.requests import collecting, erasure, packing
+from cdp.operations.requests import collecting, corrections, erasure, packing
 from cdp.operations.requests.outcomes import outcome_of
 from cdp.operations.requests.tasks import Performed, Work
 from cdp.operations.subjects import SealedPerson
@@ -26,8 +26,12 @@ async def perform(platform: Platform, reader: Reader, work: Work) -> Performed:
             return Performed(await collecting.collect(platform, reader, work, sealed))
         if work.step is TaskStep.ERASE and work.is_own:
             return Performed(_waiting_for_its_transaction(), then=_erase_own(work, sealed))
+        if work.step is TaskStep.UPDATE and work.is_own:
+            return Performed(_waiting_for_its_transaction(), then=_apply_own(work))
         connector = connect(work.system, platform)
         subject = sealed.subject(platform.keys, work.request_id)
+        if work.step is TaskStep.UPDATE:
+            return Performed(await _update(platform, connector, work, subject))
         async with asyncio.timeout(platform.settings.task_timeout_s):
             return Performed(await _call(connector, work)(subject, work.key))
     except Exception as error:  # noqa: BLE001 - a bug in one connector must not stop the worker; it ends in needs_attention
@@ -37,6 +41,22 @@ async def perform(platform: Platform, reader: Reader, work: Work) -> Performed:
 def _call(connector: Connector, work: Work) -> Callable[[Subject, str], Awaitable[Outcome]]:
     calls = {TaskStep.CHECK: connector.check, TaskStep.ERASE: connector.erase, TaskStep.VERIFY: connector.verify}
     return calls[work.step]
+
+
+async def _update(platform: Platform, connector: Connector, work: Work, subject: Subject) -> Outcome:
+    if not isinstance(connector, Updates):
+        return Outcome(State.UNSUPPORTED, Code.NOT_OFFERED)
+    async with platform.db.transaction(Role.WORKER) as tx:
+        wanted = await corrections.changes(tx, work.request_id)
+    async with asyncio.timeout(platform.settings.task_timeout_s):
+        return await connector.update(subject, work.key, wanted)
+
+
+def _apply_own(work: Work) -> Callable[[Tx], Awaitable[Outcome]]:
+    async def apply(tx: Tx) -> Outcome:
+        return await corrections.apply_own(tx, work.request_id)
+
+    return apply
 
 
 def _waiting_for_its_transaction() -> Outcome:

@@ -7,10 +7,12 @@ from uuid import UUID
 import strawberry
 
 from cdp.core.ids import CustomerId
-from cdp.operations.requests import cases, evidence, requests
+from cdp.operations.requests import cases, evidence, permission, requests
+from cdp.operations.requests.cases import Details
 from cdp.operations.requests.evidence import File, MediaTypeRefused
 from cdp.operations.requests.evidence import Given as GivenEvidence
 from cdp.schema.context import Info, ref, row_id
+from cdp.schema.mutations.rights import CorrectionInput, wanted_of
 from cdp.schema.mutations.shared import Given, MutationInput, MutationPayload, input_type, mutation, output_type
 from cdp.schema.types.customer import Customer
 from cdp.schema.types.request import Evidence, PrivacyRequest
@@ -52,6 +54,12 @@ class OpenRequestForInput(MutationInput):
     type: RequestType = strawberry.field(description="What they ask for.")
     reason: str = strawberry.field(description=REASON)
     evidence: EvidenceInput = strawberry.field(description="How we know that it is theirs to ask.")
+    corrections: list[CorrectionInput] | None = strawberry.field(
+        default=None, description="What is wrong; only for RECTIFICATION, and needed there."
+    )
+    purposes: list[str] | None = strawberry.field(
+        default=None, description="Codes of the purposes; only for OBJECTION, and needed there."
+    )
 
 
 @input_type
@@ -84,6 +92,13 @@ class RefuseRequestInput(CaseInput):
 @input_type
 class ExtendRequestInput(CaseInput):
     """The request that takes longer."""
+
+    reason: str = strawberry.field(description=REASON)
+
+
+@input_type
+class LiftRestrictionInput(CaseInput):
+    """The restriction to end."""
 
     reason: str = strawberry.field(description=REASON)
 
@@ -150,6 +165,13 @@ class ExtendRequestPayload(MutationPayload):
 
 
 @output_type
+class LiftRestrictionPayload(MutationPayload):
+    """The restriction that ends."""
+
+    request: PrivacyRequest | None = strawberry.field(description="The request; coolingOffUntil says when it ends.")
+
+
+@output_type
 class PauseRequestPayload(MutationPayload):
     """The paused request."""
 
@@ -186,13 +208,21 @@ class CaseworkMutations:
         """Open a request for a customer, on evidence; a second person decides about it. Scope requests:work."""
         context = info.context
         customer_id = CustomerId(row_id(given.customer_id, Customer))
+        details = Details(tuple(wanted_of(one) for one in given.corrections or ()), tuple(given.purposes or ()))
         async with (
-            context.attempting("request.opened", scope=requests.WORK_SCOPE),
+            context.attempting("request.opened", scope=permission.WORK_SCOPE),
             evidence.stored(context.platform, _evidence(given.evidence)) as proof,
             context.working() as tx,
         ):
             opened = await cases.open_for(
-                tx, context.viewer, context.platform, customer_id, given.type, reason=given.reason, proof=proof
+                tx,
+                context.viewer,
+                context.platform,
+                customer_id,
+                given.type,
+                reason=given.reason,
+                proof=proof,
+                details=details,
             )
         return OpenRequestForPayload(
             client_mutation_id=given.client_mutation_id, request=ref(PrivacyRequest, opened.id), joined=opened.joined
@@ -204,7 +234,7 @@ class CaseworkMutations:
         context = info.context
         request_id = row_id(given.request_id, PrivacyRequest)
         async with (
-            context.attempting("evidence.recorded", scope=requests.WORK_SCOPE),
+            context.attempting("evidence.recorded", scope=permission.WORK_SCOPE),
             evidence.stored(context.platform, _evidence(given.evidence)) as proof,
             context.working() as tx,
         ):
@@ -220,7 +250,7 @@ class CaseworkMutations:
         """Approve a request that waits for a decision; supervisors and privacy officers. Scope requests:work."""
         context, request_id = info.context, row_id(given.request_id, PrivacyRequest)
         async with (
-            context.attempting("request.approved", scope=requests.WORK_SCOPE),
+            context.attempting("request.approved", scope=permission.WORK_SCOPE),
             context.working() as tx,
         ):
             await cases.approve(tx, context.viewer, context.platform, request_id)
@@ -233,7 +263,7 @@ class CaseworkMutations:
         """Refuse a request before anything was erased; supervisors and privacy officers. Scope requests:work."""
         context, request_id = info.context, row_id(given.request_id, PrivacyRequest)
         async with (
-            context.attempting("request.refused", scope=requests.WORK_SCOPE),
+            context.attempting("request.refused", scope=permission.WORK_SCOPE),
             context.working() as tx,
         ):
             await cases.refuse(tx, context.viewer, context.platform, request_id, reason=given.reason)
@@ -246,7 +276,7 @@ class CaseworkMutations:
         """Extend the deadline of a request by two months, once (GDPR art. 12(3)). Scope requests:work."""
         context, request_id = info.context, row_id(given.request_id, PrivacyRequest)
         async with (
-            context.attempting("request.extended", scope=requests.WORK_SCOPE),
+            context.attempting("request.extended", scope=permission.WORK_SCOPE),
             context.working() as tx,
         ):
             await cases.extend(tx, context.viewer, context.platform, request_id, reason=given.reason)
@@ -255,11 +285,24 @@ class CaseworkMutations:
         )
 
     @mutation
+    async def lift_restriction(self, info: Info, given: Given[LiftRestrictionInput]) -> LiftRestrictionPayload | None:
+        """Announce the end of a restriction (GDPR art. 18(3)); supervisors and privacy officers. Scope requests:work."""
+        context, request_id = info.context, row_id(given.request_id, PrivacyRequest)
+        async with (
+            context.attempting("request.lifting", scope=permission.WORK_SCOPE),
+            context.working() as tx,
+        ):
+            await cases.lift(tx, context.viewer, context.platform, request_id, reason=given.reason)
+        return LiftRestrictionPayload(
+            client_mutation_id=given.client_mutation_id, request=ref(PrivacyRequest, request_id)
+        )
+
+    @mutation
     async def pause_request(self, info: Info, given: Given[PauseRequestInput]) -> PauseRequestPayload | None:
         """Stop the work on a request; the deadline runs on. Scope requests:work."""
         context, request_id = info.context, row_id(given.request_id, PrivacyRequest)
         async with (
-            context.attempting("request.paused", scope=requests.WORK_SCOPE),
+            context.attempting("request.paused", scope=permission.WORK_SCOPE),
             context.working() as tx,
         ):
             await cases.pause(tx, context.viewer, request_id, reason=given.reason)
@@ -270,7 +313,7 @@ class CaseworkMutations:
         """Go on with a paused request where it stood. Scope requests:work."""
         context, request_id = info.context, row_id(given.request_id, PrivacyRequest)
         async with (
-            context.attempting("request.resumed", scope=requests.WORK_SCOPE),
+            context.attempting("request.resumed", scope=permission.WORK_SCOPE),
             context.working() as tx,
         ):
             await cases.resume(tx, context.viewer, request_id)
@@ -283,7 +326,7 @@ class CaseworkMutations:
         """Work again on a request that needs attention, from the step that failed. Scope requests:work."""
         context, request_id = info.context, row_id(given.request_id, PrivacyRequest)
         async with (
-            context.attempting("request.retried", scope=requests.WORK_SCOPE),
+            context.attempting("request.retried", scope=permission.WORK_SCOPE),
             context.working() as tx,
         ):
             await requests.retry_row(tx, context.viewer, request_id)
@@ -295,7 +338,7 @@ class CaseworkMutations:
         context, request_id = info.context, row_id(given.request_id, PrivacyRequest)
         agent_id = _staff_id(given.staff_id)
         async with (
-            context.attempting("request.assigned", scope=requests.WORK_SCOPE),
+            context.attempting("request.assigned", scope=permission.WORK_SCOPE),
             context.working() as tx,
         ):
             await cases.assign(tx, context.viewer, request_id, agent_id=agent_id)

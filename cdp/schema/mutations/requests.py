@@ -5,12 +5,14 @@ from datetime import date
 import strawberry
 
 from cdp.connectors.base import State
-from cdp.operations import references, values
-from cdp.operations.requests import erasure, exports, requests
+from cdp.operations import references
+from cdp.operations.requests import erasure, exports, permission, requests
 from cdp.operations.requests.erasure import SystemPreview
 from cdp.schema.context import Info, ref, row_id
+from cdp.schema.mutations.rights import reason_of
 from cdp.schema.mutations.shared import Given, MutationInput, MutationPayload, input_type, mutation, output_type
 from cdp.schema.types.request import Export, PrivacyRequest
+from cdp.tables.request import RequestType
 
 STATUS_KEY = (
     "Opens the status page together with the reference, also after signing out; given once. "
@@ -27,6 +29,9 @@ COLLECTION = "Kind of records, as the system calls it."
 class RequestExportInput(MutationInput):
     """A copy of everything; whoever has one under way joins it."""
 
+    portability: bool = strawberry.field(
+        default=False, description="To take it elsewhere (GDPR art. 20) instead of to look at it (art. 15)."
+    )
     reason: str | None = strawberry.field(default=None, description="Why, if you like to say; up to 2,000 characters.")
 
 
@@ -134,8 +139,11 @@ class RequestMutations:
     async def request_export(self, info: Info, given: Given[RequestExportInput]) -> RequestExportPayload | None:
         """Ask for a copy of everything held about you. Needs a fresh sign-in. Scope privacy:export."""
         context = info.context
-        async with context.writing("request.opened", scope=requests.EXPORT_SCOPE) as tx:
-            opened = await requests.open_export(tx, context.viewer, context.platform, reason=_reason(given.reason))
+        async with context.writing("request.opened", scope=permission.EXPORT_SCOPE) as tx:
+            kind = RequestType.PORTABILITY if given.portability else RequestType.ACCESS
+            opened = await requests.open_export(
+                tx, context.viewer, context.platform, reason=reason_of(given.reason), kind=kind
+            )
         return RequestExportPayload(
             client_mutation_id=given.client_mutation_id,
             request=ref(PrivacyRequest, opened.id),
@@ -146,7 +154,7 @@ class RequestMutations:
     async def preview_erasure(self, info: Info, given: Given[PreviewErasureInput]) -> PreviewErasurePayload | None:
         """Ask every connected system what your deletion would remove and keep, and why. Scope privacy:erase."""
         context = info.context
-        async with context.attempting("erasure.previewed", scope=requests.ERASE_SCOPE):
+        async with context.attempting("erasure.previewed", scope=permission.ERASE_SCOPE):
             found = await erasure.preview(context.platform, context.viewer)
         return PreviewErasurePayload(
             client_mutation_id=given.client_mutation_id, systems=[_preview(one) for one in found]
@@ -160,8 +168,8 @@ class RequestMutations:
         """
         context = info.context
         erasure.check_confirmation(given.confirmation)
-        async with context.writing("request.opened", scope=requests.ERASE_SCOPE) as tx:
-            opened = await requests.open_erasure(tx, context.viewer, context.platform, reason=_reason(given.reason))
+        async with context.writing("request.opened", scope=permission.ERASE_SCOPE) as tx:
+            opened = await requests.open_erasure(tx, context.viewer, context.platform, reason=reason_of(given.reason))
         return RequestErasurePayload(
             client_mutation_id=given.client_mutation_id,
             request=ref(PrivacyRequest, opened.id),
@@ -185,7 +193,7 @@ class RequestMutations:
         """Destroy a package of your data before its time. Scope privacy:export."""
         context = info.context
         export_id = row_id(given.id, Export)
-        async with context.writing("export.revoked", scope=requests.EXPORT_SCOPE) as tx:
+        async with context.writing("export.revoked", scope=permission.EXPORT_SCOPE) as tx:
             reference = await references.of_export(tx, context.viewer, export_id)
             await exports.revoke(tx, context.viewer, reference)
         return RevokeExportPayload(client_mutation_id=given.client_mutation_id, export=ref(Export, export_id))
@@ -206,7 +214,3 @@ def _preview(found: SystemPreview) -> ErasurePreview:
             for kept in outcome.retained
         ],
     )
-
-
-def _reason(given: str | None) -> str | None:
-    return values.optional(lambda text: values.text(text, "reason", longest=2000, lines=True), given)

@@ -19,11 +19,12 @@ from cdp.schema.types.relay import Node
 from cdp.schema.types.system import System
 from cdp.tables import certificate, export, request
 from cdp.tables.export import ExportStatus
-from cdp.tables.request import EvidenceKind, RequestStatus, RequestType, TaskStatus, TaskStep
+from cdp.tables.request import EvidenceKind, ObjectionStatus, RequestStatus, RequestType, TaskStatus, TaskStep
 from cdp.tables.system import system
 
 strawberry.enum(RequestType, description="What is asked for (GDPR art. 15 to 21).")
 strawberry.enum(RequestStatus, description="Where a privacy request stands.")
+strawberry.enum(ObjectionStatus, description="What became of an objection.")
 strawberry.enum(EvidenceKind, description="What a piece of evidence shows.")
 strawberry.enum(TaskStep, description="What a task asks of its system.")
 strawberry.enum(TaskStatus, description="Where a task stands.")
@@ -44,6 +45,10 @@ def _step_position(row: Row) -> ColumnElement[Any]:
 
 def _is_overdue(row: Row) -> ColumnElement[Any]:
     return ~_is_settled(row) & (row["due_at"] < func.now())
+
+
+def _column(name: str) -> Callable[[Row], ColumnElement[Any]]:
+    return lambda row: row[name]
 
 
 def _text(name: str) -> Callable[[Row], ColumnElement[Any]]:
@@ -97,6 +102,28 @@ class Evidence(Node):
     recorded_at: datetime = column(description="When it was recorded.")
 
 
+@mapped(request.correction, subject="customer_id", description="A value to be corrected.")
+class Correction(Node):
+    """A correction."""
+
+    object_type: str = column(description="Type of the object that holds the value.")
+    field: str = column(description="Its field.")
+    old_value: str | None = column(description="The value as it was.")
+    new_value: str | None = column(description="The value as it should be.")
+    asked_at: datetime = column(description="When it was asked for.")
+    applied_at: datetime | None = column(description="When we corrected it here.")
+
+
+@mapped(request.objection, subject="customer_id", description="An objection to one purpose.")
+class Objection(Node):
+    """An objection."""
+
+    purpose_code: str = column(_column("purpose"), description="Code of the purpose.")
+    status: ObjectionStatus = column(description="Whether it stands.")
+    objected_at: datetime = column(description="When it was made.")
+    decided_at: datetime | None = column(description="When an agent decided.")
+
+
 @mapped(certificate.certificate, description="Signed proof of a deletion.")
 class Certificate(Node):
     """A certificate."""
@@ -138,6 +165,12 @@ class PrivacyRequest(Node):
     )
     evidence: list[Evidence] | None = many(
         {"id": "request_id"}, order=("id",), description="What agents relied on, oldest first."
+    )
+    corrections: list[Correction] | None = many(
+        {"id": "request_id"}, order=("id",), description="What is corrected, for rectification."
+    )
+    objections: list[Objection] | None = many(
+        {"id": "request_id"}, order=("id",), description="What is objected to, for objection."
     )
     export: Export | None = one({"id": "request_id"}, description="The package, for access and portability.")
     certificate: Certificate | None = one({"id": "request_id"}, description="The proof, for erasure.")
