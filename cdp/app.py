@@ -16,10 +16,11 @@ from cdp.core.clock import Clock, utc_now
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
-from cdp.endpoints import health, signing_keys
+from cdp.endpoints import audit_log, bulk, health, signing_keys
 from cdp.endpoints.health import Measure, Metrics
 from cdp.endpoints.oauth.routes import routes as oauth_routes
 from cdp.operations import production
+from cdp.operations.federation.provider import provider_of
 from cdp.operations.oauth.clients import ensure_command_line
 from cdp.operations.oauth.tokens import issuer_of
 from cdp.operations.reference import ensure_reference
@@ -46,6 +47,7 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
             platform = Platform.open(settings, clock=clock)
             parts.push_async_callback(platform.close)
             await production.check(platform)
+            provider_of(settings)
             async with platform.db.transaction(Role.WORKER) as tx:
                 await ensure_reference(tx)
                 await ensure_command_line(tx)
@@ -76,4 +78,4 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
 
 def _routes() -> list[BaseRoute]:
     """Most asked first: routes are tried in order."""
-    return [*oauth_routes, *health.routes, *signing_keys.routes, *pages.routes()]
+    return [*oauth_routes, *health.routes, *signing_keys.routes, *audit_log.routes, *bulk.routes, *pages.routes()]

@@ -14,7 +14,8 @@ from starlette.routing import Route
 
 from cdp.access.viewer import Actor
 from cdp.core.errors import StepUpRequired
-from cdp.web.visit import Visit, open_visit, sign_in_address
+from cdp.web.account import external
+from cdp.web.visit import SIGN_IN, Visit, open_visit, sign_in_address
 
 Answer = Callable[[Visit], Awaitable[Response]]
 
@@ -32,6 +33,7 @@ class Page:
     """One page. ``fresh`` demands a sign-in at most ``step_up_max_age_s`` old for showing and for submitting.
 
     ``back`` is the page to come back to after signing in, where that is not this address itself: a file, a button.
+    ``own`` pages are only for people who sign in with us, or do so once more to link an external sign-in.
     """
 
     path: str
@@ -42,6 +44,7 @@ class Page:
     realm: Actor | None = None
     max_form_bytes: int = 64 * 1024
     back: str | None = None
+    own: bool = False
 
     @property
     def actor(self) -> Actor:
@@ -68,6 +71,8 @@ class Page:
             return RedirectResponse(sign_in_address(self.actor, self._back(visit.request)), status_code=303)
         if visit.request.method == "POST":
             await visit.read_form(max_bytes=self.max_form_bytes)
+        if self.own and external.button(visit, again=False) is not None:
+            return visit.redirect(SIGN_IN[self.actor])
         if self.fresh:
             visit.require_fresh()
         answer = self.submit if visit.request.method == "POST" else self.show

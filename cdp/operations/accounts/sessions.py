@@ -119,6 +119,12 @@ async def renew(tx: Tx, current: BrowserSession, *, now: datetime, settings: Set
     return token
 
 
+async def attribute(tx: Tx, token: str, *, authenticated_at: datetime, id_token_sealed: bytes | None) -> None:
+    """Note that an external provider signed somebody in: when, and the proof that ends its own session."""
+    mine = update(session).where(session.c.token_hash == _digest(token))
+    await tx.execute(mine.values(authenticated_at=authenticated_at, id_token_sealed=id_token_sealed))
+
+
 async def strengthen(tx: Tx, current: BrowserSession, *, amr: Sequence[str]) -> None:
     """Note what else somebody has proven in the session they have."""
     await tx.execute(update(session).where(session.c.id == current.id).values(amr=list(dict.fromkeys(amr))))
