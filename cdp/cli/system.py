@@ -1,4 +1,4 @@
-"""``cdp system add | list | check``: connected systems."""
+"""``cdp system add | list | check | mapping``: connected systems."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ from rich.table import Table
 from cdp.access.viewer import SYSTEM
 from cdp.cli.opened import with_platform
 from cdp.connectors.base import Problem
+from cdp.connectors.sql.fides import translate
 from cdp.core.clock import iso
 from cdp.core.db import Role
 from cdp.core.errors import InvalidInput
@@ -101,12 +102,30 @@ def check(
         raise typer.Exit(FAILED)
 
 
-def _read(file: Path) -> Registration:
-    """Read a system's file; YAML reads JSON too. Raises SystemFileInvalid."""
+@app.command()
+def mapping(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A Fides dataset, YAML or JSON.")],
+    *,
+    basis: Annotated[str, typer.Option(help="The law under which rows are kept.")],
+) -> None:
+    """Turn a Fides dataset into the mapping of an sql system; what is left to decide goes to stderr."""
+    translated = translate(_parsed(file), basis=basis)
+    for problem in translated.open_points:
+        print(f"{problem.at}: {problem.message} ({problem.code})", file=sys.stderr)
+    print(json.dumps(translated.mapping, indent=2, ensure_ascii=False))
+
+
+def _parsed(file: Path) -> object:
+    """Read a file; YAML reads JSON too. Raises SystemFileInvalid."""
     try:
-        read = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SystemFileInvalid(f"The file can not be read: {type(error).__name__}") from None
+
+
+def _read(file: Path) -> Registration:
+    """Read a system's file. Raises SystemFileInvalid."""
+    read = _parsed(file)
     if not isinstance(read, dict) or not {"name", "kind"} <= read.keys() <= MEMBERS:
         raise SystemFileInvalid(f"A system has the members {', '.join(sorted(MEMBERS))}; name and kind must be there.")
     configuration, secrets = read.get("configuration") or {}, read.get("secrets") or {}
