@@ -7,7 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from authlib.oauth2.rfc6749 import ClientMixin
@@ -17,10 +17,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from cdp.access.authorization_types import TYPES
 from cdp.access.scopes import CUSTOMER_SCOPES, SCOPES, STAFF_SCOPES
 from cdp.access.viewer import SYSTEM, Viewer
-from cdp.core.db import Role, Tx
+from cdp.core.db import Tx
 from cdp.core.errors import InvalidInput
 from cdp.core.ids import new_id, new_token
-from cdp.core.platform import Platform
 from cdp.operations import audit
 from cdp.operations.oauth.proofs import key_set
 from cdp.operations.values import text
@@ -280,25 +279,6 @@ async def ensure_command_line(tx: Tx) -> OAuthClient:
     found = await find(tx, COMMAND_LINE)
     assert found is not None, "it was just written"
     return found
-
-
-async def form_target(platform: Platform, path: str) -> str | None:
-    """The origin a form ends at when ``path`` is an authorization request: that of the client's redirect address.
-
-    The browser checks the policy of the page that posted against every redirect that follows. None for other paths and
-    for requests that name an address the client has not registered.
-    """
-    parts = urlsplit(path)
-    if parts.path != AUTHORIZE_PATH:
-        return None
-    asked = parse_qs(parts.query)
-    client_id, redirect_uri = asked.get("client_id", [""])[0], asked.get("redirect_uri", [""])[0]
-    async with platform.db.transaction(Role.WORKER) as tx:
-        client = await find(tx, client_id)
-    if client is None or not client.check_redirect_uri(redirect_uri):
-        return None
-    target = urlsplit(redirect_uri)
-    return f"{target.scheme}://{target.netloc}" if target.netloc else f"{target.scheme}:"
 
 
 def _row(client: OAuthClient) -> dict[str, object]:
