@@ -38,6 +38,12 @@ class StepUpRequired(Unauthenticated):
 
     code = "STEP_UP_REQUIRED"
 
+    @property
+    def challenge(self) -> str:
+        """What the next sign-in has to be, in the words of RFC 9470 section 3."""
+        asked = f'max_age={self.extensions.get("max_age", 0)}, acr_values="{self.extensions.get("acr_values", "")}"'
+        return f'Bearer error="insufficient_user_authentication", error_description="{self.message}", {asked}'
+
 
 class Forbidden(PlatformError):
     """You may not do this."""

@@ -18,7 +18,7 @@ from cdp.access.viewer import Actor, Viewer
 from cdp.core.errors import InvalidInput, PlatformError, StepUpRequired, Unauthenticated
 from cdp.operations.oauth.callers import challenge_in_kind, viewer_of
 from cdp.operations.oauth.dpop import Target
-from cdp.schema import sse
+from cdp.schema import console, sse
 from cdp.schema.execution import Execution, Result, refused, traced
 from cdp.schema.negotiation import Media, accepted, check_content_type
 from cdp.schema.request import MAX_BODY_BYTES, BodyTooLarge, GraphQLRequest, read_body, read_query_string
@@ -41,7 +41,14 @@ class Disconnected(Exception):
 
 
 class GraphQLDoor:
-    """Answers ``/graphql``; the execution hangs on the application's state as ``graphql``."""
+    """Answers ``/graphql``; the execution hangs on the application's state as ``graphql``.
+
+    The door of a realm takes the session of its pages. Through that of staff come staff alone, and each operation is
+    recorded before it runs.
+    """
+
+    def __init__(self, realm: Actor = Actor.CUSTOMER) -> None:
+        self._realm = realm
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See https://asgi.readthedocs.io/en/latest/specs/www.html."""
@@ -50,9 +57,11 @@ class GraphQLDoor:
         try:
             wanted = accepted(headers.get("accept"))
             media = wanted.media
-            visit = Visit(scope["app"].state.graphql, scope, headers)
+            visit = Visit(scope["app"].state.graphql, scope, headers, self._realm)
             viewer = await visit.viewer()
             request = await visit.request(receive)
+            if self._realm is Actor.STAFF:
+                await console.record(visit.execution.platform, viewer, request)
             if media is Media.STREAM or (wanted.streams and await visit.execution.is_subscription(request, viewer)):
                 await visit.stream(request, viewer, receive, send)
                 return
@@ -71,8 +80,9 @@ class GraphQLDoor:
 class Visit:
     """One request on its way through the door."""
 
-    def __init__(self, execution: Execution, scope: Scope, headers: Mapping[str, str]) -> None:
+    def __init__(self, execution: Execution, scope: Scope, headers: Mapping[str, str], realm: Actor) -> None:
         self.execution = execution
+        self._realm = realm
         self._scope = scope
         self._headers = headers
         # A stream asks again and again who its viewer is; the proof of its request is good once.
@@ -88,9 +98,11 @@ class Visit:
         platform, method, path = self.execution.platform, self._scope["method"], self._scope["path"]
         target = Target(method, platform.settings.url + path)
         known = self._is_known
-        viewer = await viewer_of(platform, headers, cookies, is_safe=is_safe, target=target, is_known=known)
+        viewer = await viewer_of(
+            platform, headers, cookies, actor=self._realm, is_safe=is_safe, target=target, is_known=known
+        )
         self._is_known = True
-        if viewer.actor is Actor.ANONYMOUS:
+        if viewer.actor is Actor.ANONYMOUS or (self._realm is Actor.STAFF and viewer.actor is not Actor.STAFF):
             raise Unauthenticated
         return viewer
 
@@ -180,7 +192,7 @@ def _challenge(error: PlatformError, headers: Mapping[str, str]) -> str | None:
     """How to do better, for a 401 (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9470 section 3)."""
     challenge = None
     if isinstance(error, StepUpRequired):
-        challenge = f'Bearer error="insufficient_user_authentication", max_age={error.extensions.get("max_age", 0)}'
+        challenge = error.challenge
     elif isinstance(error, Unauthenticated):
         challenge = 'Bearer error="invalid_token"' if "authorization" in headers else "Bearer"
     return challenge and challenge_in_kind(challenge, error, headers.get("authorization"))
@@ -189,17 +201,22 @@ def _challenge(error: PlatformError, headers: Mapping[str, str]) -> str | None:
 class GraphQLFirst:
     """Middleware that hands ``/graphql`` straight to its door; routing, limits and error pages are for the rest.
 
-    The door bounds bodies and answers every error itself, as GraphQL; each layer saved is time of every request.
+    The door bounds bodies and answers every error itself, as GraphQL; each layer saved is time of every request. What
+    the console's page posts goes to the door of staff.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._route = Route("/graphql", GraphQLDoor(), name="graphql")
+        self._console = Route(console.PATH, GraphQLDoor(Actor.STAFF), name="console_graphql", methods=["POST"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See https://asgi.readthedocs.io/en/latest/specs/www.html."""
         if scope["type"] == "http" and scope["path"] == self._route.path:
             scope["route"] = self._route
             await self._route.app(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] == console.PATH and scope["method"] == "POST":
+            scope["route"] = self._console
+            await self._console.app(scope, receive, send)
         else:
             await self._app(scope, receive, send)

@@ -71,8 +71,7 @@ def _known(error: Exception) -> PlatformError:
 def _headers(request: Request, error: PlatformError) -> dict[str, str]:
     headers: dict[str, str] = {}
     if isinstance(error, StepUpRequired):
-        challenge = f'Bearer error="insufficient_user_authentication", error_description="{error.message}"'
-        headers["WWW-Authenticate"] = f"{challenge}, max_age={error.extensions.get('max_age', 0)}"
+        headers["WWW-Authenticate"] = error.challenge
     elif isinstance(error, MissingScope):
         headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{error.extensions.get("scope", "")}"'
     elif isinstance(error, Unauthenticated):
