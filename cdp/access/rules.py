@@ -15,6 +15,7 @@ from cdp.access import masks
 from cdp.access.decision import Columns, Everything, Mask, Own, RowRule, Rows, Rule, Rules, Who
 from cdp.access.viewer import Actor
 from cdp.tables.base import Category
+from cdp.tables.customer import customer
 from cdp.tables.request import privacy_request
 
 Fields = Mapping[str, str]
@@ -144,6 +145,19 @@ BULK: Fields = {
     ),
     "BulkPart": "id ordinal kind status attempt objectCount fileSize checksum errorCode startedAt completedAt",
 }
+OWN_AUDIT: Fields = {
+    "Customer": "auditEvents",
+    "AuditEvent": "id occurredAt action outcome code actorKind objectType fields purpose note",
+}
+"""What customers see of the log: what was done with their data and why, not which colleague of ours did it."""
+AUDIT: Fields = {
+    "Query": "auditEvents",
+    "Customer": "auditEvents",
+    "AuditEvent": (
+        "id occurredAt action outcome code actorKind actorRef actorName client subjectRef objectType objectId fields"
+        " purpose note details request position leafHash"
+    ),
+}
 VEILED = frozenset({"agent", "supervisor"})
 UNVEILED = frozenset({"privacy_officer"})
 WORKERS = VEILED | UNVEILED
@@ -158,6 +172,15 @@ class OwnRequests:
         """Look the request up."""
         own = select(privacy_request.c.id).where(privacy_request.c.customer_id == subject)
         return row["request_id"].in_(own)
+
+
+@dataclass(frozen=True)
+class OwnEvents:
+    """Entries of the audit log that are about the viewer."""
+
+    def __call__(self, row: Columns, subject: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Compare the pseudonym."""
+        return row["subject_ref"].in_(select(customer.c.audit_ref).where(customer.c.id == subject))
 
 
 def _rules(who: Who, *catalogues: Fields) -> Iterator[Rule]:
@@ -177,15 +200,17 @@ def _fields() -> Iterator[Rule]:
         yield from _rules(Who(actor), OPEN)
     yield from _rules(Who(Actor.CUSTOMER), SELF)
     yield from _rules(Who(Actor.CUSTOMER, scope="profile:read"), PROFILE)
-    yield from _rules(Who(Actor.CUSTOMER, scope="privacy:read"), PRIVACY)
+    yield from _rules(Who(Actor.CUSTOMER, scope="privacy:read"), PRIVACY, OWN_AUDIT)
     yield from _rules(Who(Actor.STAFF), {"Query": "node nodes"})
     yield from _masked(Who(Actor.STAFF, VEILED, "customers:read"))
     yield from _rules(Who(Actor.STAFF, WORKERS, "customers:read"), CUSTOMERS, PROFILE)
     yield from _rules(Who(Actor.STAFF, WORKERS, "requests:work"), PRIVACY, WORK)
     yield from _rules(Who(Actor.STAFF, ADMINISTRATORS, "systems:read"), SYSTEMS)
+    yield from _rules(Who(Actor.STAFF, ADMINISTRATORS, "audit:read"), AUDIT)
     yield from _rules(Who(Actor.STAFF, frozenset({"analyst"}), "bulk:export"), BULK)
     yield from _rules(Who(Actor.STAFF, UNVEILED, "bulk:approve"), BULK)
-    yield from _rules(Who(Actor.SYSTEM), {"Query": "node nodes"}, CUSTOMERS, PROFILE, PRIVACY, WORK, SYSTEMS, BULK)
+    everything = (CUSTOMERS, PROFILE, PRIVACY, WORK, SYSTEMS, AUDIT, BULK)
+    yield from _rules(Who(Actor.SYSTEM), {"Query": "node nodes"}, *everything)
 
 
 def _rows() -> Iterator[RowRule]:
@@ -196,9 +221,10 @@ def _rows() -> Iterator[RowRule]:
     for type_name, column in SUBJECT.items():
         yield RowRule(Actor.CUSTOMER, type_name, Own(column))
     yield RowRule(Actor.CUSTOMER, "Certificate", OwnRequests())
+    yield RowRule(Actor.CUSTOMER, "AuditEvent", OwnEvents())
     yield RowRule(Actor.CUSTOMER, "System", everything)
     for actor in (Actor.STAFF, Actor.SYSTEM):
-        for type_name in (*SUBJECT, "Certificate", "System", "BulkExport", "BulkPart"):
+        for type_name in (*SUBJECT, "Certificate", "System", "AuditEvent", "BulkExport", "BulkPart"):
             yield RowRule(actor, type_name, everything)
 
 

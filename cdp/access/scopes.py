@@ -15,6 +15,9 @@ SCOPES: Mapping[str, str] = {
     "customers:reveal": "See masked details of a customer for a minute, with a reason (staff)",
     "requests:work": "Work on privacy requests (staff)",
     "systems:read": "See connected systems (staff)",
+    "bulk:export": "Export many customers at once for a purpose (staff, programs)",
+    "bulk:approve": "Approve exports that identify people (staff)",
+    "audit:read": "Read the audit log (staff)",
     "graphql:explore": "Ask for anything in the schema, and see it with suggestions (staff)",
     "access:explain": "See which rule decided a field, and the SQL (staff)",
 }
@@ -39,6 +42,9 @@ STAFF_SCOPES = frozenset(
         "customers:reveal",
         "requests:work",
         "systems:read",
+        "bulk:export",
+        "bulk:approve",
+        "audit:read",
         "graphql:explore",
         "access:explain",
     }

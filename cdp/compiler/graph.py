@@ -200,6 +200,8 @@ class ObjectType:
     is_node: bool = False
     subject_column: str | None = None
     """The column that says whose row this is; row predicates and the shortcut for pinned joins read it."""
+    is_recorded: bool = False
+    """Whether reading it leaves a trace although it is nobody's."""
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class Statement:
         match field:
             case Scalar():
                 assert place.row is not None
-                if place.kind.subject_column is not None:
+                if place.kind.subject_column is not None or place.kind.is_recorded:
                     self.context.shown.add(f"{place.kind.name}.{field.name}")
                 value = field.sql(place.row)
                 clear = scalar(value, field.kind, field.id_type)

@@ -31,6 +31,7 @@ class Mapped:
 
     table: Table
     subject: str | None
+    recorded: bool
 
 
 @dataclass(frozen=True)
@@ -230,12 +231,17 @@ def node_field(*, several: bool, description: str) -> Any:  # noqa: ANN401
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(column, constant, embedded, one, many, connection))
-def mapped(table: Table | None = None, *, description: str, subject: str | None = None) -> Callable[[type[T]], type[T]]:
-    """Make a GraphQL type of rows of a table. ``subject`` is the column that says which customer a row is about."""
+def mapped(
+    table: Table | None = None, *, description: str, subject: str | None = None, recorded: bool = False
+) -> Callable[[type[T]], type[T]]:
+    """Make a GraphQL type of rows of a table. ``subject`` is the column that says which customer a row is about.
+
+    Reading rows of a customer leaves a trace where staff do it; ``recorded`` says so of others.
+    """
 
     def decorate(cls: type[T]) -> type[T]:
         if table is not None:
-            cls.__mapped__ = Mapped(table, subject)  # type: ignore[attr-defined]  # read by graph
+            cls.__mapped__ = Mapped(table, subject, recorded)  # type: ignore[attr-defined]  # read by graph
         return strawberry.type(cls, description=description)
 
     return decorate

@@ -112,6 +112,7 @@ def _object_type(kind: GraphQLObjectType) -> ObjectType:
         table=table,
         is_node=any(interface.name == "Node" for interface in kind.interfaces),
         subject_column=mapped.subject if mapped else None,
+        is_recorded=mapped.recorded if mapped else False,
     )
 
 

@@ -3,6 +3,8 @@
 import strawberry
 
 from cdp.schema.fields import connection, embedded, many, node_field, one
+from cdp.schema.types.audit import AUDIT_ORDERINGS, AuditEvent, AuditEventFilter, AuditEventOrder
+from cdp.schema.types.bulk import BULK_ORDERINGS, BulkExport, BulkExportFilter, BulkExportOrder
 from cdp.schema.types.customer import CUSTOMER_ORDERINGS, Customer, CustomerFilter, CustomerOrder
 from cdp.schema.types.policy import Brand, PolicyVersion, Purpose
 from cdp.schema.types.relay import Connection, Node
@@ -36,9 +38,24 @@ class Query:
         filter_by=PrivacyRequestFilter,
         description="Privacy requests: your own, or everybody's for staff.",
     )
+    audit_events: Connection[AuditEvent] | None = connection(
+        orderings=AUDIT_ORDERINGS,
+        default="-OCCURRED_AT",
+        order_by=AuditEventOrder,
+        filter_by=AuditEventFilter,
+        description="The audit log, newest first, for privacy officers and administrators.",
+    )
     systems: list[System] | None = many(
         order=("position", "name"), description="Connected systems, in order of deletion."
     )
     policies: list[PolicyVersion] | None = many(order=("-effective_from", "id"), description="Policies, newest first.")
     purposes: list[Purpose] | None = many(order=("code",), description="Purposes for which personal data is used.")
     brands: list[Brand] | None = many(order=("code",), description="Brands.")
+    bulk_export: BulkExport | None = one(by_id=True, description="A bulk export by id.")
+    bulk_exports: Connection[BulkExport] | None = connection(
+        orderings=BULK_ORDERINGS,
+        default="-CREATED_AT",
+        order_by=BulkExportOrder,
+        filter_by=BulkExportFilter,
+        description="Bulk exports, newest first.",
+    )

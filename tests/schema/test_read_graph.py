@@ -16,8 +16,8 @@ from cdp.tables import policy
 from cdp.tables.datamap import personal_tables
 from tests.twin.reading import GRAPH
 
-NOT_SHOWN = frozenset({"mail_link", "oauth_code", "oauth_token", "oauth_grant"})
-"""Secrets of sign-in; a person sees them as sessions."""
+NOT_SHOWN = frozenset({"audit_note", "mail_link", "oauth_code", "oauth_token", "oauth_grant"})
+"""Secrets of sign-in; a person sees them as sessions. Notes are fields of their audit events."""
 
 
 def graph_of(query: type) -> Any:

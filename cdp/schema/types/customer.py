@@ -12,6 +12,7 @@ from cdp.compiler.graph import Row
 from cdp.compiler.render import quoted
 from cdp.schema.fields import OrderingSource, column, connection, embedded, filtered, many, mapped, masked_fields, one
 from cdp.schema.types.activity import Device, Event, EventFilter, Message, Session
+from cdp.schema.types.audit import AUDIT_ORDERINGS, AuditEvent, AuditEventFilter
 from cdp.schema.types.comparison import Choice, DateTimeFilter, ExactFilter, OrderDirection, SearchFilter
 from cdp.schema.types.consent import Consent, ConsentFilter, is_newest
 from cdp.schema.types.contact import Contacts
@@ -179,6 +180,13 @@ class Customer(Node):
     )
     exports: Connection[Export] | None = connection(
         _OWN, orderings=_by("CREATED_AT"), default="-CREATED_AT", description="Export packages, newest first."
+    )
+    audit_events: Connection[AuditEvent] | None = connection(
+        {"audit_ref": "subject_ref"},
+        orderings=AUDIT_ORDERINGS,
+        default="-OCCURRED_AT",
+        filter_by=AuditEventFilter,
+        description="What was done with this customer's data and by whom, newest first.",
     )
     masked_fields: list[str] = masked_fields()
 
