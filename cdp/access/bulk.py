@@ -7,14 +7,29 @@ Sources: GDPR art. 4(5) (pseudonymisation), 5(1)(b) (purpose limitation), 7, 17,
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Text, Uuid, and_, any_, case, cast, exists, literal_column, select, tuple_
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    case,
+    cast,
+    exists,
+    literal_column,
+    select,
+    tuple_,
+)
 
 from cdp.access.decision import Columns, Everything, RowRule, Rule, Rules, Who
 from cdp.access.rules import NOBODYS, PROFILE, SUBJECT
 from cdp.access.viewer import Actor
 from cdp.tables.consent import consent
-from cdp.tables.request import privacy_request
+from cdp.tables.request import objection, privacy_request
 
 EXPORT_SCOPE = "bulk:export"
 APPROVE_SCOPE = "bulk:approve"
@@ -40,7 +55,7 @@ IDENTIFYING: Mapping[str, str] = {
 }
 """Names, addresses, numbers, and texts that people wrote themselves."""
 
-READ_BY_EXCLUSION = ("customer", "consent", "privacy_request", "email_address", "phone_number")
+READ_BY_EXCLUSION = ("customer", "consent", "privacy_request", "objection", "email_address", "phone_number")
 """Tables whose changes may let somebody into an export or out of it."""
 
 
@@ -55,18 +70,18 @@ class Reason(StrEnum):
 
 
 def exclusion(
-    row: Columns, *, suppressed: ColumnElement[object], purpose: ColumnElement[str] | None
+    row: Columns, *, suppressed: ColumnElement[object], purpose: ColumnElement[str], needs_consent: bool
 ) -> ColumnElement[str]:
-    """Why this customer is left out, or NULL. ``purpose`` where it needs consent, ``suppressed`` an array of ids."""
+    """Why this customer is left out of an export for a purpose, or NULL. ``suppressed`` is an array of ids."""
     key = row["id"]
     whens: list[tuple[ColumnElement[bool], ColumnElement[str]]] = [
         (row["status"] == _text("frozen"), _text(Reason.ERASING)),
-        (_asked(key, "erasure", "'completed', 'cancelled', 'refused', 'failed'"), _text(Reason.ERASING)),
-        (_asked(key, "restriction", "'cancelled', 'refused', 'failed'"), _text(Reason.RESTRICTED)),
-        (_asked(key, "objection", "'cancelled', 'refused', 'failed'"), _text(Reason.OBJECTED)),
+        (key.in_(_asked_for_erasure()), _text(Reason.ERASING)),
+        (row["restricted_at"].is_not(None), _text(Reason.RESTRICTED)),
+        (key.in_(_objected(purpose)), _text(Reason.OBJECTED)),
         (key == any_(cast(suppressed, ARRAY(Uuid()))), _text(Reason.SUPPRESSED)),
     ]
-    if purpose is not None:
+    if needs_consent:
         whens.append((~_agreed(key, purpose), _text(Reason.NO_CONSENT)))
     return case(*whens, else_=literal_column("NULL::text", Text))
 
@@ -75,13 +90,19 @@ def _text(value: str) -> ColumnElement[str]:
     return literal_column(f"'{value}'", Text)
 
 
-def _asked(key: ColumnElement[object], kind: str, without: str) -> ColumnElement[bool]:
-    """Whether the customer made such a request that stands. The few there are become one hash table a statement."""
-    asked = privacy_request.alias(f"asked_{kind}")
-    stands: ColumnElement[bool] = literal_column(
-        f"asked_{kind}.type = '{kind}' AND asked_{kind}.status NOT IN ({without})"
-    )
-    return key.in_(select(asked.c.customer_id).where(stands, asked.c.customer_id.is_not(None)))
+def _asked_for_erasure() -> Select[UUID]:
+    """Customers with an erasure under way: the few there are become one hash table a statement."""
+    asked = privacy_request.alias("asked")
+    over = "'completed', 'cancelled', 'refused', 'failed'"
+    stands: ColumnElement[bool] = literal_column(f"asked.type = 'erasure' AND asked.status NOT IN ({over})")
+    return select(asked.c.customer_id).where(stands, asked.c.customer_id.is_not(None))
+
+
+def _objected(purpose: ColumnElement[str]) -> Select[UUID]:
+    """Customers who objected to this purpose, also while it is weighed (GDPR art. 18(1)(d))."""
+    against = objection.alias("against")
+    stands: ColumnElement[bool] = literal_column("against.status <> 'refused'")
+    return select(against.c.customer_id).where(against.c.purpose == purpose, stands, against.c.customer_id.is_not(None))
 
 
 def _agreed(key: ColumnElement[object], purpose: ColumnElement[str]) -> ColumnElement[bool]:

@@ -302,8 +302,8 @@ class _Export:
         return self._statement.visible(row) + predicates(self._context, self._field, given, row, self._path)
 
     def _exclusion(self, row: Source) -> ColumnElement[str]:
-        purpose = _bound("purpose", Text()) if self._options.needs_consent else None
-        return exclusion(row, suppressed=_bound("suppressed", ARRAY(Uuid())), purpose=purpose)
+        suppressed, purpose = _bound("suppressed", ARRAY(Uuid())), _bound("purpose", Text())
+        return exclusion(row, suppressed=suppressed, purpose=purpose, needs_consent=self._options.needs_consent)
 
     def _changed(self, key: ColumnElement[Any]) -> Conditions:
         """Whether anything this query reads of the customer changed; a change of what all share concerns all."""

@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 from strawberry.types import Info as StrawberryInfo
 
 from cdp.access.viewer import Viewer
+from cdp.compiler.reader import Reader
 from cdp.core.db import Role, Tx
 from cdp.core.errors import Forbidden, Unauthenticated
 from cdp.core.ids import parse_global_id
@@ -54,6 +55,7 @@ class Context:
     platform: Platform
     viewer: Viewer
     watch: RequestWatch
+    reader: Reader
 
     @property
     def now(self) -> datetime:

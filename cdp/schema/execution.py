@@ -220,7 +220,7 @@ class Execution:
     def _options(self, run: "_Run") -> dict[str, Any]:
         """What graphql-core is called with."""
         return {
-            "context_value": Context(self.platform, run.viewer, self.watch),
+            "context_value": Context(self.platform, run.viewer, self.watch, self.reader),
             "variable_values": dict(run.request.variables or {}),
             "operation_name": run.request.operation_name,
             "executor_class": SplicingExecutor,
