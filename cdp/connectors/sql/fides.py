@@ -104,9 +104,7 @@ def _table(
 
 def _rows(collection: DatasetCollection) -> Rows:
     override = collection.fides_meta.masking_strategy_override if collection.fides_meta else None
-    return (
-        Rows.DELETE if override is not None and str(getattr(override.strategy, "value", "")) == "delete" else Rows.KEEP
-    )
+    return Rows.KEEP if override is None or override.strategy is not MaskingStrategies.DELETE else Rows.DELETE
 
 
 def _identity(dataset: Dataset, one: DatasetField) -> dict[str, Json] | None:
