@@ -17,7 +17,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 OWN = Path(__file__).parent / "static"
-FOREIGN = {"htmx.js": files("js_lib_htmx") / "static/htmx/htmx.min.js"}
+GRAPHIQL = files("graphene_django_graphiql_static") / "static/graphene_django_graphiql_static"
+FOREIGN = {
+    "htmx.js": files("js_lib_htmx") / "static/htmx/htmx.min.js",
+    "graphiql.js": GRAPHIQL / "graphiql.min.js",
+    "graphiql.css": GRAPHIQL / "graphiql.min.css",
+    "react.js": GRAPHIQL / "react.production.min.js",
+    "react-dom.js": GRAPHIQL / "react-dom.production.min.js",
+}
 FOREVER = "public, max-age=31536000, immutable"
 MOUNT = "/static"
 

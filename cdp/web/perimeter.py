@@ -29,7 +29,7 @@ ALWAYS: Sequence[Header] = (
 HSTS: Header = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 NOTHING = b"default-src 'none'; frame-ancestors 'none'"
 POLICY = (
-    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self' data:; font-src 'self'{fonts}; "
     "connect-src 'self'; manifest-src 'self'; form-action 'self'{form_targets}; base-uri 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types default"
 )
@@ -82,7 +82,13 @@ class Perimeter:
 
 
 def policy(state: Mapping[str, object]) -> bytes:
-    """The policy of a page; ``form_targets`` are origins a form may end at after redirects."""
-    targets = state.get("form_targets", ())
-    extra = "".join(f" {origin}" for origin in targets) if isinstance(targets, tuple) else ""
-    return POLICY.format(nonce=state.get("nonce", "none"), form_targets=extra).encode()
+    """The policy of a page.
+
+    ``form_targets`` are origins a form may end at after redirects, ``font_sources`` what else fonts may come from.
+    """
+    targets, fonts = _listed(state.get("form_targets")), _listed(state.get("font_sources"))
+    return POLICY.format(nonce=state.get("nonce", "none"), form_targets=targets, fonts=fonts).encode()
+
+
+def _listed(sources: object) -> str:
+    return "".join(f" {source}" for source in sources) if isinstance(sources, tuple) else ""

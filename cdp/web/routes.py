@@ -27,7 +27,7 @@ from cdp.web.account import (
     sign_out,
     verify_email,
 )
-from cdp.web.console import customer, search
+from cdp.web.console import customer, graphql, search
 from cdp.web.guard import Allow, Page
 from cdp.web.public import device, verify
 from cdp.web.visit import Visit
@@ -127,6 +127,7 @@ PAGES: Sequence[Page] = (
     Page("/console/sign-out", sign_out.show, sign_out.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
     Page(CUSTOMER, customer.show, allow=Allow.STAFF),
     Page(f"{CUSTOMER}/reveal", None, customer.submit_reveal, allow=Allow.STAFF, back=CUSTOMER),
+    Page("/console/graphql", graphql.show, allow=Allow.STAFF),
     Page("/console", search.show, search.submit, allow=Allow.STAFF),
     Page("/console/connect", connect.show, connect.submit, allow=Allow.STAFF),
 )
