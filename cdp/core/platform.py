@@ -14,6 +14,12 @@ from cdp.core.settings import Environment, Settings
 from cdp.core.sign import Signer
 
 
+def open_keys(settings: Settings) -> tuple[KeyStore, Sealer]:
+    """The key store, opened by the master keys, and the sealer of everything else under the same keys."""
+    sealer = Sealer.from_settings(settings.master_keys, KeyStore(settings.keys_dir))
+    return KeyStore(settings.keys_dir, sealer), sealer
+
+
 @dataclass(frozen=True)
 class Platform:
     """Settings, database and the outside world; frozen, so that nobody swaps a part while running."""
@@ -32,7 +38,7 @@ class Platform:
     @classmethod
     def open(cls, settings: Settings, *, clock: Clock = utc_now) -> "Platform":
         """Build every part from settings whose URLs are resolved; connections open on first use."""
-        keys = KeyStore(settings.keys_dir)
+        keys, sealer = open_keys(settings)
         db = Database(
             settings.database_url, pool_size=settings.pool_size, statement_timeout_s=settings.statement_timeout_s
         )
@@ -44,7 +50,7 @@ class Platform:
             db=db,
             blobs=Blobs(settings.objects_url or f"file://{settings.state_dir.resolve()}/objects"),
             keys=keys,
-            sealer=Sealer.from_settings(settings.master_keys, keys),
+            sealer=sealer,
             pepper=Pepper(keys),
             signer=Signer(keys),
             mailer=mailer(settings.smtp_url, settings.mail_from, settings.state_dir / "outbox"),

@@ -12,7 +12,8 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -21,6 +22,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cdp.core.errors import PlatformError
 from cdp.core.keys import KeyStore
 
+LOCAL = "master"
+RELOAD_EVERY_S = 60.0
 CHUNK_BYTES = 64 * 1024
 TAG_BYTES = 16
 PREFIX_BYTES = 7
@@ -35,19 +38,41 @@ class Unsealable(PlatformError):
 
 
 class Sealer:
-    """Seals small values under master keys; the first key seals, all keys open."""
+    """Seals small values under master keys; the first key seals, all keys open.
 
-    def __init__(self, keys: dict[str, bytes]) -> None:
+    ``reload`` reads the keys again where another process may have made one: asked when a value names a key unknown
+    here, and before sealing when the last look is a minute old.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes], *, reload: Callable[[], Mapping[str, bytes]] | None = None) -> None:
+        self._reload = reload
+        self._take(keys)
+
+    def _take(self, keys: Mapping[str, bytes]) -> None:
         if not keys or any(len(key) != 32 for key in keys.values()):
             raise ValueError("a master key is 32 bytes")
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
-        self.current = next(iter(keys))
+        self._current = next(iter(keys))
+        self._taken_at = time.monotonic()
+
+    @property
+    def current(self) -> str:
+        """Id of the key that seals."""
+        if self._reload is not None and time.monotonic() - self._taken_at > RELOAD_EVERY_S:
+            self._take(self._reload())
+        return self._current
+
+    @property
+    def key_ids(self) -> list[str]:
+        """Every key that opens, the one that seals first."""
+        return list(self._ciphers)
 
     @classmethod
     def from_settings(cls, master_keys: str, store: KeyStore) -> "Sealer":
         """Parse ``id:base64,id:base64`` (newest first); empty means a key kept in the key store."""
         if not master_keys:
-            return cls({"local": store.create("master")})
+            store.create(LOCAL)
+            return cls(local_keys(store), reload=lambda: local_keys(store))
         try:
             pairs = [entry.strip().split(":", 1) for entry in master_keys.split(",")]
             return cls({key_id: base64.b64decode(text, validate=True) for key_id, text in pairs})
@@ -56,19 +81,40 @@ class Sealer:
 
     def seal(self, plain: bytes, context: str) -> bytes:
         """Seal a value for one place; ``context`` names it, for example ``request:<id>:identifiers``."""
-        key_id = self.current.encode()
-        nonce = os.urandom(12)
-        head = bytes([1, len(key_id)]) + key_id
-        return head + nonce + self._ciphers[self.current].encrypt(nonce, plain, head + context.encode())
+        key_id = self.current
+        nonce, head = os.urandom(12), head_of(key_id)
+        return head + nonce + self._ciphers[key_id].encrypt(nonce, plain, head + context.encode())
 
     def open(self, sealed: bytes, context: str) -> bytes:
         """Open a value. Raises Unsealable when anything about it is off."""
         try:
-            length = sealed[1]
-            head, rest = sealed[: 2 + length], sealed[2 + length :]
-            return self._ciphers[head[2:].decode()].decrypt(rest[:12], rest[12:], head + context.encode())
+            key_id = key_of(sealed)
+            if key_id not in self._ciphers and self._reload is not None:
+                self._take(self._reload())
+            head, rest = sealed[: 2 + sealed[1]], sealed[2 + sealed[1] :]
+            return self._ciphers[key_id].decrypt(rest[:12], rest[12:], head + context.encode())
         except (InvalidTag, KeyError, IndexError, UnicodeDecodeError, ValueError) as error:
             raise Unsealable from error
+
+
+def head_of(key_id: str) -> bytes:
+    """How every value begins that is sealed under a key."""
+    return bytes([1, len(key_id.encode())]) + key_id.encode()
+
+
+def key_of(sealed: bytes) -> str:
+    """Id of the key a value is sealed under. Raises IndexError and UnicodeDecodeError for what is no such value."""
+    return sealed[2 : 2 + sealed[1]].decode()
+
+
+def local_keys(store: KeyStore) -> dict[str, bytes]:
+    """Master keys kept in the key store itself, for one machine without ``CDP_MASTER_KEYS``: newest first."""
+    return {local_id(name): store.get(name) for name in reversed(store.names(LOCAL))}
+
+
+def local_id(name: str) -> str:
+    """The id of a master key by the name of its file: ``master`` is ``local``, ``master-0002`` is ``local-0002``."""
+    return name.replace(LOCAL, "local", 1)
 
 
 @dataclass(frozen=True)

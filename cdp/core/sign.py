@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from cdp.core.keys import KeyStore
 
+SIGNING = "signing-ed25519"
 Document = dict[str, Any]
 
 
@@ -68,10 +69,11 @@ def decode(text: str) -> bytes:
 
 
 class Signer:
-    """The platform's signing key, kept in the key store and made on first use."""
+    """The platform's signing key, kept in the key store and made on first use; of several the newest signs."""
 
     def __init__(self, store: KeyStore) -> None:
-        raw = store.create("signing-ed25519")
+        store.create(SIGNING)
+        raw = store.get(store.names(SIGNING)[-1])
         self._private = Ed25519PrivateKey.from_private_bytes(raw)
         self.public = self._private.public_key().public_bytes(
             serialization.Encoding.Raw, serialization.PublicFormat.Raw

@@ -12,6 +12,7 @@ from cdp.tables.base import (
     id_column,
     metadata,
     personal,
+    sealed,
     structural,
     subject_columns,
     timestamp,
@@ -68,7 +69,11 @@ session = Table(
     Column("ip_address", String(45), info=personal(Category.DEVICE)),
     Column("user_agent", String(400), info=personal(Category.DEVICE)),
     # Of an external provider, sealed: with it the provider's own session is ended too.
-    Column("id_token_sealed", LargeBinary, info=personal(Category.ACCOUNT, export=False)),
+    Column(
+        "id_token_sealed",
+        LargeBinary,
+        info={**personal(Category.ACCOUNT, export=False), **sealed("federation.id_token")},
+    ),
     timestamp("created_at", now=True, info=personal(Category.ACCOUNT)),
     CheckConstraint("(customer_id IS NULL) <> (staff_id IS NULL)", name="one_subject"),
     CheckConstraint("(customer_id IS NULL) = (account_id IS NULL)", name="account_of_customer"),

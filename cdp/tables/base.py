@@ -71,9 +71,12 @@ class Structural:
 
 @dataclass(frozen=True)
 class Sealed:
-    """A column sealed under the master keys; ``context`` names the place of a value, columns in braces."""
+    """A sealed column; ``context`` names the place of a value, columns in braces.
 
-    context: str
+    Without a context each row has a key of its own in the key store, which rotation seals anew instead of the value.
+    """
+
+    context: str | None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,11 @@ def sealed(context: str) -> dict[str, Any]:
     column by this and seals it anew.
     """
     return {"sealed": Sealed(context)}
+
+
+def sealed_apart() -> dict[str, Any]:
+    """Declare a column whose rows are sealed under keys of their own, each in the key store."""
+    return {"sealed": Sealed(None)}
 
 
 def id_column() -> Column[Any]:

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from cdp.tables.base import enum_type, foreign_key_indexes, id_column, metadata, timestamp
+from cdp.tables.base import enum_type, foreign_key_indexes, id_column, metadata, sealed, timestamp
 
 
 class BulkStatus(StrEnum):
@@ -105,7 +105,7 @@ bulk_recipient = Table(
     metadata,
     id_column(),
     Column("name", String(200), nullable=False, unique=True),
-    Column("key_sealed", LargeBinary, nullable=False),
+    Column("key_sealed", LargeBinary, nullable=False, info=sealed("bulk-recipient:{id}")),
     timestamp("created_at", now=True),
 )
 

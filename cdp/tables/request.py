@@ -29,6 +29,8 @@ from cdp.tables.base import (
     id_column,
     metadata,
     personal,
+    sealed,
+    sealed_apart,
     structural,
     subject_columns,
     timestamp,
@@ -199,8 +201,14 @@ privacy_request = Table(
     Column("opened_by_id", Uuid, ForeignKey("staff.id"), info=structural()),
     Column("assignee_id", Uuid, ForeignKey("staff.id"), info=structural()),
     Column("secret_hash", LargeBinary(32), info=structural()),
-    Column("identifiers_sealed", LargeBinary, info=personal(Category.REQUEST, erase=Erase.NULL, export=False)),
+    Column(
+        "identifiers_sealed",
+        LargeBinary,
+        info={**personal(Category.REQUEST, erase=Erase.NULL, export=False), **sealed_apart()},
+    ),
     Column("key_id", String(60), info=structural()),
+    # Keyed hash of a proven address, so that who asks again joins; cut when the request is closed.
+    Column("address_hash", LargeBinary(32), info=personal(Category.REQUEST, erase=Erase.NULL, export=False)),
     Column("version", Integer, nullable=False, server_default="1", info=structural()),
     timestamp("requested_at", now=True, info=_KEPT),
     timestamp("due_at", info=_KEPT),
@@ -277,14 +285,14 @@ objection = Table(
     timestamp("decided_at", nullable=True, info=personal(Category.REQUEST)),
 )
 
-# A link by which somebody without an account shows that an address is theirs: to ask, and to fetch what they asked for.
+# A mailed link of somebody without an account: it proves their address, or (with a request) fetches their package.
 request_proof = Table(
     "request_proof",
     metadata,
     id_column(),
     Column("request_id", Uuid, ForeignKey("privacy_request.id"), index=True),
     Column("type", enum_type(RequestType, "request_type"), nullable=False),
-    Column("address_sealed", LargeBinary, nullable=False),
+    Column("address_sealed", LargeBinary, nullable=False, info=sealed("request_proof:{id}")),
     Column("locale", String(20)),
     Column("token_hash", LargeBinary(32), nullable=False, unique=True),
     timestamp("created_at", now=True),
@@ -323,6 +331,7 @@ Index(
     request_task.c.next_run_at,
     postgresql_where="status IN ('pending', 'running', 'retrying', 'waiting')",
 )
+Index(None, privacy_request.c.address_hash)
 foreign_key_indexes(privacy_request)
 foreign_key_indexes(request_task)
 foreign_key_indexes(evidence)

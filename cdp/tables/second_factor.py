@@ -1,4 +1,4 @@
-"""What people prove themselves with beside a password: authenticator apps, recovery codes, passkeys; and half a sign-in.
+"""What people prove themselves with beside a password: authenticator apps, recovery codes, passkeys; half sign-ins.
 
 Each row is of a customer or of a member of staff. Secrets of authenticator apps are sealed, recovery codes are keyed
 hashes, of a passkey only the public half is known here.

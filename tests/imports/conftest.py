@@ -9,7 +9,7 @@ import pytest
 from cdp.access.viewer import SYSTEM
 from cdp.core.clock import utc_now
 from cdp.core.db import Database
-from cdp.core.keys import KeyStore
+from cdp.core.platform import open_keys
 from cdp.core.seal import Pepper
 from cdp.core.settings import Settings
 from cdp.operations.imports import mapping
@@ -100,7 +100,7 @@ def shop(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def pepper(fresh_settings: Settings) -> Pepper:
-    return Pepper(KeyStore(fresh_settings.keys_dir))
+    return Pepper(open_keys(fresh_settings)[0])
 
 
 @pytest.fixture

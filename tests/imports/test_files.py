@@ -14,8 +14,7 @@ from cdp.core.clock import utc_now
 from cdp.core.db import Database, Role
 from cdp.core.errors import PlatformError
 from cdp.core.ids import new_id
-from cdp.core.keys import KeyStore
-from cdp.core.platform import Platform
+from cdp.core.platform import Platform, open_keys
 from cdp.core.seal import Pepper
 from cdp.core.settings import Settings
 from cdp.operations.accounts.accounts import Registration, register
@@ -283,7 +282,7 @@ async def test_a_suppressed_person_stays_out(
 
 
 async def test_suppression_holds_under_older_keys(shop: Shop, fresh_database: Database, fresh_settings: Settings):
-    store = KeyStore(fresh_settings.keys_dir)
+    store, _ = open_keys(fresh_settings)
     await _suppress(fresh_database, Pepper(store), "email", "ada@example.com")
     store.create("pepper-0002")
     newer = Pepper(store)
