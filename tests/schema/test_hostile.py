@@ -11,13 +11,18 @@ import httpx
 import pytest
 from graphql import FragmentDefinitionNode, OperationDefinitionNode, parse
 
+from cdp.access.scopes import CUSTOMER_SCOPES
+from cdp.access.viewer import Actor, Viewer
 from cdp.compiler.limits import Scale
 from cdp.compiler.reader import Reader
 from cdp.core.db import Database
+from cdp.core.errors import PlatformError
+from cdp.core.ids import CustomerId, new_id
 from cdp.schema.execution import Execution
-from cdp.schema.request import GraphQLRequest
+from cdp.schema.request import GraphQLRequest, read_body
 from tests.population import make_person
 from tests.schema.conftest import TokenOf
+from tests.schema.hostile import LARGE, TOO_LARGE, Hostile, bomb, hostile
 
 CODES = {
     "GRAPHQL_PARSE_FAILED",
@@ -29,12 +34,6 @@ CODES = {
     "BAD_USER_INPUT",
     "INVALID_ID",
 }
-
-
-def bomb(levels: int, *, on: str = "Customer", leaf: str = "id") -> str:
-    """A fragment that spreads the next one twice, and so on: 2^levels fields in a few hundred bytes."""
-    spreads = "".join(f" fragment f{n} on {on} {{ ...f{n + 1} ...f{n + 1} }}" for n in range(levels))
-    return f"{spreads} fragment f{levels} on {on} {{ {leaf} }}"
 
 
 def nested(levels: int) -> str:
@@ -170,6 +169,40 @@ def broken(chance: random.Random, text: str) -> str:
     return text or "x"
 
 
+GENERATED = 20_000
+IN_THE_GATE = 1_500
+
+
+def refused(one: Hostile, answer: dict) -> bool:
+    codes = {error["extensions"]["code"] for error in answer["errors"]}
+    return bool(codes) and codes <= one.codes and not any((answer.get("data") or {}).values())
+
+
+async def test_every_generated_document_is_refused_by_code(execution: Execution, pytestconfig: pytest.Config):
+    """All of them in the soak, with its seed; some in the gate. A new viewer now and then, whose budget is whole."""
+    is_soak = pytestconfig.getoption("hypothesis_profile", None) == "soak"
+    seed = int(pytestconfig.getoption("hypothesis_seed", None) or 1) if is_soak else 1
+    viewer = Viewer(Actor.CUSTOMER)
+    for number, one in enumerate(hostile(GENERATED if is_soak else IN_THE_GATE, seed=seed)):
+        if number % 50 == 0:
+            viewer = Viewer(Actor.CUSTOMER, customer_id=CustomerId(new_id()), scopes=CUSTOMER_SCOPES)
+        try:
+            request = read_body(one.body)
+        except PlatformError as error:
+            answer = {"errors": [{"extensions": {"code": error.code}}]}
+        else:
+            answer = json.loads((await execution.execute(request, viewer)).body)
+        assert refused(one, answer), (seed, number, one.kind, one.body[:300], answer)
+
+
+async def test_what_is_too_large_is_never_parsed(execution: Execution):
+    """It ends in what is no GraphQL, and nobody notices."""
+    viewer = Viewer(Actor.CUSTOMER, customer_id=CustomerId(new_id()), scopes=CUSTOMER_SCOPES)
+    for text in ("{ a " * 40_000, "x" * LARGE, '"' * 33_000, "{" + "a " * 3_000 + "%"):
+        found = json.loads((await execution.execute(GraphQLRequest(text), viewer)).body)
+        assert {error["extensions"]["code"] for error in found["errors"]} <= TOO_LARGE
+
+
 def visited(reader: Reader, text: str) -> int:
     document = parse(text)
     fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
@@ -183,3 +216,16 @@ def test_what_is_visited_grows_with_the_document_alone(execution: Execution):
         visited(execution.reader, "{ viewer { customer { ...f0 } } }" + bomb(levels)) for levels in (8, 16, 32, 64)
     ]
     assert counts == [2 * levels + 4 for levels in (8, 16, 32, 64)]
+    for shape in (aliases, lambda n: "{ " + "... { " * n + "kind" + " }" * n + " }", nested_spreads):
+        small, large = visited(execution.reader, shape(20)), visited(execution.reader, shape(80))
+        assert large <= 4 * small + 20
+
+
+def aliases(count: int) -> str:
+    return "{ " + " ".join(f"a{n}: viewer {{ kind }}" for n in range(count)) + " }"
+
+
+def nested_spreads(count: int) -> str:
+    """Every fragment spreads all that come after it."""
+    later = [" ".join(f"...s{m}" for m in range(n + 1, min(n + 4, count))) for n in range(count)]
+    return "{ ...s0 } " + " ".join(f"fragment s{n} on Query {{ __typename {later[n]} }}" for n in range(count))
