@@ -94,7 +94,11 @@ async def new_program(app: Starlette, platform: Platform) -> AsyncIterator[Calla
     async with AsyncExitStack() as stack:
 
         async def make(
-            *, confidential: bool = False, first_party: bool = True, scopes: tuple[str, ...] | None = None
+            *,
+            confidential: bool = False,
+            first_party: bool = True,
+            scopes: tuple[str, ...] | None = None,
+            **more: object,
         ) -> Program:
             async with platform.db.transaction(Role.WORKER) as tx:
                 added = await clients.add(
@@ -106,6 +110,7 @@ async def new_program(app: Starlette, platform: Platform) -> AsyncIterator[Calla
                     post_logout_redirect_uris=["https://shop.example/bye"],
                     scopes=scopes,
                     first_party=first_party,
+                    **more,
                 )
             transport = httpx.ASGITransport(app)
             http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url=BASE))

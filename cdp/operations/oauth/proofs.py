@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
-from joserfc.jws import JWSRegistry, extract_compact
+from joserfc.jws import JWSRegistry
 from sqlalchemy.dialects.postgresql import insert
 
 from cdp.core.db import Tx
@@ -143,11 +143,11 @@ async def spend(tx: Tx, *about: str, until: datetime) -> bool:
 def _parts(token: str) -> Statement:
     if len(token) > LARGEST_PROOF or not token.isascii() or token.count(".") != 2:
         raise ProofUnreadable
+    head, body, _ = token.split(".")
     try:
-        found = extract_compact(token.encode())
-        claims = json.loads(found.payload)
-        header = found.headers()
-    except (JoseError, ValueError, TypeError, RecursionError) as error:
+        # Not joserfc's reader: a header with an RSA key in it is larger than it takes.
+        header, claims = json.loads(decode(head)), json.loads(decode(body))
+    except (ValueError, RecursionError) as error:
         raise ProofUnreadable from error
     if not isinstance(claims, dict) or not isinstance(header, dict):
         raise ProofUnreadable
