@@ -6,7 +6,8 @@ from datetime import datetime
 from sqlalchemy import select
 
 from cdp.core.db import Tx
-from cdp.core.errors import NotFound
+from cdp.core.errors import Conflict, NotFound
+from cdp.core.ids import RequestId
 from cdp.tables.certificate import certificate
 from cdp.tables.request import RequestStatus, RequestType, TaskStatus, TaskStep, privacy_request, request_task
 from cdp.tables.system import system
@@ -16,6 +17,12 @@ class UnknownRequest(NotFound):
     """There is no request with this reference."""
 
     code = "UNKNOWN_REQUEST"
+
+
+class CaseChanged(Conflict):
+    """Somebody changed this request meanwhile; look at it again."""
+
+    code = "CASE_CHANGED"
 
 
 @dataclass(frozen=True)
@@ -94,3 +101,19 @@ async def case(tx: Tx, reference: str) -> Case:
         tuple(TaskLine(t.name, t.step, t.status, t.attempt, t.code, t.next_run_at) for t in tasks),
         row.proof,
     )
+
+
+async def id_of(tx: Tx, reference: str) -> RequestId:
+    """The request of a reference. Raises UnknownRequest."""
+    found = await tx.scalar(select(privacy_request.c.id).where(privacy_request.c.reference == reference))
+    if found is None:
+        raise UnknownRequest
+    return RequestId(found)
+
+
+async def expect(tx: Tx, request_id: RequestId, *, version: int) -> None:
+    """Lock a request and raise CaseChanged unless it is still at the version somebody decided upon."""
+    mine = select(privacy_request.c.version).where(privacy_request.c.id == request_id).with_for_update()
+    current = await tx.scalar(mine)
+    if current != version:
+        raise CaseChanged(currentVersion=current)

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
+from cdp.access.rules import WORKERS
 from cdp.access.viewer import Actor, Viewer
+from cdp.core.errors import Forbidden
 from cdp.core.ids import CustomerId
 from cdp.core.platform import Platform
 from cdp.tables.request import RequestType
@@ -33,6 +35,9 @@ def require(viewer: Viewer, platform: Platform, scope: str) -> CustomerId:
 
 
 def require_worker(viewer: Viewer) -> None:
-    """Raise MissingScope unless the viewer works on requests, or is the platform itself (an operator's terminal)."""
-    if viewer.actor is not Actor.SYSTEM:
-        viewer.require_scope(WORK_SCOPE)
+    """Raise MissingScope or Forbidden unless the viewer works on requests, or is the platform itself (a terminal)."""
+    if viewer.actor is Actor.SYSTEM:
+        return
+    viewer.require_scope(WORK_SCOPE)
+    if viewer.actor is not Actor.STAFF or not viewer.roles & WORKERS:
+        raise Forbidden

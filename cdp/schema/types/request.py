@@ -204,6 +204,15 @@ class PrivacyRequestFilter:
     status: Choice[RequestStatus] | None = filtered(description="Where they stand.")
     requested_at: DateTimeFilter | None = filtered(description="When they were received.")
     due_at: DateTimeFilter | None = filtered(description="When they must be answered.")
+    assignee_id: ExactFilter | None = filtered(
+        _text("assignee_id"), description="The agent who works on them; null: nobody."
+    )
+    task_status: Choice[TaskStatus] | None = filtered(
+        "status",
+        within=(request.request_task, {"id": "request_id"}),
+        discloses=[("RequestTask", "status")],
+        description="Where any of their tasks stands.",
+    )
 
 
 REQUEST_ORDERINGS = {"REQUESTED_AT": OrderingSource(), "DUE_AT": OrderingSource()}
