@@ -42,6 +42,7 @@ VERBS = {
     "logout": "cdp.cli.login",
     "whoami": "cdp.cli.login",
     "keys": "cdp.cli.keys",
+    "keys": "cdp.cli.keys",
     "request": "cdp.cli.request",
     "staff": "cdp.cli.staff",
     "system": "cdp.cli.system",

@@ -3,6 +3,7 @@
 import json
 
 from cdp.core.platform import Platform
+from cdp.core.sign import Signer
 from cdp.operations.pinned_keys import pinned, read
 
 
@@ -11,16 +12,16 @@ def document(platform: Platform) -> dict[str, dict[str, str]]:
     return {"keys": known(platform)}
 
 
-def known(platform: Platform) -> dict[str, str]:
-    """Every key this installation signs or has signed with."""
+def known(platform: Platform, *, signer: Signer | None = None) -> dict[str, str]:
+    """Every key this installation signs or has signed with; ``signer`` in place of the one this process began with."""
     path = pinned(platform.settings.state_dir)
     older = read(path.read_bytes()) if path.exists() else {}
-    return {**older, **platform.signer.keys()}
+    return {**older, **(signer or platform.signer).keys()}
 
 
-def publish(platform: Platform) -> None:
+def publish(platform: Platform, *, signer: Signer | None = None) -> None:
     """Pin the current key beside the older ones; what is there stays, so that old certificates still verify."""
-    path, keys = pinned(platform.settings.state_dir), known(platform)
+    path, keys = pinned(platform.settings.state_dir), known(platform, signer=signer)
     if path.exists() and read(path.read_bytes()) == keys:
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""Secrets at rest: what is sealed under which master key, and how it moves to another."""
