@@ -157,9 +157,13 @@ class Engine:
 
     def letters(self, person: Person) -> list[str]:
         """Every mail that left for a person: subject and text."""
+        return self.letters_to(person.email)
+
+    def letters_to(self, email: str) -> list[str]:
+        """Every mail that left for an address."""
         folder = Path(self.platform.settings.state_dir) / "outbox"
         mails = [message_from_bytes(one.read_bytes(), policy=policy.default) for one in sorted(folder.glob("*.eml"))]
-        return [f"{mail['Subject']}\n{mail.get_content()}" for mail in mails if mail["To"] == person.email]
+        return [f"{mail['Subject']}\n{mail.get_content()}" for mail in mails if mail["To"] == email]
 
     async def objects(self, prefix: str = "") -> list[str]:
         return await self.platform.blobs.keys(prefix)

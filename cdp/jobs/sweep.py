@@ -19,7 +19,7 @@ from cdp.jobs.run_task import run_task
 from cdp.jobs.send_message import send_message
 from cdp.operations import expired, messages
 from cdp.operations.oauth import backchannel_logout
-from cdp.operations.requests import closing, exports, phases, tasks
+from cdp.operations.requests import closing, exports, guests, phases, tasks
 from cdp.tables.request import TaskStep
 
 BATCH = 100
@@ -53,6 +53,7 @@ async def _find(place: Workplace) -> list[tuple[Job, UUID]]:
         await tasks.forget_orphans(tx)
         await exports.expire_due(tx, limit=BATCH)
         await expired.forget(tx, limit=BATCH)
+        await guests.forget(tx, limit=BATCH)
         due = await tasks.due(tx, limit=BATCH, per_system=place.platform.settings.system_concurrency)
         still = await phases.standing_still(tx, limit=BATCH)
         unsent = await messages.due(tx, limit=BATCH)

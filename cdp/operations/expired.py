@@ -13,6 +13,7 @@ from cdp.core.db import Tx
 from cdp.tables.account import mail_link, session, sign_in_brake
 from cdp.tables.device import oauth_device_code
 from cdp.tables.logout import logout_notice
+from cdp.tables.message import MessageStatus, message
 from cdp.tables.oauth import (
     oauth_code,
     oauth_ended_grant,
@@ -62,6 +63,8 @@ def _rules() -> Iterable[tuple[Table, ColumnElement[bool]]]:
     nobodys = oauth_grant.c.customer_id.is_(None) & oauth_grant.c.staff_id.is_(None)
     yield oauth_grant, nobodys & (oauth_grant.c.created_at < settled)
     yield oauth_ended_grant, oauth_ended_grant.c.ended_at < settled
+    has_left = message.c.status.in_((MessageStatus.SENT, MessageStatus.FAILED, MessageStatus.CANCELLED))
+    yield message, message.c.customer_id.is_(None) & has_left & (message.c.created_at < settled)
     yield mail_link, mail_link.c.expires_at < settled
     yield session, session.c.expires_at < shown
     yield reveal, reveal.c.expires_at < settled

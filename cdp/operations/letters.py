@@ -20,6 +20,8 @@ WITH_A_LINK = frozenset(
         "request_opened",
         "request_refused",
         "request_extended",
+        "request_proof",
+        "export_ready_by_link",
         "request_received",
         "request_done",
         "restriction_in_force",
@@ -44,6 +46,8 @@ class Template(StrEnum):
     RESTRICTION_LIFTING = "restriction_lifting"
     EXPORT_OPENED = "export_opened"
     EXPORT_READY = "export_ready"
+    EXPORT_READY_BY_LINK = "export_ready_by_link"
+    PROOF = "request_proof"
     ERASURE_OPENED = "erasure_opened"
     ERASURE_CANCELLED = "erasure_cancelled"
     ERASURE_REFUSED = "erasure_refused"
@@ -123,6 +127,22 @@ from {until} we use your data again. The reason:
 
 The status page: {link}
 If you do not agree, answer this message before then. You may complain to a supervisory authority or go to court.
+""",
+    Template.PROOF: """Confirm your request about your data
+Hello,
+
+somebody, we think you, asked us about the data behind this address. Confirm it here: {link}
+The link works once, for 24 hours. If the page asks for a code, it is: {secret}
+
+Without your confirmation nothing happens, and we forget that we were asked.
+""",
+    Template.EXPORT_READY_BY_LINK: """Your data copy {reference} is ready
+Hello,
+
+your data copy is ready. Fetch it here: {link}
+If the page asks for a code, it is: {secret}
+
+Whoever has the link has your data. It is removed on {until}.
 """,
     Template.EXPORT_OPENED: """Your data copy {reference} is being prepared
 Hello,
@@ -231,6 +251,22 @@ ab dem {until} verwenden wir Ihre Daten wieder. Der Grund:
 Die Statusseite: {link}
 Sind Sie nicht einverstanden, antworten Sie vorher auf diese Nachricht. Sie können sich bei einer Aufsichtsbehörde
 beschweren oder vor Gericht gehen.
+""",
+    Template.PROOF: """Bestätigen Sie Ihren Antrag zu Ihren Daten
+Guten Tag,
+
+jemand, vermutlich Sie, hat nach den Daten zu dieser Adresse gefragt. Bestätigen Sie es hier: {link}
+Der Link gilt einmal, 24 Stunden lang. Falls die Seite nach einem Code fragt: {secret}
+
+Ohne Ihre Bestätigung geschieht nichts, und wir vergessen die Anfrage.
+""",
+    Template.EXPORT_READY_BY_LINK: """Ihre Datenkopie {reference} ist fertig
+Guten Tag,
+
+Ihre Datenkopie ist fertig. Sie holen sie hier ab: {link}
+Falls die Seite nach einem Code fragt: {secret}
+
+Wer den Link hat, hat Ihre Daten. Am {until} wird sie entfernt.
 """,
     Template.EXPORT_OPENED: """Ihre Datenkopie {reference} wird vorbereitet
 Guten Tag,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, insert, select, update
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Tx
@@ -187,27 +187,43 @@ async def _ring_who_waits(tx: Tx, outgoing: Outgoing) -> None:
         tx.ring(ADVANCE, row.id)
 
 
-async def cancel_unsent(tx: Tx, customer_id: CustomerId, *, but: str) -> int:
-    """Cancel every queued message of a customer except those of template ``but``; returns how many."""
+def of(customer_id: CustomerId | None, request_id: UUID) -> ColumnElement[bool]:
+    """The messages of a customer, or those of a request whose person we hold no row of."""
+    if customer_id is not None:
+        return message.c.customer_id == customer_id
+    return (message.c.request_id == request_id) & message.c.customer_id.is_(None)
+
+
+async def cancel_unsent(tx: Tx, whose: ColumnElement[bool], *, but: str) -> int:
+    """Cancel every queued message of somebody except those of template ``but``; returns how many."""
     cancelled = await tx.execute(
         update(message)
-        .where(
-            message.c.customer_id == customer_id,
-            message.c.status == MessageStatus.QUEUED,
-            message.c.template != but,
-        )
+        .where(whose, message.c.status == MessageStatus.QUEUED, message.c.template != but)
         .values(status=MessageStatus.CANCELLED)
     )
     return cancelled.rowcount
 
 
-async def unsent(tx: Tx, customer_id: CustomerId) -> int:
-    """How many messages to a customer are queued or on their way."""
-    found = select(func.count()).where(message.c.customer_id == customer_id, message.c.status.in_(UNSENT))
+async def unsent(tx: Tx, whose: ColumnElement[bool]) -> int:
+    """How many messages to somebody are queued or on their way."""
+    found = select(func.count()).where(whose, message.c.status.in_(UNSENT)).select_from(message)
     return int(await tx.scalar(found))
 
 
-async def exists(tx: Tx, customer_id: CustomerId, template: str) -> bool:
-    """Whether a message of this template was ever queued for a customer."""
-    found = select(message.c.id).where(message.c.customer_id == customer_id, message.c.template == template).limit(1)
+async def exists(tx: Tx, whose: ColumnElement[bool], template: str) -> bool:
+    """Whether a message of this template was ever queued for somebody."""
+    found = select(message.c.id).where(whose, message.c.template == template).limit(1)
     return await tx.scalar(found) is not None
+
+
+async def forget(tx: Tx, request_id: UUID) -> int:
+    """Delete the letters that belong to a request alone; returns how many."""
+    gone = await tx.execute(delete(message).where(of(None, request_id)))
+    return gone.rowcount
+
+
+async def forget_unowned(tx: Tx, recipient: str) -> int:
+    """Delete the letters to an address that belong to nobody: its owner has answered them; returns how many."""
+    unowned = message.c.customer_id.is_(None) & message.c.request_id.is_(None)
+    gone = await tx.execute(delete(message).where(unowned, message.c.recipient == recipient))
+    return gone.rowcount

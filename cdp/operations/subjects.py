@@ -47,9 +47,9 @@ class SealedPerson:
     def with_identifiers(self, more: Iterable[Identifier]) -> "SealedPerson":
         """The same person known by more identifiers."""
         known = self.person
-        merged = _merge([*known.identifiers, *more])
+        together = merged([*known.identifiers, *more])
         return SealedPerson(
-            Person(known.customer_id, known.subject_ref, merged, known.recipient, known.locale), self.status_key
+            Person(known.customer_id, known.subject_ref, together, known.recipient, known.locale), self.status_key
         )
 
     def subject(self, keys: KeyStore, request_id: RequestId) -> Subject:
@@ -89,7 +89,7 @@ async def gather(tx: Tx, customer_id: CustomerId) -> Person | None:
     )
     username = await tx.scalar(select(account.c.username).where(account.c.customer_id == customer_id))
     recipient = primary.address if primary else (username if username and "@" in username else None)
-    identifiers = _merge(Identifier(r.type, r.value, r.issuer, r.verified) for r in known)
+    identifiers = merged(Identifier(r.type, r.value, r.issuer, r.verified) for r in known)
     return Person(customer_id, found.audit_ref, identifiers, recipient, found.locale)
 
 
@@ -116,13 +116,13 @@ def _identifiers(customer_id: CustomerId) -> CompoundSelect[str, str, str, bool]
     )
 
 
-def _merge(identifiers: Iterable[Identifier]) -> tuple[Identifier, ...]:
+def merged(identifiers: Iterable[Identifier]) -> tuple[Identifier, ...]:
     """One of each; verified if any of its sources says so."""
-    merged: dict[tuple[str, str, str], bool] = {}
+    known_as: dict[tuple[str, str, str], bool] = {}
     for known in identifiers:
         place = (known.type, known.issuer, known.value)
-        merged[place] = merged.get(place, False) or known.verified
-    return tuple(Identifier(kind, value, issuer, verified) for (kind, issuer, value), verified in merged.items())
+        known_as[place] = known_as.get(place, False) or known.verified
+    return tuple(Identifier(kind, value, issuer, verified) for (kind, issuer, value), verified in known_as.items())
 
 
 def seal(keys: KeyStore, request_id: RequestId, sealed: SealedPerson) -> bytes:

@@ -292,7 +292,7 @@ request_proof = Table(
     id_column(),
     Column("request_id", Uuid, ForeignKey("privacy_request.id"), index=True),
     Column("type", enum_type(RequestType, "request_type"), nullable=False),
-    Column("address_sealed", LargeBinary, nullable=False, info=sealed("request_proof:{id}")),
+    Column("address_sealed", LargeBinary, info=sealed("request_proof:{id}")),
     Column("locale", String(20)),
     Column("token_hash", LargeBinary(32), nullable=False, unique=True),
     timestamp("created_at", now=True),

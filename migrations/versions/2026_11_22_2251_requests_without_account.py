@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("request_id", sa.Uuid(), nullable=True),
         sa.Column("type", kind, nullable=False),
-        sa.Column("address_sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("address_sealed", sa.LargeBinary()),
         sa.Column("locale", sa.String(20)),
         sa.Column("token_hash", sa.LargeBinary(32), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -31,6 +31,8 @@ def upgrade() -> None:
     op.create_index("request_proof_request_id_idx", "request_proof", ["request_id"])
     op.create_index("request_proof_expires_at_idx", "request_proof", ["expires_at"])
     op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON request_proof TO cdp_worker")
+    op.add_column("privacy_request", sa.Column("address_hash", sa.LargeBinary(32)))
+    op.create_index("privacy_request_address_hash_idx", "privacy_request", ["address_hash"])
     op.alter_column("message", "customer_id", nullable=True)
     op.add_column("message", sa.Column("request_id", sa.Uuid()))
     op.create_foreign_key("message_request_id_fkey", "message", "privacy_request", ["request_id"], ["id"])
@@ -45,4 +47,5 @@ def downgrade() -> None:
     op.execute("DELETE FROM message WHERE customer_id IS NULL")
     op.drop_column("message", "request_id")
     op.alter_column("message", "customer_id", nullable=False)
+    op.drop_column("privacy_request", "address_hash")
     op.drop_table("request_proof")

@@ -34,7 +34,6 @@ from cdp.operations.requests.evidence import Stored
 from cdp.operations.requests.opening import KINDS, Opened
 from cdp.operations.requests.permission import require_worker
 from cdp.operations.requests.requests import is_undoable
-from cdp.operations.subjects import Person
 from cdp.tables.customer import CustomerStatus
 from cdp.tables.request import PAUSABLE, SETTLED, RequestStatus, RequestType, privacy_request
 from cdp.tables.staff import staff

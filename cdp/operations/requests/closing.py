@@ -43,7 +43,7 @@ async def close(platform: Platform, request_id: UUID) -> None:
         cut = await tx.execute(
             update(privacy_request)
             .where(privacy_request.c.id == request_id, privacy_request.c.key_id.is_not(None))
-            .values(identifiers_sealed=None, key_id=None)
+            .values(identifiers_sealed=None, key_id=None, address_hash=None)
         )
         if cut.rowcount == 1:
             await audit.record(

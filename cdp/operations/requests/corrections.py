@@ -5,8 +5,8 @@ once, everything else (what an order says, for example) after an agent's approva
 transaction that settles its task. Source: GDPR art. 16 and 19, https://eur-lex.europa.eu/eli/reg/2016/679/oj
 """
 
-from collections.abc import Callable, Mapping
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID

@@ -19,10 +19,11 @@ from cdp.connectors.own.rows import erase_rows
 from cdp.connectors.registry import connect
 from cdp.core.db import Role, Tx
 from cdp.core.errors import InvalidInput, NotFound
-from cdp.core.ids import CustomerId, RequestId, new_id
+from cdp.core.ids import RequestId, new_id
 from cdp.core.platform import Platform
 from cdp.operations import audit, journal, letters, messages, moves, subjects, suppression, systems
 from cdp.operations.accounts import sessions
+from cdp.operations.bulk import reach
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
 from cdp.operations.requests import closing, evidence, exports
@@ -108,11 +109,13 @@ async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) ->
     customer_id = sealed.person.customer_id
     for request_id in await _withdraw(platform, request, sealed):
         await closing.close(platform, request_id)
-    for export_id in await _exports(platform, customer_id):
+    for export_id in await _exports(platform, request):
         await exports.remove(platform, export_id)
     await evidence.destroy(platform, customer_id=request.customer_id, request_id=request.id)
+    if request.customer_id is not None and not await reach.forget(platform, request.id, request.customer_id):
+        return False
     async with platform.db.transaction(Role.WORKER) as tx:
-        if await messages.unsent(tx, customer_id):
+        if await messages.unsent(tx, messages.of(request.customer_id, request.id)):
             return False
         strong = await suppression.unshared(tx, customer_id, sealed.person.identifiers)
     lines = suppression.entries(platform.pepper, strong)
@@ -122,7 +125,7 @@ async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) ->
         if locked is None or locked.status is not RequestStatus.VERIFYING:
             return False
         suppressed = await suppression.suppress(tx, request.id, lines)
-        await open_tasks(tx, request.id, customer_id, TaskStep.ERASE, [await systems.own_id(tx)])
+        await open_tasks(tx, request.id, request.customer_id, TaskStep.ERASE, [await systems.own_id(tx)])
         await audit.record(
             tx,
             SYSTEM,
@@ -144,7 +147,7 @@ async def _withdraw(platform: Platform, request: RequestRow, sealed: SealedPerso
         await sessions.end_everywhere(tx, customer_id=person.customer_id, now=platform.clock())
         found = await tx.all(
             select(privacy_request.c.id).where(
-                privacy_request.c.customer_id == person.customer_id, privacy_request.c.id != request.id
+                privacy_request.c.customer_id == request.customer_id, privacy_request.c.id != request.id
             )
         )
         for row in found:  # a handful at most, each with its own audit events
@@ -152,8 +155,9 @@ async def _withdraw(platform: Platform, request: RequestRow, sealed: SealedPerso
             if other is not None and other.status not in SETTLED:
                 await moves.move(tx, other, RequestStatus.CANCELLED, code="ERASED")
             await exports.revoke_of(tx, RequestId(row.id))
-        await messages.cancel_unsent(tx, person.customer_id, but=Template.ERASURE_FINAL)
-        if person.recipient and not await messages.exists(tx, person.customer_id, Template.ERASURE_FINAL):
+        theirs = messages.of(request.customer_id, request.id)
+        await messages.cancel_unsent(tx, theirs, but=Template.ERASURE_FINAL)
+        if person.recipient and not await messages.exists(tx, theirs, Template.ERASURE_FINAL):
             letter = letters.write(
                 Template.ERASURE_FINAL,
                 person.locale,
@@ -162,11 +166,12 @@ async def _withdraw(platform: Platform, request: RequestRow, sealed: SealedPerso
                 secret=sealed.status_key,
                 salt=subjects.salt_of(sealed.status_key),
             )
-            await messages.queue(tx, person.customer_id, person.recipient, letter)
+            await messages.queue(tx, request.customer_id, person.recipient, letter, request_id=request.id)
     return [row.id for row in found]
 
 
-async def _exports(platform: Platform, customer_id: CustomerId) -> list[UUID]:
+async def _exports(platform: Platform, request: RequestRow) -> list[UUID]:
+    customer_id = request.customer_id
     async with platform.db.transaction(Role.WORKER) as tx:
         return [row.id for row in await tx.all(select(export.c.id).where(export.c.customer_id == customer_id))]
 
@@ -174,6 +179,7 @@ async def _exports(platform: Platform, customer_id: CustomerId) -> list[UUID]:
 async def erase_own(tx: Tx, request_id: RequestId, sealed: SealedPerson) -> Outcome:
     """Remove the person from our own tables, in the transaction that settles the task."""
     erased = await erase_rows(tx, sealed.person.customer_id, request_id=request_id)
+    await messages.forget(tx, request_id)
     await audit.record(
         tx,
         SYSTEM,

@@ -9,9 +9,10 @@ still somewhere, in a bucket's versions or in a backup, can not be read any more
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
 
 from cdp.access.viewer import SYSTEM, Viewer
 from cdp.core.db import Role, Tx
@@ -21,8 +22,8 @@ from cdp.core.keys import KeyGone
 from cdp.core.platform import Platform
 from cdp.core.seal import CHUNK_BYTES, HEADER_BYTES, TAG_BYTES, open_chunk, open_header
 from cdp.operations import audit
-from cdp.tables.customer import customer
 from cdp.tables.export import EXPORT_TRANSITIONS, ExportStatus, export
+from cdp.tables.request import privacy_request
 
 SCOPE = "privacy:export"
 REMOVE = "remove_export"
@@ -79,7 +80,8 @@ class ExportRow:
     """An export as the engine needs it."""
 
     id: ExportId
-    customer_id: CustomerId
+    request_id: RequestId
+    customer_id: CustomerId | None
     reference: str
     status: ExportStatus
 
@@ -111,7 +113,9 @@ async def of_request(tx: Tx, request_id: UUID) -> ExportRow | None:
             export.c.request_id == request_id
         )
     )
-    return ExportRow(ExportId(row.id), CustomerId(row.customer_id), row.reference, row.status) if row else None
+    return (
+        ExportRow(ExportId(row.id), RequestId(request_id), row.customer_id, row.reference, row.status) if row else None
+    )
 
 
 async def _move(
@@ -130,11 +134,11 @@ async def _move(
         update(export)
         .where(export.c.id == export_id, export.c.status == old)
         .values({**(values or {}), "status": new})
-        .returning(export.c.customer_id)
+        .returning(export.c.request_id)
     )
     if moved is None:
         return False
-    subject_ref = await tx.scalar(select(customer.c.audit_ref).where(customer.c.id == moved.customer_id))
+    subject_ref = await tx.scalar(select(privacy_request.c.subject_ref).where(privacy_request.c.id == moved.request_id))
     await audit.record(
         tx, viewer, f"export.{new.value}", subject_ref=subject_ref, object_type="Export", object_id=export_id
     )
@@ -238,48 +242,72 @@ async def download(
     subject = viewer.subject
     viewer.require_scope(SCOPE)
     viewer.require_fresh(platform.clock(), max_age_s=platform.settings.step_up_max_age_s)
+    mine = (export.c.reference == reference) & (export.c.customer_id == subject)
     async with platform.db.transaction(viewer.role, subject=subject) as tx:
-        row = await tx.first(
-            select(
-                export.c.id,
-                export.c.status,
-                export.c.object_key,
-                export.c.key_id,
-                export.c.size_bytes,
-                export.c.sha256,
-                (export.c.expires_at <= func.now()).label("late"),
-            ).where(export.c.reference == reference, export.c.customer_id == subject)
-        )
-        if row is None:
-            raise NotFound
-        if row.status is ExportStatus.PREPARING:
-            raise ExportNotReady
-        if row.status is not ExportStatus.READY or row.late:
-            raise ExportGone
-        end = row.size_bytes if end is None else min(end, row.size_bytes)
-        if not 0 <= start < end:
-            raise RangeInvalid
-        await _count(tx, viewer, row.id, start=start, end=end)
+        row, end = await _offered(tx, mine, start=start, end=end)
+        await _count(tx, viewer, row, start=start, end=end)
+    return await _opened(platform, row, start=start, end=end)
+
+
+async def download_of(platform: Platform, request_id: UUID) -> Download:
+    """Open the package of a request for somebody who has just proven to be its person; as the worker.
+
+    Raises NotFound, ExportNotReady, ExportGone.
+    """
+    async with platform.db.transaction(Role.WORKER) as tx:
+        row, end = await _offered(tx, export.c.request_id == request_id, start=0, end=None)
+        await _count(tx, SYSTEM, row, start=0, end=end)
+    return await _opened(platform, row, start=0, end=end)
+
+
+async def _offered(tx: Tx, where: ColumnElement[bool], *, start: int, end: int | None) -> tuple[Row[Any], int]:
+    """A package that can be fetched, and where the part asked for ends."""
+    row = await tx.first(
+        select(
+            export.c.id,
+            export.c.reference,
+            export.c.request_id,
+            export.c.status,
+            export.c.object_key,
+            export.c.key_id,
+            export.c.size_bytes,
+            export.c.sha256,
+            (export.c.expires_at <= func.now()).label("late"),
+        ).where(where)
+    )
+    if row is None:
+        raise NotFound
+    if row.status is ExportStatus.PREPARING:
+        raise ExportNotReady
+    if row.status is not ExportStatus.READY or row.late:
+        raise ExportGone
+    end = row.size_bytes if end is None else min(end, row.size_bytes)
+    if not 0 <= start < end:
+        raise RangeInvalid
+    return row, end
+
+
+async def _opened(platform: Platform, row: Row[Any], *, start: int, end: int) -> Download:
     try:
         key = platform.keys.get(row.key_id)
     except KeyGone as error:
         raise ExportGone from error
     chunks = _plain(platform, key, row.object_key, size_bytes=row.size_bytes, start=start, end=end)
-    return Download(f"{reference}.zip", row.size_bytes, bytes(row.sha256), start, end, chunks)
+    return Download(f"{row.reference}.zip", row.size_bytes, bytes(row.sha256), start, end, chunks)
 
 
-async def _count(tx: Tx, viewer: Viewer, export_id: UUID, *, start: int, end: int) -> None:
+async def _count(tx: Tx, viewer: Viewer, row: Row[Any], *, start: int, end: int) -> None:
     if start == 0:
-        counted = update(export).where(export.c.id == export_id)
+        counted = update(export).where(export.c.id == row.id)
         await tx.execute(counted.values(download_count=export.c.download_count + 1))
-    subject_ref = await tx.scalar(select(customer.c.audit_ref).where(customer.c.id == viewer.subject))
+    subject_ref = await tx.scalar(select(privacy_request.c.subject_ref).where(privacy_request.c.id == row.request_id))
     await audit.record(
         tx,
         viewer,
         "export.downloaded",
         subject_ref=subject_ref,
         object_type="Export",
-        object_id=export_id,
+        object_id=row.id,
         details={"start": start, "end": end},
     )
 

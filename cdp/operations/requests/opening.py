@@ -27,6 +27,8 @@ from cdp.operations.subjects import Person, SealedPerson
 from cdp.tables.customer import CustomerStatus, customer
 from cdp.tables.request import SETTLED, RequestStatus, RequestType, TaskStep, privacy_request
 
+# The channel of requests made without signing in, on proof of an address.
+BY_LINK = "privacy request page"
 R, S = RequestType, RequestStatus
 
 
@@ -118,6 +120,7 @@ async def write(
     reason: str | None = None,
     channel: str | None = None,
     is_known: bool = True,
+    address_hash: bytes | None = None,
 ) -> Opened:
     """Write a request in its first state: the deadline is one month from now (GDPR art. 12(3)).
 
@@ -138,6 +141,7 @@ async def write(
             secret_hash=digest(status_key),
             identifiers_sealed=subjects.seal(platform.keys, request_id, SealedPerson(person, status_key)),
             key_id=subjects.key_name(request_id),
+            address_hash=address_hash,
             due_at=func.now() + text("interval '1 month'"),
             cooling_off_until=func.now() + platform.settings.cooling_off if cools_off else None,
             opened_by_id=viewer.staff_id if viewer.actor is Actor.STAFF else None,
@@ -174,6 +178,12 @@ async def start(
             await freezing.freeze(tx, customer_id, now=platform.clock())
         tx.ring(moves.ADVANCE, opened.id)
     await tell(tx, platform, opened, person, template, is_known=is_known, **values)
+
+
+async def is_by_link(tx: Tx, request_id: RequestId) -> bool:
+    """Whether a request came without an account: what comes of it is fetched by mailed links."""
+    channel = await tx.scalar(select(privacy_request.c.channel).where(privacy_request.c.id == request_id))
+    return bool(channel == BY_LINK)
 
 
 async def unsealed(tx: Tx, platform: Platform, request: RequestRow) -> tuple[Opened, Person]:

@@ -17,7 +17,7 @@ from cdp.operations import letters, messages, subjects
 from cdp.operations.letters import Template
 from cdp.operations.packages import parked
 from cdp.operations.packages.packages import Missing, Packer, Source
-from cdp.operations.requests import exports
+from cdp.operations.requests import exports, guests, opening
 from cdp.operations.requests.exports import ExportRow, Package
 from cdp.operations.requests.tasks import Performed, Work
 from cdp.operations.subjects import SealedPerson
@@ -127,12 +127,18 @@ async def _offer(tx: Tx, platform: Platform, row: ExportRow, package: Package, s
         return Outcome(State.FAILED, WITHDRAWN)
     person = sealed.person
     if person.recipient is not None:
+        template, code = Template.EXPORT_READY, ""
+        if await opening.is_by_link(tx, row.request_id):
+            template = Template.EXPORT_READY_BY_LINK
+            code = await guests.issue_file_link(tx, platform, row.request_id)
         letter = letters.write(
-            Template.EXPORT_READY,
+            template,
             person.locale,
             reference=row.reference,
             base=platform.settings.url,
+            link=f"{platform.settings.url}{guests.FILE_PAGE}#{code}",
+            secret=code,
             until=f"{iso(until)[:16].replace('T', ' ')} UTC",
         )
-        await messages.queue(tx, row.customer_id, person.recipient, letter)
+        await messages.queue(tx, row.customer_id, person.recipient, letter, request_id=row.request_id)
     return Outcome(State.DONE, Code.FOUND, {"bytes": package.size_bytes, "sha256": package.sha256.hex()})

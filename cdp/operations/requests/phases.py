@@ -16,7 +16,7 @@ from cdp.core.ids import SystemId
 from cdp.core.keys import KeyGone
 from cdp.core.platform import Platform
 from cdp.core.seal import Unsealable
-from cdp.operations import letters, messages, moves, subjects, systems
+from cdp.operations import moves, subjects, systems
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
 from cdp.operations.requests import certificates, erasure, exports, freezing, opening, restrictions, tasks
@@ -204,10 +204,9 @@ async def _refuse(tx: Tx, platform: Platform, case: _Case) -> bool:
         return False
     if request.customer_id is not None:
         await freezing.unfreeze(tx, request.customer_id)
-    if person.recipient is not None:
-        link = letters.status_link(platform.settings.url, request.reference, case.sealed.status_key)
-        letter = letters.write(Template.ERASURE_REFUSED, person.locale, reference=request.reference, link=link)
-        await messages.queue(tx, person.customer_id, person.recipient, letter)
+    opened = Opened(request.id, request.reference, case.sealed.status_key)
+    is_known = request.customer_id is not None
+    await opening.tell(tx, platform, opened, person, Template.ERASURE_REFUSED, is_known=is_known)
     return True
 
 

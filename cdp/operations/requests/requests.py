@@ -103,14 +103,13 @@ async def cancel(tx: Tx, viewer: Viewer, reference: str) -> RequestId:
 async def cancel_row(tx: Tx, viewer: Viewer, request_id: UUID) -> RequestId:
     """Undo a request the caller has proven to be the viewer's. Raises TooLateToUndo."""
     request = await moves.lock(tx, request_id)
-    if request is None or request.customer_id is None or not await is_undoable(tx, request):
+    if request is None or not await is_undoable(tx, request):
         raise TooLateToUndo
     if not await moves.move(tx, request, RequestStatus.CANCELLED, viewer=viewer):
         raise TooLateToUndo
     match request.type:
         case RequestType.ERASURE:
-            await freezing.unfreeze(tx, request.customer_id)
-            await _tell_undone(tx, request)
+            await _unfreeze(tx, request)
         case RequestType.ACCESS | RequestType.PORTABILITY:
             await exports.revoke_of(tx, request.id)
         case RequestType.RESTRICTION:
@@ -129,9 +128,10 @@ async def is_undoable(tx: Tx, request: RequestRow) -> bool:
     return all(task.step is not TaskStep.ERASE for task in await tasks.of_request(tx, request.id))
 
 
-async def _tell_undone(tx: Tx, request: RequestRow) -> None:
+async def _unfreeze(tx: Tx, request: RequestRow) -> None:
     if request.customer_id is None:
-        return
+        return  # somebody we hold no row of: nothing was frozen
+    await freezing.unfreeze(tx, request.customer_id)
     person = await subjects.gather(tx, request.customer_id)
     if person is not None and person.recipient is not None:
         letter = letters.write(Template.ERASURE_CANCELLED, person.locale, reference=request.reference)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from cdp.compiler.reader import Reader
-from cdp.connectors.base import Code, Connector, Outcome, State, Subject, Updates
+from cdp.connectors.base import Change, Code, Connector, Outcome, State, Subject, Updates
 from cdp.connectors.registry import connect
 from cdp.core.db import Role, Tx
 from cdp.core.platform import Platform
@@ -28,28 +28,31 @@ async def perform(platform: Platform, reader: Reader, work: Work) -> Performed:
             return Performed(_waiting_for_its_transaction(), then=_erase_own(work, sealed))
         if work.step is TaskStep.UPDATE and work.is_own:
             return Performed(_waiting_for_its_transaction(), then=_apply_own(work))
-        connector = connect(work.system, platform)
-        subject = sealed.subject(platform.keys, work.request_id)
-        if work.step is TaskStep.UPDATE:
-            return Performed(await _update(platform, connector, work, subject))
-        async with asyncio.timeout(platform.settings.task_timeout_s):
-            return Performed(await _call(connector, work)(subject, work.key))
+        return Performed(await _ask(platform, work, sealed))
     except Exception as error:  # noqa: BLE001 - a bug in one connector must not stop the worker; it ends in needs_attention
         return Performed(outcome_of(error))
 
 
-def _call(connector: Connector, work: Work) -> Callable[[Subject, str], Awaitable[Outcome]]:
-    calls = {TaskStep.CHECK: connector.check, TaskStep.ERASE: connector.erase, TaskStep.VERIFY: connector.verify}
-    return calls[work.step]
-
-
-async def _update(platform: Platform, connector: Connector, work: Work, subject: Subject) -> Outcome:
-    if not isinstance(connector, Updates):
-        return Outcome(State.UNSUPPORTED, Code.NOT_OFFERED)
-    async with platform.db.transaction(Role.WORKER) as tx:
-        wanted = await corrections.changes(tx, work.request_id)
+async def _ask(platform: Platform, work: Work, sealed: SealedPerson) -> Outcome:
+    connector = connect(work.system, platform)
+    subject = sealed.subject(platform.keys, work.request_id)
+    wanted: list[Change] = []
+    if work.step is TaskStep.UPDATE:
+        async with platform.db.transaction(Role.WORKER) as tx:
+            wanted = await corrections.changes(tx, work.request_id)
     async with asyncio.timeout(platform.settings.task_timeout_s):
-        return await connector.update(subject, work.key, wanted)
+        return await _call(connector, work, subject, wanted)
+
+
+def _call(connector: Connector, work: Work, subject: Subject, wanted: list[Change]) -> Awaitable[Outcome]:
+    if work.step is TaskStep.UPDATE:
+        return connector.update(subject, work.key, wanted) if isinstance(connector, Updates) else _not_offered()
+    calls = {TaskStep.CHECK: connector.check, TaskStep.ERASE: connector.erase, TaskStep.VERIFY: connector.verify}
+    return calls[work.step](subject, work.key)
+
+
+async def _not_offered() -> Outcome:
+    return Outcome(State.UNSUPPORTED, Code.NOT_OFFERED)
 
 
 def _apply_own(work: Work) -> Callable[[Tx], Awaitable[Outcome]]:
