@@ -16,7 +16,7 @@ from uuid import UUID
 
 import pyarrow.parquet as pq
 import zstandard
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 
 from cdp.access.bulk import APPROVE_SCOPE, EXPORT_SCOPE
 from cdp.access.viewer import Actor, Viewer
@@ -35,6 +35,7 @@ from cdp.schema.schema import open_reader
 from cdp.tables.audit import audit_event
 from cdp.tables.bulk import BulkFormat, BulkStatus, bulk_export, bulk_part
 from cdp.tables.staff import staff
+from tests.engine import until
 
 QUERY = """{ customers { nodes { id country createdAt
   orders { nodes { total placedAt items { sku quantity } } } currentConsents { purposeCode action } } } }"""
@@ -136,6 +137,14 @@ class Bulk:
     async def status(self, export_id: UUID) -> BulkStatus:
         return (await self.row(export_id)).status
 
+    async def snapshot(self, export_id: UUID) -> None:
+        """Wait until somebody holds its snapshot."""
+
+        async def is_held() -> bool:
+            return (await self.row(export_id)).snapshot_name is not None
+
+        await until(is_held)
+
     async def parts(self, export_id: UUID) -> list[Row[Any]]:
         async with self.platform.db.transaction(Role.WORKER) as tx:
             mine = select(bulk_part).where(bulk_part.c.bulk_export_id == export_id)
@@ -171,7 +180,7 @@ class Bulk:
     async def expire_leases(self) -> None:
         """Let every lease run out, as if its worker had died long ago."""
         async with self.platform.db.transaction(Role.WORKER) as tx:
-            await tx.execute(update(bulk_part).values(next_run_at=bulk_part.c.started_at))
+            await tx.execute(update(bulk_part).values(next_run_at=func.coalesce(bulk_part.c.started_at, func.now())))
             open_ = update(bulk_export).where(bulk_export.c.status == BulkStatus.RUNNING)
             await tx.execute(open_.values(next_run_at=bulk_export.c.created_at))
 
