@@ -52,7 +52,7 @@ AREAS: Mapping[str, Area] = {
         "preferences currentConsents consents policyAcceptances", "Preference Consent PolicyAcceptance"
     ),
     "conversations": _area("inquiries quotations surveyResponses messages", "Inquiry Quotation SurveyResponse Message"),
-    "activity": _area("events devices sessions", "Event Device Session"),
+    "activity": _area("events devices sessions auditEvents", "Event Device Session AuditEvent"),
     "identities": _area("identities account", "Identity Account"),
 }
 
