@@ -297,3 +297,25 @@ async def test_keys_rotate_with_overlap(platform, new_program, new_customer, sig
 
 def _kid(token: str) -> str:
     return extract_compact(token.encode()).headers()["kid"]
+
+
+async def test_a_rotation_is_seen_by_nobody_outside(platform, new_program, new_customer, signed_in):
+    """A token from before goes on at every door until the rotation after the next; so does its ID token."""
+    program = await new_program(confidential=True)
+    browser = await signed_in(await new_customer())
+    old = await program.sign_in(browser)
+    issuer_of(platform).keys.rotate()
+    assert (await program.userinfo(old["access_token"])).status_code == 200
+    assert (await program.post("/oauth/introspect", token=old["access_token"])).json()["active"] is True
+    new = (await program.refresh(old["refresh_token"])).json()
+    assert _kid(new["access_token"]) != _kid(old["access_token"])
+    asked = {"query": "{ viewer { kind } }"}
+    headers = {"authorization": f"Bearer {old['access_token']}"}
+    assert (await program.http.post("/graphql", json=asked, headers=headers)).status_code == 200
+    bye = await browser.get("/oauth/logout", params={"id_token_hint": old["id_token"]})
+    assert bye.headers["location"] == "/account/sign-in", "the old ID token still proves who asks"
+    # A process that has not seen the old token before knows its key only until that is dropped.
+    issuer_of(platform).keys.rotate()
+    with pytest.raises(TokenInvalid):
+        await Issuer(platform).check(old["access_token"])
+    assert (await Issuer(platform).check(new["access_token"])).client_id == program.client_id
