@@ -48,6 +48,8 @@ class Viewer:
     purpose: str = "self_access"
     # Areas of a profile its token is narrowed to (``profile_access``), None where it is not.
     areas: frozenset[str] | None = None
+    # Who works here and acts for this customer (RFC 8693); roles, sign-in and strength are theirs then.
+    acting_staff_id: UUID | None = None
 
     @property
     def role(self) -> Role:
@@ -64,12 +66,20 @@ class Viewer:
     def shape(self) -> tuple[str, ...]:
         """What plans may depend on: never who it is, only what kind of viewer; the cache key of compiled documents."""
         areas = () if self.areas is None else ("#", *sorted(self.areas))
-        return (self.actor.value, self.purpose, *sorted(self.roles), "|", *sorted(self.scopes), *areas)
+        acting = ("@",) if self.acting_staff_id is not None else ()
+        return (self.actor.value, self.purpose, *sorted(self.roles), "|", *sorted(self.scopes), *areas, *acting)
 
     @cached_property
     def account(self) -> tuple[str, UUID | str | None]:
         """Who pays for what is asked: the same for every request and token of one person or program."""
         return self.actor.value, self.customer_id or self.staff_id or self.client_id
+
+    @property
+    def doer(self) -> tuple[Actor, UUID | None]:
+        """As whom the audit log names them: whoever acts for a customer is a member of staff."""
+        if self.acting_staff_id is not None:
+            return Actor.STAFF, self.acting_staff_id
+        return self.actor, self.staff_id
 
     @property
     def subject(self) -> CustomerId:

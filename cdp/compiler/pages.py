@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Integer, Select, Text, Uuid, cast, func, literal_column, select, tuple_
+from sqlalchemy import CTE, ColumnElement, Integer, Select, Text, Uuid, cast, func, literal_column, select, tuple_
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql.selectable import Subquery
 
@@ -71,6 +71,9 @@ class Page:
         self.filter = arguments.get("filter")
         self.needs_more = False
         self.needs_position = False
+        self.is_kept = False
+        """Whether ``shown`` is asked for: then the page's rows stand in a common table expression."""
+        self._kept: CTE | None = None
 
     def sql(self, type_name: str, sets: Sets, conditions: Callable[[Source], Conditions], node: ObjectJson) -> Json:
         """The connection object. ``conditions`` tie a row to its parent and to the viewer."""
@@ -156,7 +159,22 @@ class Page:
         counted = select(func.count()).select_from(self.inner.clause).where(*wanted)
         return counted.scalar_subquery()
 
-    def _rows(self, wanted: Conditions) -> Subquery:
+    def shown(self) -> Select[Any] | None:
+        """Whose rows the page shows, and which: customer id and row id. None where it only counts."""
+        if self._kept is None or self.row.subject is None:
+            return None
+        listed = select(self._column(self.row.subject).label("subject"), self._column("k1").label("row"))
+        listed = listed.select_from(self._kept)
+        return listed.where(self._column("rn") <= self.window.size) if self.needs_more else listed
+
+    def _rows(self, wanted: Conditions) -> Subquery | CTE:
+        if not self.is_kept or self.row.subject is None:
+            return self._ordered(wanted).subquery(self.row.alias)
+        self.row[self.row.subject]  # has the column provided
+        self._kept = self._ordered(wanted).cte(self.row.alias)
+        return self._kept
+
+    def _ordered(self, wanted: Conditions) -> Select[Any]:
         key, identity = self.sorting.by.key.sql(self.inner), self.inner["id"]
         down = self.sorting.descending is not self.window.backward
         columns: list[ColumnElement[Any]] = [self.inner[name].label(name) for name in self.row.used]
@@ -172,9 +190,9 @@ class Page:
             rows = rows.where(self._beyond(key, identity, self.window.edge, down=down))
         size = self.window.size + _ONE if self.needs_more else self.window.size
         if self.window.about is None:
-            return rows.limit(size).subquery(self.row.alias)
+            return rows.limit(size)
         bounded = rows.limit(literal_column(str(self.window.about + 1))).subquery(self.context.alias())
-        return select(bounded).limit(size).subquery(self.row.alias)
+        return select(bounded).limit(size)
 
     def _found(self, wanted: Conditions) -> Select[Any]:
         """Rows that fit, to be ordered and cut.

@@ -41,12 +41,14 @@ def _as_bytes(value: bytes) -> bytes:
     return value
 
 
-async def connect(database: Database, role: Role, *, statement_timeout_s: float) -> asyncpg.Connection:
+async def connect(
+    database: Database, role: Role, *, statement_timeout_s: float, leaves_traces: bool
+) -> asyncpg.Connection:
     """Open a connection whose JSON arrives as bytes and whose statements the server stops in time."""
     settings = database.server_settings(role) | {
         "plan_cache_mode": "force_generic_plan",
         "statement_timeout": str(int(statement_timeout_s * 1000)),
-        "default_transaction_read_only": "off" if role is Role.STAFF else "on",  # staff leave a trace by reading
+        "default_transaction_read_only": "off" if leaves_traces else "on",
     }
     connection: asyncpg.Connection = await asyncpg.connect(
         **asyncpg_arguments(database.url), server_settings=settings, statement_cache_size=0
@@ -79,13 +81,19 @@ class Held:
 
 
 class Pool:
-    """At most ``size`` connections as one role; waiting callers are served in order."""
+    """At most ``size`` connections as one role; waiting callers are served in order.
 
-    def __init__(self, database: Database, role: Role, *, size: int, statement_timeout_s: float) -> None:
+    They are read-only, but for viewers who leave a trace in the audit log by reading.
+    """
+
+    def __init__(
+        self, database: Database, role: Role, *, size: int, statement_timeout_s: float, leaves_traces: bool = False
+    ) -> None:
         self._database = database
         self._role = role
         self._size = size
         self._timeout_s = statement_timeout_s
+        self._leaves_traces = leaves_traces or role is Role.STAFF
         self._open = 0
         self._idle: deque[Held] = deque()
         self._waiting: deque[asyncio.Future[Held | None]] = deque()
@@ -123,7 +131,12 @@ class Pool:
             if self._open < self._size:
                 self._open += 1
                 try:
-                    connection = await connect(self._database, self._role, statement_timeout_s=self._timeout_s)
+                    connection = await connect(
+                        self._database,
+                        self._role,
+                        statement_timeout_s=self._timeout_s,
+                        leaves_traces=self._leaves_traces,
+                    )
                     return Held(connection), False
                 except BaseException as error:
                     self._open -= 1

@@ -92,6 +92,13 @@ class Reader:
             role: Pool(db, role, size=settings.pool_size, statement_timeout_s=settings.statement_timeout_s)
             for role in Role
         }
+        self._acting = Pool(
+            db,
+            Role.CUSTOMER,
+            size=settings.pool_size,
+            statement_timeout_s=settings.statement_timeout_s,
+            leaves_traces=True,
+        )
         self._documents: BoundedCache[str, Document] = BoundedCache(DOCUMENT_CHARACTERS)
         self._plans: BoundedCache[tuple[object, ...], Plan] = BoundedCache(PLAN_CHARACTERS)
         self._workshop = Workshop()
@@ -99,7 +106,7 @@ class Reader:
     async def close(self) -> None:
         """Close every connection."""
         self._workshop.close()
-        for pool in self._pools.values():
+        for pool in (*self._pools.values(), self._acting):
             await pool.close()
 
     def document(self, text: str) -> Document:
@@ -355,7 +362,8 @@ class Reader:
             return Fetched({}, ())
         row: Any
         if connection is None:
-            row = await self._pools[call.viewer.role].row(plan.sql, arguments)
+            pool = self._pools[call.viewer.role] if call.viewer.acting_staff_id is None else self._acting
+            row = await pool.row(plan.sql, arguments)
         else:
             row = await connection.fetchrow(plan.sql, *arguments) or ()
         fields: dict[str, bytes] = {}

@@ -1,15 +1,32 @@
-"""Reads that must be recorded: an audit row inside the very statement that reads (staff today, partners later).
+"""Reads that must be recorded: audit rows inside the very statement that reads (staff today, partners later).
 
-The row says who read which fields of whom and for what purpose, never a value. It is written by a data-modifying CTE,
-so that nothing is read unrecorded and nothing that failed is recorded.
+A row says who read which fields of whom and for what purpose, never a value. It is written by a data-modifying CTE,
+so that nothing is read unrecorded and nothing that failed is recorded. A list leaves one row for the question, and
+one for everybody whose rows it shows: each customer finds it in their own part of the log.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Text, Uuid, cast, insert, null, select
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    case,
+    cast,
+    func,
+    insert,
+    literal_column,
+    null,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB
+from structlog.contextvars import get_contextvars
 
 from cdp.access.viewer import Actor, Viewer
 from cdp.compiler.context import Context
@@ -20,7 +37,9 @@ from cdp.tables.audit import audit_event
 from cdp.tables.customer import customer
 
 RECORDED = frozenset({Actor.STAFF})
-_COLUMNS = ("id", "action", "outcome", "actor_kind", "actor_ref", "subject_ref", "object_type", "object_id", "details")
+ACTION = "customer.read"
+_ABOUT = ("id", "subject_ref", "object_type", "object_id")
+_COMMON = ("action", "outcome", "actor_kind", "actor_ref", "client", "request", "details")
 
 
 @dataclass(frozen=True)
@@ -32,47 +51,106 @@ class Named:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """Objects a list shows: their type, and a selection of whose they are and which, ``subject`` and ``row``."""
+
+    kind: ObjectType
+    rows: Select[tuple[object, ...]]
+
+
+@dataclass(frozen=True)
 class Recorded:
-    """One root field over personal rows: its name, what it names, which fields it shows and which it matches."""
+    """One root field over personal rows: its name, what it names or lists, which fields it shows and matches."""
 
     root: str
     named: Named | None
     fields: tuple[str, ...]
     matched: tuple[str, ...]
+    listed: tuple[Listed, ...] = ()
 
 
 def is_recorded(viewer: Viewer) -> bool:
-    """Whether this kind of viewer leaves a trace by reading."""
-    return viewer.actor in RECORDED
+    """Whether this kind of viewer leaves a trace by reading; staff do too while they act for a customer."""
+    return viewer.doer[0] in RECORDED
+
+
+def named_rows(
+    kind: ObjectType, names: ColumnElement[object], ids: ColumnElement[object]
+) -> Select[tuple[object, ...]] | None:
+    """Rows of a type among objects asked for by type and id; None where they are nobody's."""
+    if kind.table is None or kind.subject_column is None:
+        return None
+    table = kind.table
+    mine = select(table.c[kind.subject_column].label("subject"), table.c.id.label("row"))
+    return mine.where(table.c.id == any_(ids), quoted(kind.name) == any_(names))
 
 
 def traces(context: Context, reads: Sequence[Recorded]) -> list[CTE]:
-    """One insert a root field, to be attached to the statement."""
-    return [_trace(context, number, read) for number, read in enumerate(reads)]
+    """The inserts of every root field, to be attached to the statement."""
+    found: list[CTE] = []
+    for read in reads:
+        found.append(_trace(context, len(found), read))
+        for one in read.listed:
+            found.append(_shown(context, len(found), read, one))
+    return found
 
 
 def _trace(context: Context, number: int, read: Recorded) -> CTE:
-    viewer = context.viewer
-    details = {"root": read.root, "purpose": viewer.purpose, "fields": read.fields, "matched": read.matched}
-    values: list[ColumnElement[object]] = [
+    about: list[ColumnElement[object]] = [
         context.parameter(lambda _: new_id(), Uuid(), (read.root,)),
-        quoted("customer.read"),
-        quoted("ok"),
-        quoted(viewer.actor.value),
-        context.parameter(lambda call: call.viewer.staff_id, Uuid(), (read.root,)),
-        _subject(read.named),
+        _subject(context, read.named),
         quoted(read.named.kind.name) if read.named else cast(null(), Text),
         read.named.row_id if read.named else cast(null(), Uuid),
+    ]
+    return _insert(select(*about, *_common(context, read)), number)
+
+
+def _shown(context: Context, number: int, read: Recorded, listed: Listed) -> CTE:
+    """One row for every object of a list, with an id of its own from the database (UUIDv7 as well)."""
+    rows, person = listed.rows.subquery(f"shown{number}"), customer.alias("person")
+    about: list[ColumnElement[object]] = [
+        func.uuidv7(type_=Uuid()),
+        person.c.audit_ref,
+        quoted(listed.kind.name),
+        rows.c.row,
+    ]
+    joined = rows.join(person, person.c.id == rows.c.subject)
+    return _insert(select(*about, *_common(context, read)).select_from(joined), number)
+
+
+def _insert(values: Select[*tuple[Any, ...]], number: int) -> CTE:
+    return insert(audit_event).from_select([*_ABOUT, *_COMMON], values).cte(f"trace{number}")
+
+
+def _common(context: Context, read: Recorded) -> list[ColumnElement[object]]:
+    viewer, path = context.viewer, (read.root,)
+    details = {"root": read.root, "purpose": viewer.purpose, "fields": read.fields, "matched": read.matched}
+    return [
+        quoted(ACTION),
+        quoted("ok"),
+        quoted(viewer.doer[0].value),
+        context.parameter(lambda call: call.viewer.doer[1], Uuid(), path),
+        context.parameter(lambda call: call.viewer.client_id, Text(), path),
+        context.parameter(lambda _: get_contextvars().get("request_id"), Text(), path),
         cast(quoted(json.dumps(details)), JSONB),
     ]
-    return insert(audit_event).from_select(list(_COLUMNS), select(*values)).cte(f"trace{number}")
 
 
-def _subject(named: Named | None) -> ColumnElement[object]:
+def _subject(context: Context, named: Named | None) -> ColumnElement[object]:
     """The random reference under which the log knows the person."""
+    person = customer.alias("person")
+    pseudonym = select(person.c.audit_ref)
+    if context.viewer.acting_staff_id is not None:
+        return under_subject(context, pseudonym.where(person.c.id == context.subject()).scalar_subquery())
     if named is None or named.kind.table is None or named.kind.subject_column is None:
         return cast(null(), Uuid)
     table = named.kind.table
     owner = select(table.c[named.kind.subject_column]).where(table.c.id == named.row_id).scalar_subquery()
-    person = customer.alias("person")
-    return select(person.c.audit_ref).where(person.c.id == owner).scalar_subquery()
+    return pseudonym.where(person.c.id == owner).scalar_subquery()
+
+
+def under_subject(context: Context, value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A value that is read only once the subject of row-level security is set for this statement."""
+    subject = func.coalesce(cast(context.subject(), Text), quoted(""))
+    done = func.set_config(quoted("cdp.subject"), subject, literal_column("true"))
+    return case((done.is_not(None), value))

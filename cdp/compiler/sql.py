@@ -36,7 +36,7 @@ from cdp.compiler.graph import (
 )
 from cdp.compiler.pages import Page
 from cdp.compiler.plan import Members, Path, Plan
-from cdp.compiler.record import Named, Recorded, is_recorded, traces
+from cdp.compiler.record import Listed, Named, Recorded, is_recorded, named_rows, traces, under_subject
 from cdp.compiler.render import EMPTY_LIST, NULL, Json, Source, constant, json_object, quoted, scalar
 from cdp.core.errors import Forbidden, PlatformError
 from cdp.core.ids import InvalidGlobalId, parse_global_id
@@ -64,6 +64,7 @@ class Statement:
         self.reads: list[Recorded] = []
         self._most = most
         self._named: Named | None = None
+        self._listed: list[Listed] = []
 
     def roots(self, sets: Sets, only: str | None = None) -> list[tuple[str, Json]]:
         """One column per root field of a query, or the one with this response key."""
@@ -92,8 +93,9 @@ class Statement:
         context = self.context
         shown, matched = tuple(sorted(context.shown)), tuple(sorted(context.matched))
         if is_recorded(context.viewer) and (shown or matched):
-            self.reads.append(Recorded(root, self._named, shown, matched))
+            self.reads.append(Recorded(root, self._named, shown, matched, tuple(self._listed)))
         context.shown, context.matched, self._named = set(), set(), None
+        self._listed = []
 
     def _object(self, kind: ObjectType, sets: Sets, row: Source | None, path: Path) -> Json:
         fields = self.context.collect(kind.name, sets)
@@ -249,7 +251,11 @@ class Statement:
         def member(sets: Sets, related: Source, path: Path) -> Json:
             return self._object(target, sets, related, path)
 
-        return page.sql(self.context.result_type(name, field.name), place.selected.sets, conditions, member)
+        page.is_kept = place.row is None and self.context.viewer.actor is Actor.STAFF
+        made = page.sql(self.context.result_type(name, field.name), place.selected.sets, conditions, member)
+        if (shown := page.shown()) is not None:
+            self._listed.append(Listed(target, shown))
+        return made
 
     def _node(self, place: Place) -> Json:
         given = self.context.arguments("Query", place.selected.node)["id"]
@@ -278,6 +284,9 @@ class Statement:
         listed = func.unnest(names, rows).table_valued("type", "id", with_ordinality="place")
         type_column, id_column = literal_column(f"{alias}.type", Text), literal_column(f"{alias}.id", Uuid)
         values = [(type_column == quoted(kind.name), self._member(kind, ids, place, id_column)) for kind in kinds]
+        if self.context.viewer.actor is Actor.STAFF:
+            found = [(kind, named_rows(kind, names, rows)) for kind in kinds]
+            self._listed += [Listed(kind, listing) for kind, listing in found if listing is not None]
         value = case(*values, else_=NULL) if values else cast(NULL, JSON)
         members = func.json_agg(aggregate_order_by(value, literal_column(f"{alias}.place")))
         rows_of = listed.render_derived(name=alias)
@@ -342,6 +351,4 @@ def _guarded(context: Context, value: Json) -> Json:
     json = cast(value, JSON)
     if context.viewer.actor not in {Actor.CUSTOMER, Actor.ANONYMOUS}:
         return json
-    subject = func.coalesce(cast(context.subject(), Text), quoted(""))
-    done = func.set_config(quoted("cdp.subject"), subject, literal_column("true"))
-    return case((done.is_not(None), json))
+    return under_subject(context, json)

@@ -70,5 +70,11 @@ INSERT INTO request_task (id, customer_id, request_id, system_id, step, status)
   FROM privacy_request;
 INSERT INTO export (id, customer_id, request_id, reference, status)
   SELECT gen_random_uuid(), customer_id, id, 'CE' || left(reference, 18), 'expired' FROM privacy_request;
+INSERT INTO audit_event (id, occurred_at, action, outcome, actor_kind, subject_ref)
+  SELECT gen_random_uuid(), at + k * interval '1 day', 'customer.read', 'ok', 'staff', audit_ref
+  FROM n, customer, generate_series(1, 2) AS k WHERE customer.id = who;
+INSERT INTO audit_note (id, customer_id, event_id, salt, text)
+  SELECT gen_random_uuid(), customer.id, audit_event.id, 'salt', 'Case'
+  FROM audit_event, customer WHERE customer.audit_ref = subject_ref;
 DROP TABLE n;
 """

@@ -114,7 +114,8 @@ async def test_a_page_reads_no_more_than_its_rows(reader: Reader, crowd: Databas
             found = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {plan.sql}", *arguments)
     finally:
         await connection.close()
-    read = [node for node in nodes(json.loads(found)[0]["Plan"]) if node.get("Relation Name") == "customer"]
+    scans = [node for node in nodes(json.loads(found)[0]["Plan"]) if node.get("Relation Name") == "customer"]
+    read = [node for node in scans if node["Alias"] != "person"]  # whose pseudonym the log gets
     assert [node["Actual Rows"] for node in read] == [21]
 
 

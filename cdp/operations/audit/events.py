@@ -51,14 +51,15 @@ async def record(
     recorded in a transaction of its own, since the refused one rolls back.
     """
     event_id, salt = new_id(), secrets.token_bytes(SALT_BYTES)
+    kind, actor_ref = viewer.doer
     await tx.execute(
         insert(audit_event).values(
             id=event_id,
             action=action,
             outcome=outcome,
             code=code,
-            actor_kind=viewer.actor.value,
-            actor_ref=viewer.staff_id,
+            actor_kind=kind.value,
+            actor_ref=actor_ref,
             client=client_of(viewer),
             subject_ref=subject_ref,
             object_type=object_type,
