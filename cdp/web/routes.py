@@ -6,6 +6,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
 from cdp.access.viewer import Actor
+from cdp.operations.requests import guests
 from cdp.web import assets
 from cdp.web.account import (
     connect,
@@ -27,9 +28,9 @@ from cdp.web.account import (
     sign_out,
     verify_email,
 )
-from cdp.web.console import customer, graphql, search
+from cdp.web.console import case, customer, graphql, queue, search
 from cdp.web.guard import Allow, Page
-from cdp.web.public import device, verify
+from cdp.web.public import device, privacy_request, verify
 from cdp.web.visit import Visit
 
 
@@ -41,6 +42,7 @@ COPY = "/account/downloads/{reference}"
 REQUEST = "/account/requests/{reference}"
 SECURITY = "/account/security"
 CUSTOMER = "/console/customers/{id}"
+CASE = "/console/requests/{reference}"
 
 
 def _factor_pages(security: str, allow: Allow) -> Sequence[Page]:
@@ -107,6 +109,9 @@ PAGES: Sequence[Page] = (
     Page(f"{SECURITY}/end-app", None, security.end_app, back=SECURITY),
     Page(f"{SECURITY}/end-everything", None, security.end_everything, back=SECURITY),
     *_factor_pages(SECURITY, Allow.CUSTOMER),
+    Page("/privacy/request", privacy_request.show, privacy_request.submit, allow=Allow.ANYONE),
+    Page(guests.CONFIRM_PAGE, privacy_request.show_confirm, privacy_request.submit_confirm, allow=Allow.ANYONE),
+    Page(guests.FILE_PAGE, privacy_request.show_file, privacy_request.submit_file, allow=Allow.ANYONE),
     Page("/verify", verify.show, verify.submit, allow=Allow.ANYONE, max_form_bytes=verify.LARGEST_BYTES),
     Page("/device", device.show, device.submit, allow=Allow.ANYONE),
     Page("/account/device", device.show_question, device.submit_question),
@@ -127,6 +132,10 @@ PAGES: Sequence[Page] = (
     Page("/console/sign-out", sign_out.show, sign_out.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
     Page(CUSTOMER, customer.show, allow=Allow.STAFF),
     Page(f"{CUSTOMER}/reveal", None, customer.submit_reveal, allow=Allow.STAFF, back=CUSTOMER),
+    Page("/console/requests", queue.show, allow=Allow.STAFF),
+    Page("/console/requests/next", queue.show_next, allow=Allow.STAFF),
+    Page(CASE, case.show, allow=Allow.STAFF),
+    Page(f"{CASE}/{{decision}}", None, case.submit, allow=Allow.STAFF, back=CASE),
     Page("/console/graphql", graphql.show, allow=Allow.STAFF),
     Page("/console", search.show, search.submit, allow=Allow.STAFF),
     Page("/console/connect", connect.show, connect.submit, allow=Allow.STAFF),

@@ -94,6 +94,7 @@ CODE: Mapping[str, str] = {
     "BAD_ANSWER": "It answered something we do not understand.",
     "NOT_ALLOWED": "It does not let us.",
     "MISCONFIGURED": "Its connection is not set up well.",
+    "VALUE_CHANGED": "The value is another one by now.",
     "WORKER_LOST": "Our work on it was interrupted.",
 }
 POINT: Mapping[str, str] = {
@@ -148,11 +149,14 @@ RECORDS: Mapping[str, Nouns] = {
     "session": ("sign-in", "sign-ins"),
     "survey_response": ("survey answer", "survey answers"),
 }
+_CODE = re.compile(r"[A-Z][A-Z0-9_]*")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 def reason(code: str) -> str:
     """A code in plain words; one that we do not know is shown as it is, to be quoted."""
+    if not _CODE.fullmatch(code):
+        return code  # words of whoever decided
     return CODE.get(code, f"Reason: {code}.")
 
 

@@ -30,6 +30,10 @@ OPEN_TO_ALL = (
     "/account/forgotten-password?sent=1",
     "/account/new-password",
     "/account/sign-out",
+    "/privacy/request",
+    "/privacy/request?sent=1",
+    "/privacy/request/confirm",
+    "/privacy/request/file",
     "/verify",
     "/account/requests/ER-2345",
 )

@@ -100,6 +100,8 @@ class RequestView:
     cooling_off_until: datetime | None
     settled_at: datetime | None
     refusal_reason: str | None = field(repr=False)
+    extension_reason: str | None = field(default=None, repr=False)
+    pause_reason: str | None = field(default=None, repr=False)
     systems: tuple[SystemView, ...] = ()
     certificate: str | None = field(default=None, repr=False)
 
@@ -175,6 +177,8 @@ async def _row(tx: Tx, where: ColumnElement[bool]) -> Row[Any] | None:
             table.cooling_off_until,
             table.settled_at,
             table.refusal_reason,
+            table.extension_reason,
+            table.pause_reason,
             certificate.c.document.label("certificate"),
         )
         .select_from(privacy_request.outerjoin(certificate, certificate.c.request_id == table.id))
@@ -210,6 +214,8 @@ async def _view(tx: Tx, row: Row[Any]) -> RequestView:
         cooling_off_until=row.cooling_off_until,
         settled_at=row.settled_at,
         refusal_reason=row.refusal_reason,
+        extension_reason=row.extension_reason,
+        pause_reason=row.pause_reason,
         systems=_by_system(tasks),
         certificate=row.certificate,
     )

@@ -15,9 +15,11 @@ from cdp.core.errors import NotFound
 from cdp.operations.accounts import sessions
 from cdp.operations.requests import request_views
 from cdp.operations.requests.certificate_pdf import render as render_pdf
+from cdp.operations.requests.opening import EXPORTS
 from cdp.operations.requests.request_views import RequestView
 from cdp.operations.requests.requests import TooLateToUndo
 from cdp.tables.request import RequestStatus, RequestType
+from cdp.web.account.right import TITLE, UNDO, said
 from cdp.web.live import stream
 from cdp.web.render import markup
 from cdp.web.visit import Problem, Visit
@@ -51,9 +53,14 @@ async def show(visit: Visit) -> Response:
         view = await _find(visit)
     except NotFound:
         return _ask_for_key(visit, [])
-    if view.type is not RequestType.ERASURE:
+    if view.type in EXPORTS and visit.session is not None and not visit.cookie(COOKIE):
         return visit.redirect(f"/account/downloads/{view.reference}")
-    return visit.page("account/request.html", title="Your deletion", **_context(visit, view))
+    return visit.page("account/request.html", title=TITLE[view.type], live=_live(view), **_context(visit, view))
+
+
+def _live(view: RequestView) -> str:
+    """The template of the live parts: a deletion tells more than the others."""
+    return f"account/{'request' if view.type is RequestType.ERASURE else 'right'}_live.html"
 
 
 def words(view: RequestView) -> dict[str, Any]:
@@ -77,6 +84,8 @@ def _context(visit: Visit, view: RequestView) -> dict[str, Any]:
         **words(view),
         "timeline": [label for label, _ in TIMELINE],
         "reached": reached,
+        "said": said(view),
+        "undo_label": UNDO[view.type],
         # A system that does not answer holds everything up, also beyond the time that was promised.
         "undo_until": until if until is not None and until > visit.now else None,
     }
@@ -104,7 +113,8 @@ async def progress(visit: Visit) -> Response:
     view = await _find(visit)
 
     async def current() -> str:
-        return markup("account/request_live.html", visit=visit, **_context(visit, await _find(visit)))
+        now = await _find(visit)
+        return markup(_live(now), visit=visit, **_context(visit, now))
 
     return stream(visit, view.id, current)
 
