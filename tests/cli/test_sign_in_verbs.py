@@ -11,8 +11,9 @@ import pytest
 from cdp.access.viewer import Actor
 from cdp.core.db import Role
 from cdp.core.settings import Settings
-from cdp.operations.oauth import clients
+from cdp.operations.oauth import clients, registration
 from cdp.operations.oauth.tokens import issuer_of, viewer_from_bearer
+from tests.oauth.keyring import new_key
 from tests.site import app, new_customer, new_staff, platform
 
 __all__ = ["app", "new_customer", "new_staff", "platform"]
@@ -125,6 +126,33 @@ def test_those_of_native_apps_are_not(uri):
 def test_an_unsupported_grant_is_refused(settings):
     done = run(settings, "client", "add", "X", "--redirect-uri", "https://x.example/", "--grant", "password")
     assert (done.returncode, "INVALID_GRANT_TYPE" in done.stderr) == (1, True)
+
+
+async def test_a_program_is_added_by_its_public_keys(settings, platform, tmp_path):
+    keys = {"keys": [new_key().as_dict(private=False)]}
+    file = tmp_path / "partner.jwks"
+    file.write_text(json.dumps(keys), encoding="utf-8")
+    given = ("--grant", "client_credentials", "--jwks", str(file), "--scope", "systems:read", "--require-dpop")
+    done = run(settings, "client", "add", "Partner", *given, "--authorization-type", "partner_access")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert (shown["token_endpoint_auth_method"], "client_secret" in shown) == ("private_key_jwt", False)
+    async with platform.db.transaction(Role.WORKER) as tx:
+        found = await clients.find(tx, shown["client_id"])
+    assert (found.jwks, found.scopes, found.requires_dpop) == (keys, ("systems:read",), True)
+    assert (found.grant_types, found.authorization_types) == (("client_credentials",), ("partner_access",))
+    nowhere = run(settings, "client", "add", "Shop")
+    assert (nowhere.returncode, "--redirect-uri" in nowhere.stderr) == (2, True)
+
+
+async def test_an_app_is_invited(settings, platform):
+    done = run(settings, "client", "invite", "Wren Ltd", "--days", "2")
+    assert done.returncode == 0, done.stderr
+    token = json.loads(done.stdout)["initial_access_token"]
+    app = {"client_name": "Wren", "redirect_uris": ["https://wren.example/back"]}
+    async with platform.db.transaction(Role.WORKER) as tx:
+        added = await registration.register(tx, token, app, now=platform.clock())
+        assert await clients.find(tx, added.client.client_id)
 
 
 def test_the_issuer_of_a_platform_is_one(platform):
