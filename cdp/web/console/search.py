@@ -86,7 +86,7 @@ async def _found(visit: Visit, typed: str) -> Response:
         title="Customers",
         typed=typed,
         groups=[group for group in _groups(answer) if group.hits],
-        requests=[(request_line(row, visit.now), _hit(row["customer"])) for row in requests],
+        requests=[(request_line(row, visit.now), hit_of(row["customer"])) for row in requests],
     )
 
 
@@ -98,12 +98,13 @@ def _groups(answer: Row) -> Iterable[Group]:
             if found is None:
                 continue
             rows = found.get("nodes", [found])
-            hits |= {row["id"]: _hit(row) for row in rows}
+            hits |= {row["id"]: hit_of(row) for row in rows}
             is_cut = is_cut or ("pageInfo" in found and found["pageInfo"]["hasNextPage"])
         yield Group(title, tuple(hits.values()), is_cut)
 
 
-def _hit(row: Row | None) -> Hit:
+def hit_of(row: Row | None) -> Hit:
+    """A customer in a list; None is one who was deleted."""
     if row is None:
         return Hit({"id": None}, (), None, None)
     contacts = row["contacts"]

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cdp.tables.customer import CustomerStatus
-from cdp.tables.request import RequestStatus, RequestType
+from cdp.tables.request import EvidenceKind, RequestStatus, RequestType
 from cdp.web.words import REQUEST_STATUS, Said
 
 Row = Mapping[str, Any]
@@ -19,6 +19,21 @@ REQUEST_TYPE: Mapping[RequestType, str] = {
     RequestType.RECTIFICATION: "Rectification",
     RequestType.RESTRICTION: "Restriction",
     RequestType.OBJECTION: "Objection",
+}
+EVIDENCE: Mapping[str, str] = {
+    EvidenceKind.IDENTITY.name: "Who they are",
+    EvidenceKind.REPRESENTATIVE.name: "Somebody acts for them",
+    EvidenceKind.STATEMENT.name: "What they said or sent",
+}
+HAPPENED: Mapping[str, str] = {
+    "evidence.read": "Evidence opened",
+    "evidence.recorded": "Evidence recorded",
+    "request.assigned": "Handed over",
+    "request.closed": "Closed",
+    "request.extended": "Deadline extended",
+    "request.joined": "Asked for again",
+    "request.opened": "Opened",
+    "request.proof_sent": "Proof sent",
 }
 SOON = timedelta(hours=72)
 
@@ -40,6 +55,14 @@ class RequestLine:
     type: str
     state: Said
     due: Chip
+
+
+def happened(action: str) -> str:
+    """An entry of a request's history in words; a request that moved says where it stands now."""
+    verb = action.partition(".")[2]
+    if action not in HAPPENED and verb in set(RequestStatus):
+        return REQUEST_STATUS[RequestStatus(verb)][0]
+    return HAPPENED.get(action, action)
 
 
 def status_chips(row: Row) -> tuple[Chip, ...]:
