@@ -199,6 +199,8 @@ def _fields() -> Iterator[Rule]:
     for actor in Actor:
         yield from _rules(Who(actor), OPEN)
     yield from _rules(Who(Actor.CUSTOMER), SELF)
+    # Customers have no roles: this is for staff who act for one, and see no more of them than they do otherwise.
+    yield from _masked(Who(Actor.CUSTOMER, VEILED, "profile:read"))
     yield from _rules(Who(Actor.CUSTOMER, scope="profile:read"), PROFILE)
     yield from _rules(Who(Actor.CUSTOMER, scope="privacy:read"), PRIVACY, OWN_AUDIT)
     yield from _rules(Who(Actor.STAFF), {"Query": "node nodes"})

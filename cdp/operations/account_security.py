@@ -118,6 +118,7 @@ async def _apps(tx: Tx, viewer: Viewer) -> tuple[App, ...]:
         .where(
             oauth_grant.c.customer_id == viewer.subject,
             oauth_grant.c.revoked_at.is_(None),
+            oauth_grant.c.acting_staff_id.is_(None),
             oauth_client.c.revoked_at.is_(None),
         )
         .order_by(oauth_grant.c.created_at.desc(), oauth_grant.c.id)
@@ -164,7 +165,7 @@ async def end_session(platform: Platform, viewer: Viewer, session_id: UUID) -> N
         if await tx.scalar(mine) is None:
             raise NotFound
         await sessions.end(tx, session_id, now=platform.clock())
-        await _record(tx, viewer, "session.ended", "session", session_id)
+        await _record(tx, viewer, "session.ended", "Session", session_id)
 
 
 async def end_app(platform: Platform, viewer: Viewer, grant_id: UUID) -> None:
@@ -180,7 +181,7 @@ async def end_everything(platform: Platform, viewer: Viewer) -> None:
     """Sign every browser and every app of the viewer's out, this one too."""
     async with platform.db.transaction(Role.WORKER) as tx:
         await sessions.end_everywhere(tx, customer_id=viewer.subject, now=platform.clock())
-        await _record(tx, viewer, "session.ended_everywhere", "account", None)
+        await _record(tx, viewer, "session.ended_everywhere", "Account", None)
 
 
 async def _record(tx: Tx, viewer: Viewer, action: str, object_type: str, object_id: UUID | None) -> None:

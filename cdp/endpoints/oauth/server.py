@@ -30,7 +30,7 @@ from cdp.operations.oauth.client_assertions import METHOD
 from cdp.operations.oauth.clients import OAuthClient
 from cdp.operations.oauth.dpop import SCHEME
 from cdp.operations.oauth.grants import Grant
-from cdp.operations.oauth.tokens import Issuer, issuer_of, staff_roles
+from cdp.operations.oauth.tokens import AccessToken, Issuer, issuer_of, staff_roles
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -120,6 +120,7 @@ class Server(AuthorizationServer):  # type: ignore[misc]
         self.tx = tx
         self.issuer: Issuer = issuer_of(platform)
         self.proven_key: str | None = None  # thumbprint of the DPoP proof of this request
+        self.agent: AccessToken | None = None  # checked: the ``actor_token`` of this request
         self.narrowed: Details | None = None  # authorization details of this token, where they are not the grant's
         self._tokens = _Tokens(self._access_token, self._refresh_token, self._life_s)
         self.register_token_generator("default", self._token)
@@ -177,6 +178,13 @@ class Server(AuthorizationServer):  # type: ignore[misc]
     def _access_token(self, client: OAuthClient, grant_type: str, user: Grant, scope: str) -> str:  # noqa: ARG002
         roles = self.call(staff_roles, self.tx, user)
         return self.issuer.access_token(user, scope, roles=roles, details=self._details(user), jkt=self.proven_key)
+
+    def delegated_token(self, grant: Grant) -> tuple[str, int]:
+        """A token of a grant in which the agent of this request acts, and how many seconds it lives."""
+        assert self.agent is not None, "somebody acts"
+        roles = self.call(staff_roles, self.tx, grant)
+        token = self.issuer.access_token(grant, grant.scope, roles=roles, jkt=self.proven_key, agent=self.agent)
+        return token, self.issuer.delegated_life_s(self.agent)
 
     def _refresh_token(self, client: OAuthClient, grant_type: str, user: Grant, scope: str) -> str:  # noqa: ARG002
         life_s, now = self.platform.settings.refresh_token_ttl_s, self.platform.clock()

@@ -30,6 +30,7 @@ from cdp.endpoints.oauth.server import (
     refuse_repeated,
     refuse_unreadable_basic,
 )
+from cdp.endpoints.oauth.token_exchange import TokenExchange
 from cdp.operations.oauth import grants
 from cdp.operations.oauth.authorization_details import PARAMETER, Details
 from cdp.operations.oauth.clients import OAuthClient
@@ -163,13 +164,15 @@ async def _answer(
     except OAuth2Error as error:
         return failure(error).response()
     named = await _access_token(platform, fields.get("token"))
+    agent = await _access_token(platform, fields.get("actor_token"))
     # A refusal commits too: a replayed token has ended its family by then.
     async with platform.db.transaction(Role.WORKER) as tx:
         server = _TokenServer(platform, tx)
-        server.named = named
+        server.named, server.agent = named, agent
         register(server)
         server.register_grant(ClientCredentials)
         server.register_grant(DeviceGrant)
+        server.register_grant(TokenExchange)
         server.register_endpoint(Revocation)
         server.register_endpoint(Introspection)
         try:

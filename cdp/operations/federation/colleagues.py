@@ -95,4 +95,4 @@ async def take_roles(tx: Tx, staff_id: UUID, arrival: Arrival) -> None:
 
 async def _record(tx: Tx, action: str, staff_id: UUID, roles: tuple[str, ...]) -> None:
     details = {"roles": list(roles), "by": "external provider"}
-    await audit.record(tx, SYSTEM, action, subject_ref=None, object_type="staff", object_id=staff_id, details=details)
+    await audit.record(tx, SYSTEM, action, subject_ref=None, object_type="Staff", object_id=staff_id, details=details)

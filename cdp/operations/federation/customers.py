@@ -64,7 +64,7 @@ async def register(tx: Tx, platform: Platform, arrival: Arrival, *, accepts_poli
         viewer,
         "account.registered",
         subject_ref=audit_ref,
-        object_type="account",
+        object_type="Account",
         object_id=account_id,
         details=details,
     )

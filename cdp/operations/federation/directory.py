@@ -59,8 +59,9 @@ class Endpoints:
 class Directory:
     """One provider's description and keys, as this process knows them."""
 
-    def __init__(self, outbound: Outbound, provider: Provider) -> None:
+    def __init__(self, outbound: Outbound, provider: Provider, *, timeout_s: float = TIMEOUT_S) -> None:
         self._outbound = outbound
+        self._timeout_s = timeout_s
         self._provider = provider
         self._endpoints: Endpoints | None = None
         self._endpoints_at = float("-inf")
@@ -73,7 +74,7 @@ class Directory:
         async with self._reading:
             if self._endpoints is None or time.monotonic() - self._endpoints_at > REMEMBERED_S:
                 address = f"{self._provider.issuer.rstrip('/')}/.well-known/openid-configuration"
-                self._endpoints = self._described(await fetch(self._outbound, "GET", address))
+                self._endpoints = self._described(await self.fetch("GET", address))
                 self._endpoints_at = time.monotonic()
             return self._endpoints
 
@@ -84,9 +85,33 @@ class Directory:
             age_s = time.monotonic() - self._keys_at
             is_outdated = but is not None and self._keys is but and age_s > KEYS_AT_MOST_EVERY_S
             if self._keys is None or is_outdated or age_s > REMEMBERED_S:
-                self._keys = _key_set(await fetch(self._outbound, "GET", endpoints.jwks))
+                self._keys = _key_set(await self.fetch("GET", endpoints.jwks))
                 self._keys_at = time.monotonic()
             return self._keys
+
+    async def fetch(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
+    ) -> dict[str, Any]:
+        """Call the provider and read its JSON object; an OAuth error is one too.
+
+        Raises ProviderUnavailable, ProviderBroken.
+        """
+        given = {"Accept": "application/json", **(headers or {})}
+        try:
+            answer = await self._outbound.request(
+                method, url, headers=given, content=content, timeout_s=self._timeout_s, max_bytes=LARGEST_BYTES
+            )
+        except (CallFailed, AnswerTooLarge, TargetForbidden) as error:
+            raise ProviderUnavailable from error
+        if answer.status >= 500:
+            raise ProviderUnavailable
+        try:
+            found = json.loads(answer.body)
+        except (ValueError, RecursionError) as error:
+            raise ProviderBroken from error
+        if not isinstance(found, dict) or (answer.status != 200 and "error" not in found):
+            raise ProviderBroken
+        return found
 
     def _described(self, found: Mapping[str, Any]) -> Endpoints:
         if found.get("issuer") != self._provider.issuer:
@@ -117,31 +142,6 @@ def directory_of(platform: Platform, provider: Provider) -> Directory:
     if provider.issuer not in known:
         known[provider.issuer] = Directory(platform.outbound, provider)
     return known[provider.issuer]
-
-
-async def fetch(
-    outbound: Outbound, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
-) -> dict[str, Any]:
-    """Call the provider and read its JSON object; an OAuth error is one too.
-
-    Raises ProviderUnavailable, ProviderBroken.
-    """
-    given = {"Accept": "application/json", **(headers or {})}
-    try:
-        answer = await outbound.request(
-            method, url, headers=given, content=content, timeout_s=TIMEOUT_S, max_bytes=LARGEST_BYTES
-        )
-    except (CallFailed, AnswerTooLarge, TargetForbidden) as error:
-        raise ProviderUnavailable from error
-    if answer.status >= 500:
-        raise ProviderUnavailable
-    try:
-        found = json.loads(answer.body)
-    except (ValueError, RecursionError) as error:
-        raise ProviderBroken from error
-    if not isinstance(found, dict) or (answer.status != 200 and "error" not in found):
-        raise ProviderBroken
-    return found
 
 
 def _key_set(found: Mapping[str, Any]) -> KeySet:

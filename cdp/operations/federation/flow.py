@@ -21,7 +21,7 @@ from cdp.core.platform import Platform
 from cdp.core.seal import Unsealable
 from cdp.core.sign import decode, encode
 from cdp.operations.federation import id_tokens
-from cdp.operations.federation.directory import Directory, Endpoints, ProviderBroken, directory_of, fetch
+from cdp.operations.federation.directory import Directory, ProviderBroken, directory_of
 from cdp.operations.federation.id_tokens import Expected, IdTokenInvalid
 from cdp.operations.federation.provider import Provider
 
@@ -109,13 +109,13 @@ async def finish(
         raise ProviderRefused
     redirect_uri = f"{platform.settings.url}{CALLBACK[actor]}"
     proof = {"code": answer["code"], "verifier": begun.verifier, "redirect_uri": redirect_uri}
-    tokens = await _redeem(platform, provider, endpoints, **proof)
+    tokens = await _redeem(directory, provider, **proof)
     expected = Expected(begun.nonce, platform.clock(), _max_age_s(platform, again=begun.again))
     claims = await id_tokens.check(directory, provider, tokens.get("id_token"), expected)
     return Asserted(
         issuer=provider.issuer,
         subject=str(claims["sub"]),
-        claims=await _with_userinfo(platform, directory, claims, tokens),
+        claims=await _with_userinfo(directory, claims, tokens),
         authenticated_at=id_tokens.authenticated_at(claims, platform.clock()),
         amr=_methods(claims, provider),
         id_token=str(tokens["id_token"]),
@@ -143,7 +143,7 @@ def _opened(platform: Platform, actor: Actor, cookie: str | None) -> Begun:
 
 
 async def _redeem(
-    platform: Platform, provider: Provider, endpoints: Endpoints, *, code: str, verifier: str, redirect_uri: str
+    directory: Directory, provider: Provider, *, code: str, verifier: str, redirect_uri: str
 ) -> Mapping[str, Any]:
     fields = {
         "grant_type": "authorization_code",
@@ -151,7 +151,7 @@ async def _redeem(
         "redirect_uri": redirect_uri,
         "code_verifier": verifier,
     }
-    headers, secret = dict(FORM), provider.client_secret
+    endpoints, headers, secret = await directory.endpoints(), dict(FORM), provider.client_secret
     if secret is not None and "client_secret_basic" in endpoints.auth_methods:
         # RFC 6749 section 2.3.1: both halves are form-encoded first.
         pair = f"{quote(provider.client_id, safe='')}:{quote(secret, safe='')}"
@@ -159,20 +159,20 @@ async def _redeem(
     else:
         fields |= {"client_id": provider.client_id} | ({"client_secret": secret} if secret is not None else {})
     content = urlencode(fields).encode()
-    found = await fetch(platform.outbound, "POST", endpoints.token, headers=headers, content=content)
+    found = await directory.fetch("POST", endpoints.token, headers=headers, content=content)
     if "error" in found:
         raise ProviderRefused
     return found
 
 
 async def _with_userinfo(
-    platform: Platform, directory: Directory, claims: Mapping[str, object], tokens: Mapping[str, Any]
+    directory: Directory, claims: Mapping[str, object], tokens: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """The claims with those of the userinfo endpoint, where most providers keep them; both must be of one person."""
     address, token = (await directory.endpoints()).userinfo, tokens.get("access_token")
     if address is None or not isinstance(token, str):
         return claims
-    more = await fetch(platform.outbound, "GET", address, headers={"Authorization": f"Bearer {token}"})
+    more = await directory.fetch("GET", address, headers={"Authorization": f"Bearer {token}"})
     if "error" in more:
         raise ProviderBroken
     if more.get("sub") != claims["sub"]:

@@ -67,7 +67,7 @@ async def link(tx: Tx, platform: Platform, owner: Owner, arrival: Arrival) -> No
         owner.viewer,
         "identity.linked",
         subject_ref=await owner.audit_ref(tx),
-        object_type="external_identity",
+        object_type="ExternalIdentity",
         object_id=identity_id,
         details={"issuer": arrival.issuer},
     )

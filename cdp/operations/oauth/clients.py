@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from authlib.oauth2.rfc6749 import ClientMixin
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import ColumnElement, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from cdp.access.authorization_types import TYPES
@@ -31,7 +31,8 @@ AFTER_SIGN_OUT = "oauth.after_sign_out"
 CODE_AND_REFRESH = ("authorization_code", "refresh_token")
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 CLIENT_CREDENTIALS = "client_credentials"
-GRANT_TYPES = (*CODE_AND_REFRESH, CLIENT_CREDENTIALS, DEVICE_CODE)
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+GRANT_TYPES = (*CODE_AND_REFRESH, CLIENT_CREDENTIALS, DEVICE_CODE, EXCHANGE)
 COMMAND_LINE = "cdp-cli"
 _DANGEROUS = frozenset({"javascript", "data", "vbscript", "file", "blob", "about", "view-source"})
 
@@ -214,7 +215,7 @@ async def add(
         backchannel_logout_uri=check_logout_uri(backchannel_logout_uri) if backchannel_logout_uri else None,
     )
     await tx.execute(insert(oauth_client).values(_row(client)))
-    await audit.record(tx, viewer, "client.added", subject_ref=None, object_type="oauth_client", object_id=client.id)
+    await audit.record(tx, viewer, "client.added", subject_ref=None, object_type="OAuthClient", object_id=client.id)
     return NewClient(client, secret)
 
 
@@ -271,11 +272,14 @@ async def ensure_command_line(tx: Tx) -> OAuthClient:
     now = {"grant_types": list(values.grant_types), "scopes": list(values.scopes)}  # an earlier version knew fewer
     await tx.execute(
         update(oauth_client)
-        .where(oauth_client.c.client_id == COMMAND_LINE, oauth_client.c.grant_types != now["grant_types"])
+        .where(
+            oauth_client.c.client_id == COMMAND_LINE,
+            or_(oauth_client.c.grant_types != now["grant_types"], oauth_client.c.scopes != now["scopes"]),
+        )
         .values(now)
     )
     if added is not None:
-        await audit.record(tx, SYSTEM, "client.added", subject_ref=None, object_type="oauth_client", object_id=added)
+        await audit.record(tx, SYSTEM, "client.added", subject_ref=None, object_type="OAuthClient", object_id=added)
     found = await find(tx, COMMAND_LINE)
     assert found is not None, "it was just written"
     return found

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, insert, or_, select, update
+from sqlalchemy import ColumnElement, Table, func, insert, or_, select, update
 
 from cdp.access.scopes import CUSTOMER_SCOPES, STAFF_SCOPES
 from cdp.access.strength import PASSWORD, strength_of
@@ -41,6 +41,7 @@ class Grant:
     session_id: UUID | None = None
     details: Details = ()
     amr: tuple[str, ...] = PASSWORD
+    acting_staff_id: UUID | None = None
 
     @property
     def subject(self) -> str:
@@ -289,14 +290,15 @@ async def of_refresh_token(tx: Tx, token: str) -> Grant | None:
 
 
 async def _find(tx: Tx, which: ColumnElement[bool]) -> Grant | None:
+    works_here = func.coalesce(oauth_grant.c.staff_id, oauth_grant.c.acting_staff_id)
     row = await tx.first(
         select(oauth_grant, oauth_client.c.client_id.label("client"))
-        .select_from(oauth_grant.join(oauth_client).outerjoin(staff, staff.c.id == oauth_grant.c.staff_id))
+        .select_from(oauth_grant.join(oauth_client).outerjoin(staff, staff.c.id == works_here))
         .where(
             which,
             oauth_grant.c.revoked_at.is_(None),
             oauth_client.c.revoked_at.is_(None),
-            or_(oauth_grant.c.staff_id.is_(None), staff.c.active),
+            or_(works_here.is_(None), staff.c.active),
         )
     )
     if row is None:
@@ -311,6 +313,7 @@ async def _find(tx: Tx, which: ColumnElement[bool]) -> Grant | None:
         session_id=row.session_id,
         details=tuple(row.authorization_details or ()),
         amr=tuple(row.amr),
+        acting_staff_id=row.acting_staff_id,
     )
 
 
@@ -322,7 +325,10 @@ async def is_consented(tx: Tx, viewer: Viewer, client: OAuthClient, scope: str, 
         else oauth_grant.c.customer_id == viewer.customer_id
     )
     given = select(oauth_grant.c.scope, oauth_grant.c.authorization_details).where(
-        owner, oauth_grant.c.client_id == client.id, oauth_grant.c.revoked_at.is_(None)
+        owner,
+        oauth_grant.c.client_id == client.id,
+        oauth_grant.c.revoked_at.is_(None),
+        oauth_grant.c.acting_staff_id.is_(None),
     )
     asked = set(scope.split())
     # No details mean the whole of what the scopes cover: a grant that was narrowed is no consent to that.
@@ -359,7 +365,7 @@ async def _record(
     if customer_id is not None:
         subject_ref = await tx.scalar(select(customer.c.audit_ref).where(customer.c.id == customer_id))
     await audit.record(
-        tx, viewer, action, subject_ref=subject_ref, object_type="oauth_grant", object_id=grant_id, code=code
+        tx, viewer, action, subject_ref=subject_ref, object_type="OAuthGrant", object_id=grant_id, code=code
     )
 
 

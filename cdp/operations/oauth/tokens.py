@@ -34,6 +34,8 @@ from cdp.tables.oauth import oauth_ended_grant
 from cdp.tables.staff import staff
 
 TYP = "at+jwt"
+# Long enough to do something, short enough to be worth nothing tomorrow.
+DELEGATED_LIFE_S = 300
 PURPOSES = {Actor.CUSTOMER: "self_access", Actor.STAFF: STAFF_PURPOSE, Actor.CLIENT: "none"}
 LARGEST_TOKEN = 8 * 1024
 REMEMBERED = 10_000
@@ -67,6 +69,8 @@ class AccessToken:
     client_id: str
     scope: str
     details: Details = ()
+    # The grant of the agent who acts in it; this token dies with either.
+    agent_grant_id: UUID | None = None
     # Thumbprint of the key it is bound to (RFC 9449 section 6); None for a bearer token.
     bound_to: str | None = None
 
@@ -95,8 +99,12 @@ class Issuer:
         roles: frozenset[str] = frozenset(),
         details: Details = (),
         jkt: str | None = None,
+        agent: AccessToken | None = None,
     ) -> str:
-        """Sign an access token for a grant; ``scope`` and ``details`` are at most the grant's, ``jkt`` binds it."""
+        """Sign an access token for a grant; ``scope`` and ``details`` are at most the grant's, ``jkt`` binds it.
+
+        ``agent`` is the token of who acts in it (RFC 8693 section 4.1), which this one does not outlive.
+        """
         now = int(self._clock().timestamp())
         claims: dict[str, object] = {
             "iss": self.url,
@@ -112,6 +120,9 @@ class Issuer:
         if grant.actor is not Actor.CLIENT:
             claims |= {"auth_time": int(grant.authenticated_at.timestamp()), "amr": list(grant.amr)}
             claims["acr"] = strength_of(grant.amr).value
+        if agent is not None:
+            claims["act"] = {"sub": agent.subject, "client_id": agent.client_id}
+            claims |= {"act_grant_id": str(agent.grant_id), "exp": now + self.delegated_life_s(agent)}
         if details:
             claims["authorization_details"] = [dict(detail) for detail in details]
         if jkt is not None:
@@ -119,6 +130,11 @@ class Issuer:
         if grant.actor is Actor.STAFF:
             claims["roles"] = sorted(roles)
         return self.keys.sign(claims, typ=TYP)
+
+    def delegated_life_s(self, agent: AccessToken) -> int:
+        """How long somebody may act for somebody else: a few minutes, and never longer than their own token lives."""
+        left_s = agent.expires_at - int(self._clock().timestamp())
+        return max(0, min(DELEGATED_LIFE_S, self._settings.access_token_ttl_s, left_s))
 
     @property
     def _db(self) -> Database:
@@ -140,7 +156,7 @@ class Issuer:
         if known.expires_at <= self._clock().timestamp():
             self._known.pop(digest, None)
             raise TokenExpired
-        if known.grant_id in self._ended:
+        if known.grant_id in self._ended or known.agent_grant_id in self._ended:
             self._known.pop(digest, None)
             raise TokenInvalid
         return known
@@ -161,8 +177,10 @@ class Issuer:
             grant = await grants.living(tx, grant_id)
             if grant is None or grant.subject != claims["sub"] or grant.client_id != claims["client_id"]:
                 raise TokenInvalid
+            agent_grant_id = await _agent_grant(tx, grant, claims)
             roles = await staff_roles(tx, grant)
-        if grant.actor is Actor.STAFF and not may_work(self._settings, grant.amr):
+        works_here = grant.staff_id is not None or grant.acting_staff_id is not None
+        if works_here and not may_work(self._settings, grant.amr):
             raise TokenInvalid
         scope = str(claims["scope"])
         details = _details(claims)
@@ -177,8 +195,9 @@ class Issuer:
             amr=grant.amr if is_person else (),
             client_id=grant.client_id,
             session_id=grant.session_id,
-            purpose=PURPOSES[grant.actor],
+            purpose=STAFF_PURPOSE if works_here else PURPOSES[grant.actor],
             areas=areas_of(details),
+            acting_staff_id=grant.acting_staff_id,
         )
         return AccessToken(
             viewer=viewer,
@@ -190,6 +209,7 @@ class Issuer:
             client_id=grant.client_id,
             scope=scope,
             details=details,
+            agent_grant_id=agent_grant_id,
             bound_to=_thumbprint(claims),
         )
 
@@ -257,9 +277,10 @@ async def viewer_from_bearer(platform: Platform, token: str) -> Viewer:
 
 async def staff_roles(tx: Tx, grant: Grant) -> frozenset[str]:
     """Roles of the member of staff behind a grant, none for a customer. Raises TokenInvalid for one who left."""
-    if grant.staff_id is None:
+    staff_id = grant.staff_id or grant.acting_staff_id
+    if staff_id is None:
         return frozenset()
-    roles = await tx.scalar(select(staff.c.roles).where(staff.c.id == grant.staff_id, staff.c.active))
+    roles = await tx.scalar(select(staff.c.roles).where(staff.c.id == staff_id, staff.c.active))
     if roles is None:
         raise TokenInvalid
     return frozenset(roles)
@@ -280,6 +301,19 @@ def _thumbprint(claims: Mapping[str, object]) -> str | None:
     if not isinstance(confirmation, dict) or not isinstance(confirmation.get("jkt"), str):
         raise TokenInvalid
     return str(confirmation["jkt"])
+
+
+async def _agent_grant(tx: Tx, grant: Grant, claims: Mapping[str, object]) -> UUID | None:
+    """The living grant of who acts in a token, None where nobody does. Raises TokenInvalid when they may no more."""
+    if grant.acting_staff_id is None:
+        return None
+    try:
+        agents = await grants.living(tx, UUID(str(claims.get("act_grant_id"))))
+    except ValueError as error:
+        raise TokenInvalid from error
+    if agents is None or agents.staff_id != grant.acting_staff_id:
+        raise TokenInvalid
+    return agents.id
 
 
 def _number(value: object) -> int:

@@ -39,6 +39,7 @@ HAPPENINGS: Mapping[str, tuple[str, str]] = {
     "recovery_codes.made": ("New recovery codes made", "New recovery codes refused"),
     "totp.added": ("Authenticator app set up", "Authenticator app refused"),
     "totp.removed": ("Authenticator app removed", "Authenticator app not removed"),
+    "delegation.opened": ("Somebody of our staff could act for you", "Acting for you was refused"),
     "export.downloaded": ("Data copy downloaded", "Download of a data copy refused"),
     "grant.ended": ("App disconnected", "App disconnected"),
     "grant.opened": ("App connected", "App refused"),
