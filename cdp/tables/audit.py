@@ -26,9 +26,14 @@ from cdp.tables.base import (
 # What events are about beside the types of the API, in the same spelling; nobody reads these by GraphQL.
 OTHER_OBJECTS: Mapping[str, str] = {
     "AuditLog": "the log itself, when somebody exports it",
+    "ExternalIdentity": "an account with another identity provider",
     "Import": "one run of an import",
+    "Key": "a key the platform signs or seals with",
+    "LogoutNotice": "what tells an application that somebody signed out",
     "OAuthClient": "an application that signs people in",
+    "OAuthDeviceCode": "a device that waits to be let in",
     "OAuthGrant": "what somebody allowed an application",
+    "OAuthInvitation": "leave to register an application",
     "Population": "demo data",
     "Staff": "somebody who works here",
 }

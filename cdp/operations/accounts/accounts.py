@@ -142,7 +142,7 @@ async def _create(tx: Tx, platform: Platform, ready: _Ready) -> CustomerId:
     await tx.execute(insert(policy_acceptance).values(id=new_id(), **origin, **accepted, decided_at=now))
     viewer = Viewer(Actor.CUSTOMER, customer_id=customer_id)
     await audit.record(
-        tx, viewer, "account.registered", subject_ref=audit_ref, object_type="account", object_id=account_id
+        tx, viewer, "account.registered", subject_ref=audit_ref, object_type="Account", object_id=account_id
     )
     lines = await email_proofs.instruction(tx, platform, customer_id, ready.email.normalized)
     await messages.queue(tx, customer_id, ready.email.address, WELCOME.filled(instruction=lines))
@@ -204,7 +204,7 @@ async def _tell_owner(tx: Tx, email: Email) -> None:
         ANONYMOUS,
         "account.registered",
         subject_ref=row.audit_ref,
-        object_type="account",
+        object_type="Account",
         outcome="refused",
         code=UsernameTaken.code,
     )

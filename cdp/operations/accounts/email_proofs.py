@@ -72,7 +72,7 @@ async def send(platform: Platform, viewer: Viewer, email_id: UUID, *, address: s
             viewer,
             "email.proof_sent",
             subject_ref=subject.audit_ref,
-            object_type="email_address",
+            object_type="EmailAddress",
             object_id=email_id,
         )
 
@@ -112,7 +112,7 @@ async def prove_address(tx: Tx, platform: Platform, viewer: Viewer, normalized: 
     if row is None:
         raise LinkRefused
     await audit.record(
-        tx, viewer, "email.verified", subject_ref=subject.audit_ref, object_type="email_address", object_id=row.id
+        tx, viewer, "email.verified", subject_ref=subject.audit_ref, object_type="EmailAddress", object_id=row.id
     )
     origin = {
         "customer_id": subject.customer_id,
@@ -144,7 +144,7 @@ async def _claim(tx: Tx, viewer: Viewer, subject: Subject, normalized: str, orig
             viewer,
             "identity.contested",
             subject_ref=subject.audit_ref,
-            object_type="identity",
+            object_type="Identity",
             outcome="refused",
             code="IDENTITY_TAKEN",
         )

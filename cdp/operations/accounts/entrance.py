@@ -55,7 +55,7 @@ async def enter(tx: Tx, platform: Platform, person: Person, visitor: Visitor, *,
     action = "session.renewed" if same else "session.started"
     details = {"amr": list(amr)}
     await audit.record(
-        tx, _viewer(person), action, subject_ref=person.audit_ref, object_type="account", details=details
+        tx, _viewer(person), action, subject_ref=person.audit_ref, object_type="Account", details=details
     )
     return SignedIn(token, device_token(platform, person, visitor.device), person)
 
@@ -68,7 +68,7 @@ async def record_refusal(platform: Platform, subject_ref: UUID | None, code: str
             ANONYMOUS,
             "session.refused",
             subject_ref=subject_ref,
-            object_type="account",
+            object_type="Account",
             outcome="refused",
             code=code,
         )

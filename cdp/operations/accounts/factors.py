@@ -170,7 +170,7 @@ async def _removed(tx: Tx, change: Change, action: str, *, object_id: UUID | Non
 async def record(tx: Tx, platform: Platform, owner: Owner, action: str, *, object_id: UUID | None = None) -> None:
     """Write the log, and tell a customer by letter."""
     subject_ref = await owner.audit_ref(tx)
-    await audit.record(tx, owner.viewer, action, subject_ref=subject_ref, object_type="account", object_id=object_id)
+    await audit.record(tx, owner.viewer, action, subject_ref=subject_ref, object_type="Account", object_id=object_id)
     if owner.customer_id is None:
         return
     address = await tx.scalar(

@@ -179,7 +179,7 @@ async def _record(
         viewer,
         action,
         subject_ref=subject_ref,
-        object_type="account",
+        object_type="Account",
         object_id=object_id,
         outcome="refused" if code else "ok",
         code=code,

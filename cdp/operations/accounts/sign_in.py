@@ -116,7 +116,7 @@ async def sign_out(platform: Platform, current: BrowserSession) -> None:
             current.viewer,
             "session.ended",
             subject_ref=subject_ref,
-            object_type="session",
+            object_type="Session",
             object_id=current.id,
         )
 

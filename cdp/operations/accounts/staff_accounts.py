@@ -68,6 +68,6 @@ async def add(
     code = await mail_links.issue(tx, Owner(staff_id=staff_id), LinkKind.RESET, username, now=now, good_for=GOOD_FOR)
     details = {"roles": [role.value for role in given]}
     await audit.record(
-        tx, viewer, "staff.added", subject_ref=None, object_type="staff", object_id=staff_id, details=details
+        tx, viewer, "staff.added", subject_ref=None, object_type="Staff", object_id=staff_id, details=details
     )
     return NewColleague(username, called, given, new_passwords.link_of(platform, Actor.STAFF, code))

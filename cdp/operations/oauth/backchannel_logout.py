@@ -179,7 +179,7 @@ async def settle(tx: Tx, notice: Notice, delivered: Delivered, *, settings: Sett
         SYSTEM,
         f"logout.{status.value}",
         subject_ref=notice.subject_ref,
-        object_type="logout_notice",
+        object_type="LogoutNotice",
         object_id=notice.id,
         outcome="ok" if status is NoticeStatus.SENT else "failed",
         code=delivered.code,

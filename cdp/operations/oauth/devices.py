@@ -233,6 +233,6 @@ async def _record(tx: Tx, viewer: Viewer, action: str, authorization_id: UUID) -
         viewer,
         action,
         subject_ref=subject_ref,
-        object_type="oauth_device_code",
+        object_type="OAuthDeviceCode",
         object_id=authorization_id,
     )

@@ -70,9 +70,7 @@ async def invite(tx: Tx, viewer: Viewer, purpose: str, *, now: datetime, life: t
         "expires_at": now + life,
     }
     await tx.execute(insert(oauth_registration_token).values(row))
-    await audit.record(
-        tx, viewer, "client.invited", subject_ref=None, object_type="oauth_registration_token", object_id=row_id
-    )
+    await audit.record(tx, viewer, "client.invited", subject_ref=None, object_type="OAuthInvitation", object_id=row_id)
     return token
 
 

@@ -115,7 +115,7 @@ async def rotate(
     }
     async with platform.db.transaction(Role.WORKER) as tx:
         details = {"key": current, "resealed": sum(done.resealed.values()), "left": sum(done.left.values())}
-        await audit.record(tx, viewer, "keys.rotated", subject_ref=None, object_type="master_key", details=details)
+        await audit.record(tx, viewer, "keys.rotated", subject_ref=None, object_type="Key", details=details)
     return done
 
 
@@ -164,12 +164,10 @@ async def drop_local(platform: Platform, viewer: Viewer, key_id: str) -> None:
 
     Raises KeysFromOutside, UnknownKey, KeyInUse.
     """
-    if platform.settings.master_keys:
-        raise KeysFromOutside
     store = KeyStore(platform.settings.keys_dir)
     names = {local_id(name): name for name in store.names(LOCAL)}
     if key_id not in names:
-        raise UnknownKey
+        raise KeysFromOutside if key_id in platform.sealer.key_ids else UnknownKey
     newest = store.folder / f"{list(names.values())[-1]}.key"
     used = next(one for one in await listed(platform) if one.id == key_id)
     if used.is_current or used.sealed or time.time() - newest.stat().st_mtime < 2 * RELOAD_EVERY_S:
@@ -177,7 +175,7 @@ async def drop_local(platform: Platform, viewer: Viewer, key_id: str) -> None:
     store.destroy(names[key_id])
     async with platform.db.transaction(Role.WORKER) as tx:
         details = {"key": key_id}
-        await audit.record(tx, viewer, "keys.dropped", subject_ref=None, object_type="master_key", details=details)
+        await audit.record(tx, viewer, "keys.dropped", subject_ref=None, object_type="Key", details=details)
 
 
 async def rotate_token_keys(platform: Platform, viewer: Viewer) -> None:
@@ -202,4 +200,4 @@ async def rotate_signing_key(platform: Platform, viewer: Viewer) -> str:
 
 async def _record(platform: Platform, viewer: Viewer, action: str) -> None:
     async with platform.db.transaction(Role.WORKER) as tx:
-        await audit.record(tx, viewer, action, subject_ref=None, object_type="key")
+        await audit.record(tx, viewer, action, subject_ref=None, object_type="Key")
