@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.routing import BaseRoute
 
 from cdp.core import log
@@ -29,9 +28,11 @@ from cdp.schema.execution import Execution
 from cdp.schema.http import GraphQLFirst
 from cdp.schema.schema import open_reader
 from cdp.web import routes as pages
+from cdp.web.body_limit import BodyLimit
 from cdp.web.documents import own_documents
 from cdp.web.errors import exception_handlers
 from cdp.web.perimeter import Perimeter
+from cdp.web.proxies import HttpsOnly, TrustedProxies
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -67,9 +68,11 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
         exception_handlers=dict(exception_handlers),
         middleware=[
             Middleware(Measure, metrics=metrics),
+            Middleware(TrustedProxies, networks=settings.trusted_proxies),
             Middleware(Perimeter, is_secure=settings.is_secure),
+            Middleware(HttpsOnly, url=settings.url),
             Middleware(GraphQLFirst),
-            Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES),
+            Middleware(BodyLimit, most_bytes=MAX_BODY_BYTES),
         ],
     )
     app.state.metrics = metrics

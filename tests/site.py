@@ -82,15 +82,17 @@ def new_staff(platform: Platform) -> Callable[..., Awaitable[str]]:
 
 
 @asynccontextmanager
-async def listening(settings: Settings) -> AsyncIterator[tuple[str, Platform]]:
+async def listening(settings: Settings, *, port: int | None = None) -> AsyncIterator[tuple[str, Platform]]:
     """The application behind uvicorn on a free port of this machine; base address and platform."""
-    probe = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    port = probe.sockets[0].getsockname()[1]
-    probe.close()
-    await probe.wait_closed()
+    if port is None:
+        probe = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+        port = probe.sockets[0].getsockname()[1]
+        probe.close()
+        await probe.wait_closed()
     settings = settings.model_copy(update={"port": port})
     app = build(settings)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False))
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False, proxy_headers=False)
+    server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.02)

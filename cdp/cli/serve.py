@@ -13,16 +13,15 @@ from cdp.embedded.ports import choose_port
 
 app = typer.Typer()
 
-# Open streams (server-sent events) end with their process; a browser reconnects by itself.
-GRACE_S = 5
+# As uvicorn's own: the supervisor tells a failed start from a fault.
+STARTUP_FAILED = 3
 
 
 @app.command()
 def api() -> None:
     """Serve GraphQL, pages and protocols over HTTP, until SIGTERM."""
-    import uvicorn
-
     from cdp.app import build
+    from cdp.cli.listening import serve
     from cdp.operations.production import check_settings
 
     settings = resolve(read_settings())
@@ -33,17 +32,8 @@ def api() -> None:
     gc.collect()
     gc.freeze()
     print(f"serving {settings.url}", flush=True)
-    uvicorn.run(
-        application,
-        host=settings.host,
-        port=settings.port,
-        ssl_certfile=settings.tls_cert_file,
-        ssl_keyfile=settings.tls_key_file,
-        timeout_graceful_shutdown=GRACE_S,
-        server_header=False,
-        access_log=False,
-        log_config=None,
-    )
+    if not serve(settings, application):
+        raise typer.Exit(STARTUP_FAILED)
 
 
 @app.command()

@@ -69,15 +69,17 @@ class Sealer:
 
     @classmethod
     def from_settings(cls, master_keys: str, store: KeyStore) -> "Sealer":
-        """Parse ``id:base64,id:base64`` (newest first); empty means a key kept in the key store."""
+        """Parse ``id:base64,id:base64`` (newest first); empty means keys kept in the key store."""
         if not master_keys:
             store.create(LOCAL)
             return cls(local_keys(store), reload=lambda: local_keys(store))
         try:
             pairs = [entry.strip().split(":", 1) for entry in master_keys.split(",")]
-            return cls({key_id: base64.b64decode(text, validate=True) for key_id, text in pairs})
+            given = {key_id: base64.b64decode(text, validate=True) for key_id, text in pairs}
         except (ValueError, binascii.Error) as error:
             raise ValueError("CDP_MASTER_KEYS is id:base64 of 32 bytes, comma-separated") from error
+        # A platform that began without them still holds values under its own key, until a rotation.
+        return cls(given | local_keys(store))
 
     def seal(self, plain: bytes, context: str) -> bytes:
         """Seal a value for one place; ``context`` names it, for example ``request:<id>:identifiers``."""

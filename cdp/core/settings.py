@@ -4,6 +4,7 @@ Every setting names its unit. A secret may also be given as a file: ``CDP_MASTER
 fills ``CDP_MASTER_KEYS``. Source: https://12factor.net/config
 """
 
+import ipaddress
 import os
 from datetime import timedelta
 from enum import StrEnum
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 SECRETS = (
     "database_url",
@@ -76,6 +77,14 @@ def _plain_seconds(value: object) -> object:
     return value
 
 
+def _networks(value: object) -> object:
+    """Addresses and networks, comma-separated."""
+    if isinstance(value, str):
+        return tuple(ipaddress.ip_network(one.strip()) for one in value.split(",") if one.strip())
+    return value
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Duration = Annotated[timedelta, BeforeValidator(_plain_seconds)]
 
 
@@ -91,6 +100,15 @@ class Settings(BaseSettings):
     base_url: str = Field("", description="public URL of the API; default http://localhost:PORT")
     tls_cert_file: Path | None = Field(None, description="certificate chain (PEM): the API serves TLS itself")
     tls_key_file: Path | None = Field(None, description="private key (PEM) of CDP_TLS_CERT_FILE")
+    http_port: int | None = Field(
+        None,
+        description="plain HTTP port that only leads to https, where the API serves TLS itself; default 80 beside 443",
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
+        (),
+        description="addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto count,"
+        " comma-separated; nobody else's do",
+    )
     database_url: str = Field("", description="Postgres URL; empty: the embedded server. May SET ROLE to the app roles")
     database_owner_url: str = Field("", description="Postgres URL of the role that migrates; default CDP_DATABASE_URL")
     redis_url: str = Field("", description="Valkey or Redis URL of the doorbell; empty: the embedded server")
@@ -209,6 +227,13 @@ class Settings(BaseSettings):
         return self.env is Environment.PRODUCTION if self.staff_second_factor is None else self.staff_second_factor
 
     @property
+    def redirect_port(self) -> int | None:
+        """Where plain HTTP is answered with the way to https; None where somebody else serves TLS."""
+        if self.tls_cert_file is None:
+            return None
+        return 80 if self.http_port is None and self.port == 443 else self.http_port
+
+    @property
     def keys_dir(self) -> Path:
         """Folder of the key store: outside Postgres and outside its backups."""
         return self.key_store_dir or self.state_dir / "keys"
@@ -231,6 +256,6 @@ def reference() -> str:
     rows = ["| variable | default | what |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         secret = f" Also `CDP_{name.upper()}_FILE`." if name in SECRETS else ""
-        default = "" if field.default in ("", None) else f"`{getattr(field.default, 'value', field.default)}`"
+        default = "" if field.default in ("", None, ()) else f"`{getattr(field.default, 'value', field.default)}`"
         rows.append(f"| `CDP_{name.upper()}` | {default} | {field.description}.{secret} |")
     return "# Settings\n\nGenerated from `cdp/core/settings.py`.\n\n" + "\n".join(rows) + "\n"

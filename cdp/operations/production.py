@@ -25,6 +25,8 @@ def problems(settings: Settings) -> list[str]:
     found = []
     if not settings.is_secure:
         found.append("CDP_BASE_URL must be https")
+    if settings.tls_cert_file is None and not settings.trusted_proxies:
+        found.append("CDP_TLS_CERT_FILE or CDP_TRUSTED_PROXIES is missing: who serves TLS?")
     if not settings.master_keys:
         found.append("CDP_MASTER_KEYS is missing")
     if settings.key_store_dir is None:

@@ -49,14 +49,20 @@ def error_response(request: Request, error: Exception) -> Response:
     """The answer to an error; everything unknown is INTERNAL, without a word about what it was."""
     known = _known(error)
     request_id = str(request.scope.get("state", {}).get("request_id", ""))
-    headers = _headers(request, known)
+    headers = {**_headers(request, known), **_told(error)}
     if "text/html" in request.headers.get("accept", ""):
         context = {"error": known, "title": TITLES.get(known.status, "Something went wrong"), "request_id": request_id}
         page = render(request, "error.html", context, status=known.status)
         page.headers.update(headers)
         return page
-    body = {**known.extensions, "code": known.code, "message": known.message, "requestId": request_id}
-    return JSONResponse(body, status_code=known.status, headers={**headers, "Cache-Control": "no-store"})
+    return json_error(request, known, headers)
+
+
+def json_error(request: Request, error: PlatformError, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer to an error for programs, and where no page can be made."""
+    request_id = str(request.scope.get("state", {}).get("request_id", ""))
+    body = {**error.extensions, "code": error.code, "message": error.message, "requestId": request_id}
+    return JSONResponse(body, status_code=error.status, headers={**(headers or {}), "Cache-Control": "no-store"})
 
 
 def _known(error: Exception) -> PlatformError:
@@ -82,6 +88,12 @@ def _headers(request: Request, error: PlatformError) -> dict[str, str]:
     if retry := error.extensions.get("retryAfterS"):
         headers["Retry-After"] = str(retry)
     return headers
+
+
+def _told(error: Exception) -> Mapping[str, str]:
+    """What the framework says beside its status: which methods an address takes."""
+    said = error.headers or {} if isinstance(error, HTTPException) else {}
+    return {"Allow": said["Allow"]} if "Allow" in said else {}
 
 
 def _on_platform_error(request: Request, error: Exception) -> Response:

@@ -1,6 +1,7 @@
 """Production refuses what development allows, before it serves anything."""
 
 import base64
+import ipaddress
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ def fit(settings: Settings) -> Settings:
         update={
             "env": Environment.PRODUCTION,
             "base_url": "https://data.example.com",
+            "trusted_proxies": (ipaddress.ip_network("10.0.0.0/8"),),
             "master_keys": KEYS,
             "key_store_dir": settings.keys_dir,
             "smtp_url": "smtps://mail.example.com",
@@ -40,6 +42,7 @@ def test_a_fit_configuration_passes(settings: Settings) -> None:
     ("name", "value", "said"),
     [
         ("base_url", "http://data.example.com", "CDP_BASE_URL"),
+        ("trusted_proxies", (), "CDP_TRUSTED_PROXIES"),
         ("master_keys", "", "CDP_MASTER_KEYS"),
         ("key_store_dir", None, "CDP_KEY_STORE_DIR"),
         ("smtp_url", "", "CDP_SMTP_URL"),

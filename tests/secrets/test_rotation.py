@@ -180,6 +180,23 @@ async def test_an_old_key_is_dropped_when_nothing_is_left_and_nobody_can_use_it(
         await one.close()
 
 
+async def test_who_began_without_master_keys_moves_to_them(fresh_settings: Settings):
+    platform = Platform.open(fresh_settings)
+    await _filled(platform, 1)
+    outside = Platform.open(fresh_settings.model_copy(update={"master_keys": rotation.entry("k1")}))
+    before = await _opened(outside)
+    assert (await rotation.rotate(outside, SYSTEM)).left == {}
+    with pytest.raises(KeysFromOutside):
+        await rotation.drop_local(outside, SYSTEM, "k1")
+    local = fresh_settings.keys_dir / "master.key"
+    os.utime(local, (local.stat().st_atime, local.stat().st_mtime - 200))
+    await rotation.drop_local(outside, SYSTEM, "local")
+    alone = Platform.open(outside.settings)
+    assert (alone.sealer.key_ids, await _opened(alone)) == (["k1"], before)
+    for one in (platform, outside, alone):
+        await one.close()
+
+
 async def test_keys_from_outside_are_chosen_there(fresh_settings: Settings):
     old, new = rotation.entry("k1"), rotation.entry("k2")
     first = fresh_settings.model_copy(update={"master_keys": old})
