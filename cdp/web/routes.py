@@ -28,7 +28,7 @@ from cdp.web.account import (
     sign_out,
     verify_email,
 )
-from cdp.web.console import case, customer, graphql, queue, search
+from cdp.web.console import case, customer, graphql, opening, queue, search
 from cdp.web.guard import Allow, Page
 from cdp.web.public import device, privacy_request, verify
 from cdp.web.visit import Visit
@@ -132,6 +132,15 @@ PAGES: Sequence[Page] = (
     Page("/console/sign-out", sign_out.show, sign_out.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
     Page(CUSTOMER, customer.show, allow=Allow.STAFF),
     Page(f"{CUSTOMER}/reveal", None, customer.submit_reveal, allow=Allow.STAFF, back=CUSTOMER),
+    Page(
+        f"{CUSTOMER}/open",
+        opening.show,
+        opening.submit,
+        allow=Allow.STAFF,
+        fresh=True,
+        max_form_bytes=opening.LARGEST_BYTES,
+        back=f"{CUSTOMER}/open",
+    ),
     Page("/console/requests", queue.show, allow=Allow.STAFF),
     Page("/console/requests/next", queue.show_next, allow=Allow.STAFF),
     Page(CASE, case.show, allow=Allow.STAFF),

@@ -30,6 +30,10 @@ from cdp.web.words import REVEAL_CATEGORY, REVEAL_REASON, with_times
 GLANCE = 8
 PAGE = 25
 OPEN = sorted(status.name for status in set(RequestStatus) - SETTLED)
+NOTICES: Mapping[str, str] = {
+    "opened": "The request is open and waits for a colleague’s decision. The customer has been told.",
+    "joined": "The same was asked for already: your evidence is added to the open request.",
+}
 FIELD_OF: Mapping[type[PlatformError], str] = {
     CaseNeeded: "case_ref",
     NothingToReveal: f"category-{Category.CONTACT.value}",
@@ -114,6 +118,7 @@ async def page(visit: Visit, problems: Sequence[Problem], *, status: int | None 
         here=address(visit),
         unmasking=await _unmasking(visit, customer_id),
         is_fresh=visit.is_fresh,
+        notice=NOTICES.get(visit.request.query_params.get("done", "")),
     )
 
 
