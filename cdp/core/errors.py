@@ -12,6 +12,7 @@ class PlatformError(Exception):
 
     code: ClassVar[str] = "INTERNAL"
     status: ClassVar[int] = 500
+    is_audited: bool = False  # whether the audit log has this refusal already
 
     def __init__(self, message: str | None = None, **extensions: Any) -> None:  # noqa: ANN401
         self.message = message or (type(self).__doc__ or "").split("\n")[0]

@@ -18,12 +18,10 @@ from strawberry.types import Info as StrawberryInfo
 from cdp.access.viewer import Viewer
 from cdp.compiler.reader import Reader
 from cdp.core.db import Role, Tx
-from cdp.core.errors import Forbidden, Unauthenticated
 from cdp.core.ids import parse_global_id
 from cdp.core.platform import Platform
 from cdp.operations import audit
 from cdp.operations.requests.watch import RequestWatch
-from cdp.tables.customer import customer
 
 T = TypeVar("T")
 LOCK_TIMEOUT_S = 3
@@ -73,12 +71,9 @@ class Context:
 
         ``action`` names the attempt in the audit log. Raises MissingScope.
         """
-        try:
+        async with audit.refusing(self.platform.db, self.viewer, action):
             self.viewer.require_scope(scope)
             yield
-        except (Forbidden, Unauthenticated) as refusal:
-            await self._record_refusal(action, refusal.code)
-            raise
 
     @asynccontextmanager
     async def writing(self, action: str, *, scope: str) -> AsyncIterator[Tx]:
@@ -103,11 +98,6 @@ class Context:
                 )
             )
             yield tx
-
-    async def _record_refusal(self, action: str, code: str) -> None:
-        async with self.platform.db.transaction(self.viewer.role, subject=self.viewer.customer_id) as tx:
-            subject_ref = await tx.scalar(select(customer.c.audit_ref).where(customer.c.id == self.viewer.customer_id))
-            await audit.record(tx, self.viewer, action, subject_ref=subject_ref, outcome="refused", code=code)
 
 
 Info = StrawberryInfo[Context, None]

@@ -13,7 +13,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from cdp.access.viewer import Actor
-from cdp.core.errors import StepUpRequired
+from cdp.core.errors import Forbidden, StepUpRequired, Unauthenticated
+from cdp.operations import audit
 from cdp.web.account import external
 from cdp.web.visit import SIGN_IN, Visit, open_visit, sign_in_address
 
@@ -59,12 +60,25 @@ class Page:
     async def _answer(self, request: Request) -> Response:
         visit = await open_visit(request, self.actor)
         try:
-            return visit.finish(await self._guarded(visit))
+            return visit.finish(await self._audited(visit))
         except StepUpRequired:
             return RedirectResponse(sign_in_address(self.actor, self._back(request), again=True), status_code=303)
 
     def _back(self, request: Request) -> str:
         return self.back.format(**request.path_params) if self.back else _here(request)
+
+    async def _audited(self, visit: Visit) -> Response:
+        """Answer, and record what is refused to somebody who is signed in; a question to sign in again is none."""
+        method = visit.request.method
+        try:
+            return await self._guarded(visit)
+        except (Forbidden, Unauthenticated) as refusal:
+            asks = isinstance(refusal, StepUpRequired) and method == "GET"
+            if visit.session is not None and not refusal.is_audited and not asks:
+                action = "page.submitted" if method == "POST" else "page.opened"
+                details = {"page": self.path}
+                await audit.record_refusal(visit.platform.db, visit.viewer, action, refusal.code, details=details)
+            raise
 
     async def _guarded(self, visit: Visit) -> Response:
         if self.allow is not Allow.ANYONE and visit.session is None:

@@ -83,6 +83,7 @@ async def record_refusal(
     *,
     object_type: str | None = None,
     object_id: UUID | None = None,
+    details: Mapping[str, object] | None = None,
 ) -> None:
     """Append a refusal in a transaction of its own; about the viewer themselves where they are a customer."""
     async with db.transaction(Role.WORKER) as tx:
@@ -97,16 +98,21 @@ async def record_refusal(
             object_id=object_id,
             outcome="refused",
             code=code,
+            details=details,
         )
 
 
 @asynccontextmanager
-async def refusing(db: Database, viewer: Viewer, action: str) -> AsyncIterator[None]:
-    """Record every refusal of what is done within, and let it pass on."""
+async def refusing(
+    db: Database, viewer: Viewer, action: str, *, details: Mapping[str, object] | None = None
+) -> AsyncIterator[None]:
+    """Record every refusal of what is done within, once, and let it pass on."""
     try:
         yield
     except (Forbidden, Unauthenticated) as refusal:
-        await record_refusal(db, viewer, action, refusal.code)
+        if not refusal.is_audited:
+            await record_refusal(db, viewer, action, refusal.code, details=details)
+            refusal.is_audited = True
         raise
 
 
