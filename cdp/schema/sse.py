@@ -76,7 +76,9 @@ async def _send_all(feed: Feed, queue: asyncio.Queue[bytes | None], send: Send) 
 async def _next(queue: asyncio.Queue[bytes | None]) -> bytes | None:
     """The next response, None at the end, nothing (``b""``) when it is time for a sign of life."""
     try:
-        return await asyncio.wait_for(queue.get(), ASK_EVERY_S)
+        # Not wait_for: up to Python 3.11 it swallows a cancellation that comes together with a response.
+        async with asyncio.timeout(ASK_EVERY_S):
+            return await queue.get()
     except TimeoutError:
         return b""
 
