@@ -76,22 +76,27 @@ def add(
                 backchannel_logout_uri=backchannel_logout_uri,
             )
 
-    added = with_platform(register)
-    shown = {
-        "client_id": added.client.client_id,
-        "client_name": added.client.name,
-        "redirect_uris": list(added.client.redirect_uris),
-        "post_logout_redirect_uris": list(added.client.post_logout_redirect_uris),
-        "grant_types": list(added.client.grant_types),
-        "scope": " ".join(added.client.scopes),
-        "token_endpoint_auth_method": added.client.auth_method,
-        "first_party": added.client.first_party,
-        "authorization_details_types": list(added.client.authorization_types),
-        "require_pushed_authorization_requests": added.client.requires_pushed,
-        "dpop_bound_access_tokens": added.client.requires_dpop,
-        "backchannel_logout_uri": added.client.backchannel_logout_uri,
+    print(json.dumps(_shown(with_platform(register)), indent=2))
+
+
+def _shown(added: NewClient) -> dict[str, object]:
+    """A client as registered, in the words of RFC 7591 where it has them."""
+    client = added.client
+    shown: dict[str, object] = {
+        "client_id": client.client_id,
+        "client_name": client.name,
+        "redirect_uris": list(client.redirect_uris),
+        "post_logout_redirect_uris": list(client.post_logout_redirect_uris),
+        "grant_types": list(client.grant_types),
+        "scope": " ".join(client.scopes),
+        "token_endpoint_auth_method": client.auth_method,
+        "first_party": client.first_party,
+        "authorization_details_types": list(client.authorization_types),
+        "require_pushed_authorization_requests": client.requires_pushed,
+        "dpop_bound_access_tokens": client.requires_dpop,
+        "backchannel_logout_uri": client.backchannel_logout_uri,
     }
-    print(json.dumps(shown | ({"client_secret": added.secret} if added.secret else {}), indent=2))
+    return shown | ({"client_secret": added.secret} if added.secret else {})
 
 
 @app.command()

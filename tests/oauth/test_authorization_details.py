@@ -70,6 +70,9 @@ async def test_a_narrowed_token_reads_no_further(new_program, new_customer, sign
     headers = {"authorization": f"Bearer {narrow['access_token']}", "accept": "application/json"}
     by_id = await program.http.post("/graphql", json={**straight, "variables": {"id": session_id}}, headers=headers)
     assert by_id.json()["data"]["node"] is None
+    of_orders = await program.sign_in(browser, **_sent(ORDERS))
+    told = [(await program.userinfo(tokens["access_token"])).json() for tokens in (narrow, of_orders)]
+    assert ["email" in one for one in told] == [True, False]
 
 
 def test_every_area_names_what_exists():

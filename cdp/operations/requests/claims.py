@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import select
 
+from cdp.access.authorization_types import is_outside
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role
 from cdp.core.errors import Unauthenticated
@@ -37,6 +38,9 @@ async def _of_customer(platform: Platform, viewer: Viewer) -> dict[str, object]:
         row = await tx.first(wanted.where(customer.c.id == viewer.subject))
     if row is None:
         raise Unauthenticated
+    told: dict[str, object] = {}
+    if not is_outside(viewer.areas, "EmailAddress"):
+        told = {"email": row.address, "email_verified": row.verified_at is not None if row.address else None}
     names = [name for name in (row.given_name, row.family_name) if name]
     return {
         **claims,
@@ -44,8 +48,7 @@ async def _of_customer(platform: Platform, viewer: Viewer) -> dict[str, object]:
         "given_name": row.given_name,
         "family_name": row.family_name,
         "locale": row.locale,
-        "email": row.address,
-        "email_verified": row.verified_at is not None if row.address else None,
+        **told,
     }
 
 
