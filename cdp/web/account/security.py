@@ -22,7 +22,7 @@ from cdp.operations.reveals import reveals
 from cdp.web.account import factors
 from cdp.web.account.sign_out import CLEARED
 from cdp.web.visit import SIGN_IN, Problem, Visit
-from cdp.web.words import revealed
+from cdp.web.words import looked, revealed
 
 HERE = "/account/security"
 # Entry of the log -> what is said of it when it went well, and when it was refused.
@@ -31,6 +31,8 @@ HAPPENINGS: Mapping[str, tuple[str, str]] = {
     "account.password_changed": ("Password changed", "Password change refused"),
     "customer.revealed": ("Somebody of our staff saw masked details of you", "A look at masked details was refused"),
     "customer.read": ("Your data was looked at", "A look at your data was refused"),
+    "device.approved": ("Device connected", "Device refused"),
+    "device.denied": ("Device refused", "Device refused"),
     "email.verified": ("E-mail address confirmed", "A link to confirm an address was refused"),
     "email.proof_sent": ("Link to confirm an address sent", "Link to confirm an address refused"),
     "passkey.added": ("Passkey added", "Passkey refused"),
@@ -43,6 +45,7 @@ HAPPENINGS: Mapping[str, tuple[str, str]] = {
     "export.downloaded": ("Data copy downloaded", "Download of a data copy refused"),
     "grant.ended": ("App disconnected", "App disconnected"),
     "grant.opened": ("App connected", "App refused"),
+    "identity.linked": ("Sign-in with another provider linked", "Linking another provider refused"),
     "password.reset": ("Password set by a link", "Setting a password by a link was refused"),
     "password.reset_asked": ("Link for a new password asked for", "Link for a new password refused"),
     "request.opened": ("Privacy request opened", "Privacy request refused"),
@@ -86,8 +89,11 @@ async def _page(visit: Visit, problems: list[Problem], *, status: int | None = N
 
 def _detail(one: Happening) -> str:
     """What else there is to say of an entry."""
-    is_reveal = one.action == reveals.ACTION and not one.is_refused
-    return revealed(one.details, one.note) if is_reveal else ""
+    if one.is_refused:
+        return ""
+    if one.action == reveals.ACTION:
+        return revealed(one.details, one.note)
+    return looked(one.details) if one.action == "customer.read" else ""
 
 
 @lru_cache(maxsize=1000)
