@@ -22,6 +22,7 @@ from cdp.compiler.bulk import BulkCompiler
 from cdp.core.db import Role
 from cdp.core.errors import InvalidInput, PlatformError, Unauthenticated
 from cdp.core.platform import Platform
+from cdp.endpoints.oauth.possession import target_of
 from cdp.operations.bulk import control, kickoff, manifests
 from cdp.operations.bulk.kickoff import Wanted
 from cdp.operations.bulk.states import BulkExportGone, BulkExportMissing
@@ -49,7 +50,7 @@ class BulkExportFailed(PlatformError):
 async def _caller(request: Request) -> tuple[Platform, Viewer]:
     """Programs come with a bearer token; a browser's cookie counts for nothing here."""
     platform: Platform = request.app.state.platform
-    viewer = await viewer_of(platform, request.headers, {})
+    viewer = await viewer_of(platform, request.headers, {}, target=target_of(platform, request))
     if viewer.actor is Actor.ANONYMOUS:
         raise Unauthenticated
     return platform, viewer
