@@ -16,6 +16,7 @@ from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
 from cdp.endpoints import audit_log, bulk, health, signing_keys
+from cdp.endpoints.cors import Cors, origins_of
 from cdp.endpoints.health import Measure, Metrics
 from cdp.endpoints.oauth.routes import routes as oauth_routes
 from cdp.operations import production
@@ -40,7 +41,7 @@ MAX_BODY_BYTES = 1024 * 1024
 def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
     """The whole application; connections open with its lifespan and close with it."""
     log.configure(settings.log_format, settings.log_level)
-    metrics = Metrics()
+    metrics, origins = Metrics(), origins_of(settings.cors_origins)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -71,6 +72,7 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
             Middleware(TrustedProxies, networks=settings.trusted_proxies),
             Middleware(Perimeter, is_secure=settings.is_secure),
             Middleware(HttpsOnly, url=settings.url),
+            *([Middleware(Cors, origins=origins)] if origins else []),
             Middleware(GraphQLFirst),
             Middleware(BodyLimit, most_bytes=MAX_BODY_BYTES),
         ],
