@@ -55,4 +55,5 @@ document.addEventListener("DOMContentLoaded", () => {
     form.hidden = false;
     form.addEventListener("submit", ask);
   }
+  for (const words of document.querySelectorAll("[data-without-passkeys]")) words.hidden = true;
 });
