@@ -35,6 +35,7 @@ OPEN_TO_ALL = (
     "/privacy/request/confirm",
     "/privacy/request/file",
     "/verify",
+    "/device",
     "/account/requests/ER-2345",
 )
 

@@ -69,7 +69,7 @@ class Asserted:
     again: bool
 
 
-async def begin(platform: Platform, provider: Provider, actor: Actor, path: str, *, again: bool) -> tuple[str, str]:
+async def depart(platform: Platform, provider: Provider, actor: Actor, path: str, *, again: bool) -> tuple[str, str]:
     """Where to send the browser, and the sealed cookie it keeps. Raises ProviderUnavailable, ProviderBroken."""
     endpoints = await directory_of(platform, provider).endpoints()
     begun = Begun(new_token(), new_token(), new_token(), path, again, platform.clock().timestamp())

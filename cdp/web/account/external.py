@@ -52,7 +52,7 @@ async def go(visit: Visit) -> Response:
     """Send the browser to the provider; ``reauth`` asks for a fresh sign-in there."""
     again = visit.session is not None and visit.request.query_params.get("reauth") == "1"
     try:
-        address, cookie = await flow.begin(visit.platform, provider(visit), visit.actor, visit.next, again=again)
+        address, cookie = await flow.depart(visit.platform, provider(visit), visit.actor, visit.next, again=again)
     except (ProviderUnavailable, ProviderBroken) as refusal:
         return _failed(visit, refusal)
     visit.set_cookie(FLOW[visit.actor], cookie, max_age_s=FLOW_MAX_AGE_S)
