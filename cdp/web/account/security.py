@@ -1,5 +1,6 @@
 """Security: where the account is signed in, which apps may use it, what happened lately; end any of it."""
 
+import ipaddress
 from collections.abc import Mapping
 from functools import lru_cache
 from uuid import UUID
@@ -84,6 +85,7 @@ async def _page(visit: Visit, problems: list[Problem], *, status: int | None = N
         happenings=[(one, HAPPENINGS[one.action][one.is_refused], _detail(one)) for one in found.happenings],
         unproven=found.unproven,
         factors=await factors.look(visit),
+        place=place,
     )
 
 
@@ -102,6 +104,17 @@ def device(user_agent: str) -> str:
     known = parse(user_agent)
     program = known.user_agent.family if known.user_agent else "Unknown browser"
     return f"{program} on {known.os.family}" if known.os else program
+
+
+def place(address: str) -> str:
+    """Where an address is, as far as we know: no service is asked, so that nobody learns who signs in here."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return "place unknown"
+    if found.is_loopback:
+        return "this machine"
+    return "a private network" if found.is_private else "place unknown"
 
 
 async def end_session(visit: Visit) -> Response:
