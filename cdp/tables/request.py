@@ -11,7 +11,7 @@ itself. After an erasure ``customer_id`` is cut; ``subject_ref`` (random, from `
 
 ``received`` waits for an agent's decision: yes leads where the request's type begins, no to ``refused``.
 Until ``erasing`` the person can undo (``cancelled``). Every working state can end in ``needs_attention``, from where
-an operator's retry leads back to it, and can be ``paused``, which stops our work and never the clock of the law;
+an operator's retry leads back to it or an agent gives it up (``failed``), and can be ``paused``, which stops our work and never the clock of the law;
 ``operations.progress`` decides every move.
 """
 
@@ -95,13 +95,23 @@ TRANSITIONS: Mapping[RequestStatus, frozenset[RequestStatus]] = {
     S.ERASING: frozenset({S.VERIFYING, S.NEEDS_ATTENTION, S.PAUSED}),
     S.VERIFYING: frozenset({S.COMPLETED, S.NEEDS_ATTENTION, S.PAUSED}),
     S.COLLECTING: frozenset({S.PACKING, S.CANCELLED, S.REFUSED, S.NEEDS_ATTENTION, S.PAUSED}),
-    S.PACKING: frozenset({S.COMPLETED, S.FAILED, S.CANCELLED, S.NEEDS_ATTENTION, S.PAUSED}),
+    S.PACKING: frozenset({S.COMPLETED, S.CANCELLED, S.NEEDS_ATTENTION, S.PAUSED}),
     S.APPLYING: frozenset({S.COMPLETED, S.CANCELLED, S.NEEDS_ATTENTION, S.PAUSED}),
     S.IN_FORCE: frozenset({S.LIFTING, S.CANCELLED}),
     S.LIFTING: frozenset({S.COMPLETED, S.CANCELLED}),
     S.PAUSED: frozenset({*PAUSABLE, S.CANCELLED, S.REFUSED}),
     S.NEEDS_ATTENTION: frozenset(
-        {S.CHECKING, S.ERASING, S.VERIFYING, S.COLLECTING, S.PACKING, S.APPLYING, S.REFUSED, S.CANCELLED}
+        {
+            S.CHECKING,
+            S.ERASING,
+            S.VERIFYING,
+            S.COLLECTING,
+            S.PACKING,
+            S.APPLYING,
+            S.REFUSED,
+            S.CANCELLED,
+            S.FAILED,
+        }
     ),
     S.COMPLETED: frozenset(),
     S.CANCELLED: frozenset(),

@@ -5,7 +5,7 @@ catch it; once dead, every part stays dead, as after a SIGKILL.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +15,9 @@ from cdp.core.blobs import Blobs
 from cdp.core.db import Database, Role, Tx
 from cdp.core.http import Answer, Outbound
 from cdp.core.ids import CustomerId
-from cdp.core.keys import KeyStore
+from cdp.core.keys import KeyStore, Sealing
 from cdp.core.mail import Mailer, OutboxMailer
+from cdp.jobs.job import Workplace
 from cdp.jobs.sweep import sweep
 from tests.engine import Engine
 
@@ -78,8 +79,8 @@ class MortalBlobs(Blobs):
 
 
 class MortalKeys(KeyStore):
-    def __init__(self, folder: Path, life: Life) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, sealing: Sealing, life: Life) -> None:
+        super().__init__(folder, sealing)
         self._life = life
 
     def destroy(self, name: str) -> None:
@@ -125,19 +126,24 @@ class MortalMailer:
 
 async def live(engine: Engine, moments: int) -> bool:
     """Work through a platform that dies after so many moments; whether it died."""
+    return await mortally(engine, moments, lambda place: sweep(place, concurrency=1))
+
+
+async def mortally(engine: Engine, moments: int, work: Callable[[Workplace], Awaitable[object]]) -> bool:
+    """Do some work in a process that dies after so many moments; whether it died."""
     life, settings = Life(moments), engine.platform.settings
     outbox = OutboxMailer(settings.state_dir / "outbox", settings.mail_from)
     platform = replace(
         engine.platform,
         db=MortalDatabase(engine.platform.db.url, life),
         blobs=MortalBlobs(engine.platform.blobs.url, life),
-        keys=MortalKeys(engine.platform.keys.folder, life),
+        keys=MortalKeys(engine.platform.keys.folder, engine.platform.sealer, life),
         outbound=MortalOutbound(life),
         mailer=MortalMailer(outbox, life),
     )
     before = asyncio.all_tasks()
     try:
-        await sweep(replace(engine.place, platform=platform), concurrency=1)
+        await work(replace(engine.place, platform=platform))
     except Died:
         return True
     finally:

@@ -19,6 +19,7 @@ MOVES_TO = {
     Deed.CERTIFY: RequestStatus.COMPLETED,
     Deed.PACK: RequestStatus.PACKING,
     Deed.FINISH: RequestStatus.COMPLETED,
+    Deed.LIFT: RequestStatus.COMPLETED,
 }
 
 
@@ -40,6 +41,8 @@ PHASES = {
     RequestStatus.VERIFYING: every((CRM, TaskStep.VERIFY), (OWN, TaskStep.ERASE), (OWN, TaskStep.VERIFY)),
     RequestStatus.COLLECTING: every((OWN, TaskStep.READ), (CRM, TaskStep.READ)),
     RequestStatus.PACKING: every((OWN, TaskStep.PACK)),
+    RequestStatus.APPLYING: every((OWN, TaskStep.UPDATE), (CRM, TaskStep.UPDATE)),
+    RequestStatus.LIFTING: [[]],
 }
 
 

@@ -28,6 +28,7 @@ CASEWORK: dict[str, tuple[dict[str, Any], str]] = {
     "approveRequest": ({}, "COLLECTING"),
     "refuseRequest": ({"reason": "We can not tell who asks."}, "REFUSED"),
     "retryRequest": ({}, ""),
+    "giveUpRequest": ({"reason": "The system is gone."}, ""),
     "liftRestriction": ({"reason": "The dispute is over."}, ""),
 }
 

@@ -88,6 +88,12 @@ class TooLateToRefuse(Conflict):
     code = "TOO_LATE_TO_REFUSE"
 
 
+class NothingToGiveUp(Conflict):
+    """Only a request that needs attention can be given up."""
+
+    code = "NOTHING_TO_GIVE_UP"
+
+
 class AlreadyExtended(Conflict):
     """The deadline of this request was extended already, or the request is settled."""
 
@@ -217,10 +223,7 @@ async def refuse(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID, *
     opened, person = await opening.unsealed(tx, platform, request)
     wrote = {"refusal_reason": reason}
     await moves.move(tx, request, RequestStatus.REFUSED, viewer=viewer, code="REFUSED", values=wrote)
-    if request.type is RequestType.ERASURE and request.customer_id is not None:
-        await freezing.unfreeze(tx, request.customer_id)
-    await exports.revoke_of(tx, request.id)
-    await objections.decide(tx, request, stands=False)
+    await _undo_marks(tx, request)
     await opening.tell(
         tx,
         platform,
@@ -231,6 +234,32 @@ async def refuse(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID, *
         reason=reason,
     )
     return request.id
+
+
+async def give_up(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID, *, reason: str) -> RequestId:
+    """End a request that can not be finished: what was done stays done, the person is told what was not and why.
+
+    Raises MissingScope, DeciderNeeded, SecondPersonNeeded, NotFound, ReasonMissing, NothingToGiveUp.
+    """
+    reason = _reason(reason)
+    request = await _deciding(tx, viewer, request_id)
+    if request.status is not RequestStatus.NEEDS_ATTENTION:
+        raise NothingToGiveUp
+    opened, person = await opening.unsealed(tx, platform, request)
+    wrote = {"refusal_reason": reason}
+    await moves.move(tx, request, RequestStatus.FAILED, viewer=viewer, code="GIVEN_UP", values=wrote)
+    await _undo_marks(tx, request)
+    is_known = request.customer_id is not None
+    await opening.tell(tx, platform, opened, person, Template.REQUEST_REFUSED, is_known=is_known, reason=reason)
+    return request.id
+
+
+async def _undo_marks(tx: Tx, request: RequestRow) -> None:
+    """Let a customer whose request ends undone work with their account again."""
+    if request.type is RequestType.ERASURE and request.customer_id is not None:
+        await freezing.unfreeze(tx, request.customer_id)
+    await exports.revoke_of(tx, request.id)
+    await objections.decide(tx, request, stands=False)
 
 
 async def lift(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID, *, reason: str) -> RequestId:

@@ -104,6 +104,13 @@ class LiftRestrictionInput(CaseInput):
 
 
 @input_type
+class GiveUpRequestInput(CaseInput):
+    """The request that can not be finished."""
+
+    reason: str = strawberry.field(description=REASON)
+
+
+@input_type
 class PauseRequestInput(CaseInput):
     """The request to pause."""
 
@@ -169,6 +176,13 @@ class LiftRestrictionPayload(MutationPayload):
     """The restriction that ends."""
 
     request: PrivacyRequest | None = strawberry.field(description="The request; coolingOffUntil says when it ends.")
+
+
+@output_type
+class GiveUpRequestPayload(MutationPayload):
+    """The request that was given up."""
+
+    request: PrivacyRequest | None = strawberry.field(description="The request; the person was told.")
 
 
 @output_type
@@ -286,7 +300,7 @@ class CaseworkMutations:
 
     @mutation
     async def lift_restriction(self, info: Info, given: Given[LiftRestrictionInput]) -> LiftRestrictionPayload | None:
-        """Announce the end of a restriction (GDPR art. 18(3)); supervisors and privacy officers. Scope requests:work."""
+        """Announce the end of a restriction (GDPR art. 18(3)); supervisors, privacy officers. Scope requests:work."""
         context, request_id = info.context, row_id(given.request_id, PrivacyRequest)
         async with (
             context.attempting("request.lifting", scope=permission.WORK_SCOPE),
@@ -294,6 +308,22 @@ class CaseworkMutations:
         ):
             await cases.lift(tx, context.viewer, context.platform, request_id, reason=given.reason)
         return LiftRestrictionPayload(
+            client_mutation_id=given.client_mutation_id, request=ref(PrivacyRequest, request_id)
+        )
+
+    @mutation
+    async def give_up_request(self, info: Info, given: Given[GiveUpRequestInput]) -> GiveUpRequestPayload | None:
+        """End a request that can not be finished, with its reason; supervisors and privacy officers.
+
+        What was done stays done, and the person is told. Scope requests:work.
+        """
+        context, request_id = info.context, row_id(given.request_id, PrivacyRequest)
+        async with (
+            context.attempting("request.failed", scope=permission.WORK_SCOPE),
+            context.working() as tx,
+        ):
+            await cases.give_up(tx, context.viewer, context.platform, request_id, reason=given.reason)
+        return GiveUpRequestPayload(
             client_mutation_id=given.client_mutation_id, request=ref(PrivacyRequest, request_id)
         )
 

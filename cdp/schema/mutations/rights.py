@@ -77,9 +77,10 @@ class RightsMutations:
 
     @mutation
     async def correct_record(self, info: Info, given: Given[CorrectRecordInput]) -> CorrectRecordPayload | None:
-        """Have a value corrected, here and in every connected system that can. Needs a fresh sign-in. Scope profile:write.
+        """Have a value corrected, here and in every connected system that can.
 
-        What you could change yourself is corrected at once; the rest after an agent has agreed.
+        What you could change yourself is corrected at once; the rest after an agent has agreed. Needs a fresh sign-in.
+        Scope profile:write.
         """
         context = info.context
         wanted = wanted_of(given.correction)

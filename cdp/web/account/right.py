@@ -53,7 +53,6 @@ _PLAIN: Mapping[RequestStatus, Said] = {
     S.IN_FORCE: Said(_SUCCESS, "Your data is kept and not used", "We use it for your own requests and nothing else."),
     S.NEEDS_ATTENTION: Said(_WARNING, "A person is looking at it", "One of the systems could not finish by itself."),
     S.CANCELLED: Said(_SUCCESS, "You called it off", "Nothing more happens."),
-    S.FAILED: Said(_WARNING, "It failed", "Please write to us and name the reference."),
 }
 
 
@@ -64,6 +63,8 @@ def said(view: RequestView) -> Said:
             return Said(_SUCCESS, "It is done", DONE[view.type])
         case S.REFUSED:
             return Said(_WARNING, "We can not do this", _COMPLAIN, view.refusal_reason)
+        case S.FAILED:
+            return Said(_WARNING, "We could not finish it", _COMPLAIN, view.refusal_reason)
         case S.PAUSED:
             return Said(_WARNING, "The work on it rests", "The time the law gives us runs on.", view.pause_reason)
         case S.LIFTING:
