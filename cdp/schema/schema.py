@@ -3,6 +3,7 @@
 from functools import cache
 
 import strawberry
+from graphql import GraphQLInputObjectType
 
 from cdp.compiler.reader import Reader
 from cdp.core.platform import Platform
@@ -16,7 +17,13 @@ from cdp.schema.subscription import Subscription
 @cache
 def build_schema() -> strawberry.Schema:
     """The schema of this version; it never changes while a process runs."""
-    return strawberry.Schema(query=Query, mutation=Mutation, subscription=Subscription, config=schema_config())
+    made = strawberry.Schema(query=Query, mutation=Mutation, subscription=Subscription, config=schema_config())
+    for kind in made._schema.type_map.values():  # noqa: SLF001 - Strawberry has no other door to it
+        # Strawberry checks @oneOf by itself, when a value is coerced; graphql-core does it while it validates.
+        definition = kind.extensions.get("strawberry-definition")
+        if isinstance(kind, GraphQLInputObjectType) and definition is not None and definition.is_one_of:
+            kind.is_one_of = True
+    return made
 
 
 def open_reader(platform: Platform) -> Reader:
