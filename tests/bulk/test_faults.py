@@ -101,8 +101,10 @@ async def test_a_part_whose_worker_died_is_redone_and_the_others_are_kept(
     assert done is not None
     await make(bulk.platform, bulk.compiler, done)
     before = {part.id: part for part in await bulk.parts(asked.id)}
-    await bulk.floor.drain()  # the lease of the dead one runs out meanwhile
-    await holding_
+    async with asyncio.timeout(60):
+        while not holding_.done():  # the lease of the dead one runs out meanwhile
+            await bulk.floor.drain()
+            await asyncio.sleep(0.05)
     await whole(bulk, asked.id, people)
     after = {part.id: part for part in await bulk.parts(asked.id)}
     assert (after[done.id].fence, after[done.id].object_key) == (1, before[done.id].object_key)
@@ -190,11 +192,12 @@ async def test_cancelling_at_every_step_leaves_nothing(
 async def test_a_stuck_export_keeps_nobody_waiting_and_exports_take_turns(
     bulk: Bulk, people: list[Person], analyst: Viewer
 ) -> None:
+    bulk = bulk.with_settings(lease_s=60.0)  # busy machines let short leases go
     stuck = await bulk.ask(analyst)
     holder = asyncio.create_task(_hold(bulk))
     await bulk.snapshot(stuck.id)
     async with bulk.platform.db.transaction(Role.WORKER) as tx:
-        held = await parts.claim(tx, owner="stuck", settings=bulk.platform.settings.model_copy(update={"lease_s": 60}))
+        held = await parts.claim(tx, owner="stuck", settings=bulk.platform.settings)
     assert held is not None
     first, second = await bulk.ask(analyst), await bulk.ask(analyst)
     both = asyncio.create_task(bulk.on(bulk.platform).floor.drain())
@@ -202,8 +205,8 @@ async def test_a_stuck_export_keeps_nobody_waiting_and_exports_take_turns(
         while {await bulk.status(first.id), await bulk.status(second.id)} != {BulkStatus.COMPLETED}:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert await bulk.status(stuck.id) is BulkStatus.RUNNING
-    begun = sorted((part.started_at, one.id) for one in (first, second) for part in await bulk.parts(one.id))
-    order = [export_id for _, export_id in begun]
+    begun = [(part.started_at, one.id) for one in (first, second) for part in await bulk.parts(one.id)]
+    order = [export_id for _, export_id in sorted(begun)]
     assert order != sorted(order, key=order.index), "one after the other is no turn"
     async with bulk.platform.db.transaction(Role.WORKER) as tx:
         await control.cancel(tx, analyst, stuck.id)
@@ -265,13 +268,9 @@ async def on_s3(running: Settings, worker_name: str, weed: Seaweed) -> AsyncIter
         os.environ.update(before)
 
 
-@pytest.mark.parametrize("format_", [BulkFormat.NDJSON, BulkFormat.PARQUET])
-async def test_on_s3_and_while_it_is_away(on_s3: Bulk, weed: Seaweed, format_: BulkFormat) -> None:
-    country = "XS" if format_ is BulkFormat.NDJSON else "XP"
-    people = [await make_person(on_s3.platform.db, country=country) for _ in range(3)]
-    wanted = f'filter: {{country: {{eq: "{country}"}}}}'
-    query = f"{{ customers({wanted}) {{ nodes {{ id orders {{ nodes {{ total }} }} }} }} }}"
-    asked = await on_s3.ask(await on_s3.member("analyst"), query, format=format_)
+async def test_on_s3_and_while_it_is_away(on_s3: Bulk, weed: Seaweed) -> None:
+    people = [await make_person(on_s3.platform.db) for _ in range(4)]
+    asked = await on_s3.ask(await on_s3.member("analyst"), format=BulkFormat.PARQUET)
     weed.stop()
     working = asyncio.create_task(on_s3.floor.drain())
     await on_s3.snapshot(asked.id)

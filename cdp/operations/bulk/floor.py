@@ -7,8 +7,10 @@ request waiting, and holders take none, so that a stuck export never keeps anoth
 import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
+from uuid import UUID
 
 import structlog
+from obstore.exceptions import BaseError as StoreError
 
 from cdp.compiler.bulk import BulkCompiler
 from cdp.compiler.reader import Reader
@@ -106,6 +108,13 @@ class Floor:
             done += await finishing.expire_due(tx, limit=BATCH)
             done += await finishing.forget_changes(tx, self._platform)
             over = await finishing.unswept(tx, limit=BATCH)
-        for export_id in over:
+        return bool(done + sum([await self._remove(export_id) for export_id in over]))
+
+    async def _remove(self, export_id: UUID) -> bool:
+        """Remove the files of one; a store that is away keeps nobody else waiting, and is asked again."""
+        try:
             await finishing.remove_files(self._platform, export_id)
-        return bool(done or over)
+        except (StoreError, OSError) as error:
+            log.warning("bulk_export.not_swept", export=str(export_id), reason=type(error).__name__)
+            return False
+        return True

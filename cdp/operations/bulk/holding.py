@@ -15,6 +15,7 @@ from uuid import UUID
 
 import asyncpg
 import structlog
+from obstore.exceptions import BaseError as StoreError
 from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -63,6 +64,9 @@ class Snapshot:
     at: datetime
     watermark: Watermark
     cuts: tuple[UUID, ...]
+
+
+PASSING = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, StoreError, OSError, PlatformError)
 
 
 class HolderLost(Exception):
@@ -118,7 +122,7 @@ async def hold(platform: Platform, held: Held) -> None:
     except asyncio.CancelledError:
         await asyncio.shield(_let_go(platform, held, delay_s=0.0))
         raise
-    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, PlatformError) as error:
+    except PASSING as error:
         log.warning("bulk_export.holder_failed", export=str(held.id), reason=type(error).__name__)
         with suppress(SQLAlchemyError, OSError):
             await _let_go(platform, held, delay_s=platform.settings.retry_base_s)

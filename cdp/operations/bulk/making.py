@@ -48,8 +48,10 @@ async def make(platform: Platform, compiler: BulkCompiler, work: PartWork) -> No
         await _trouble(platform, work, error.code, is_final=True)
     except StoreError:
         await _trouble(platform, work, "STORE_FAILED")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError):
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, ConnectionError, TimeoutError):
         await _trouble(platform, work, "DATABASE_FAILED")
+    except OSError:  # a disk: full, gone, not ours
+        await _trouble(platform, work, "STORE_FAILED")
     except Exception:  # a bug of ours must not stop the worker; it ends in a failed export
         log.exception("bulk_part.broke", part=str(work.id))
         await _trouble(platform, work, BUG)
