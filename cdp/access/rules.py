@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, or_, select
 
 from cdp.access import masks
 from cdp.access.decision import Columns, Everything, Mask, Own, RowRule, Rows, Rule, Rules, Who
@@ -32,7 +32,7 @@ PROFILE: Fields = {
     "Customer": (
         "kind displayName givenName familyName organisationName country locale status version createdAt updatedAt brand"
         " collection account contacts identities preferences currentConsents consents orders inquiries quotations"
-        " surveyResponses devices events sessions messages policyAcceptances"
+        " surveyResponses devices events sessions passkeys messages policyAcceptances"
     ),
     "Account": "id username status lastSignInAt createdAt version collection maskedFields",
     "Contacts": "emails phones addresses",
@@ -56,6 +56,7 @@ PROFILE: Fields = {
     "Device": "id kind operatingSystem browser language cookieId firstSeenAt lastSeenAt collection",
     "Event": "id type name page exitUrl timeOnPageMs ipAddress properties occurredAt device collection",
     "Session": "id authenticatedAt lastSeenAt expiresAt revokedAt ipAddress userAgent createdAt",
+    "Passkey": "id name createdAt usedAt",
     "Message": "id purpose template recipient subject status createdAt sentAt maskedFields",
     "PolicyAcceptance": "id decision decidedAt policyVersion collection",
     "Collection": "point source collectedAt policyVersion brand",
@@ -126,6 +127,7 @@ SUBJECT: Mapping[str, str] = {
     "Device": "customer_id",
     "Event": "customer_id",
     "Session": "customer_id",
+    "Passkey": "customer_id",
     "Message": "customer_id",
     "PolicyAcceptance": "customer_id",
     "Collection": "customer_id",
@@ -158,6 +160,8 @@ AUDIT: Fields = {
         " purpose note details request position leafHash"
     ),
 }
+# What agents see of a customer who restricted processing: what the customer asks of us, and nothing else.
+CASEWORK = frozenset({"PrivacyRequest", "RequestTask", "Evidence", "Correction", "Objection", "Export"})
 VEILED = frozenset({"agent", "supervisor"})
 UNVEILED = frozenset({"privacy_officer"})
 WORKERS = VEILED | UNVEILED
@@ -181,6 +185,27 @@ class OwnEvents:
     def __call__(self, row: Columns, subject: ColumnElement[Any]) -> ColumnElement[bool]:
         """Compare the pseudonym."""
         return row["subject_ref"].in_(select(customer.c.audit_ref).where(customer.c.id == subject))
+
+
+@dataclass(frozen=True)
+class Unrestricted:
+    """Rows of customers who did not restrict processing (GDPR art. 18), by the column that names the customer.
+
+    Whoever works on an open request of a restricted customer sees them for that.
+    """
+
+    column: str
+
+    def __call__(self, row: Columns, viewer_id: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Look the mark up, and the request that the viewer was assigned to."""
+        whose = row[self.column]
+        restricted = select(customer.c.id).where(customer.c.id == whose, customer.c.restricted_at.is_not(None))
+        working = select(privacy_request.c.id).where(
+            privacy_request.c.customer_id == whose,
+            privacy_request.c.assignee_id == viewer_id,
+            privacy_request.c.settled_at.is_(None),
+        )
+        return or_(~restricted.exists(), working.exists())
 
 
 def _rules(who: Who, *catalogues: Fields) -> Iterator[Rule]:
@@ -225,8 +250,11 @@ def _rows() -> Iterator[RowRule]:
     yield RowRule(Actor.CUSTOMER, "Certificate", OwnRequests())
     yield RowRule(Actor.CUSTOMER, "AuditEvent", OwnEvents())
     yield RowRule(Actor.CUSTOMER, "System", everything)
+    for type_name, column in SUBJECT.items():
+        yield RowRule(Actor.STAFF, type_name, everything if type_name in CASEWORK else Unrestricted(column))
+        yield RowRule(Actor.SYSTEM, type_name, everything)
     for actor in (Actor.STAFF, Actor.SYSTEM):
-        for type_name in (*SUBJECT, "Certificate", "System", "AuditEvent", "BulkExport", "BulkPart"):
+        for type_name in ("Certificate", "System", "AuditEvent", "BulkExport", "BulkPart"):
             yield RowRule(actor, type_name, everything)
 
 

@@ -54,9 +54,12 @@ class Setup:
         return " ".join(self.secret[at : at + 4] for at in range(0, len(self.secret), 4))
 
 
-def begin(platform: Platform, username: str, *, binding: str, sealed: str = "") -> Setup:
+def offer(platform: Platform, username: str, *, binding: str, sealed: str = "") -> Setup:
     """Make a secret, or show the one in ``sealed`` again. ``binding`` names the session that sets it up."""
-    secret = _unsealed(platform.sealer, binding, sealed) if sealed else pyotp.random_base32()
+    try:
+        secret = _unsealed(platform.sealer, binding, sealed) if sealed else pyotp.random_base32()
+    except BadCode:
+        secret = pyotp.random_base32()
     issuer = platform.settings.url.partition("://")[2]
     address = pyotp.TOTP(secret).provisioning_uri(name=username, issuer_name=issuer)
     picture = segno.make(address, error="m").svg_data_uri(scale=4, border=4, light="#fff", dark="#000")

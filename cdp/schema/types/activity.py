@@ -9,7 +9,7 @@ from cdp.schema.fields import column, filtered, mapped, masked_fields, one
 from cdp.schema.types.comparison import DateTimeFilter, ExactFilter
 from cdp.schema.types.policy import COLLECTED, Collection, Purpose
 from cdp.schema.types.relay import Node
-from cdp.tables import account, event, message
+from cdp.tables import account, event, message, second_factor
 from cdp.tables.event import DeviceKind
 from cdp.tables.message import MessageStatus
 
@@ -67,6 +67,15 @@ class Session(Node):
     ip_address: str | None = column(description="Address it was opened from.")
     user_agent: str | None = column(description="Browser it was opened with.")
     created_at: datetime = column(description="When it was opened.")
+
+
+@mapped(second_factor.passkey, subject="customer_id", description="A passkey a customer signs in with.")
+class Passkey(Node):
+    """A passkey, without its key."""
+
+    name: str = column(description="What its owner calls it.")
+    created_at: datetime = column(description="When it was registered.")
+    used_at: datetime | None = column(description="Last use.")
 
 
 @mapped(message.message, subject="customer_id", description="A message sent to a customer.")

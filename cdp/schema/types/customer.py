@@ -11,7 +11,7 @@ from strawberry.scalars import JSON
 from cdp.compiler.graph import Row
 from cdp.compiler.render import quoted
 from cdp.schema.fields import OrderingSource, column, connection, embedded, filtered, many, mapped, masked_fields, one
-from cdp.schema.types.activity import Device, Event, EventFilter, Message, Session
+from cdp.schema.types.activity import Device, Event, EventFilter, Message, Passkey, Session
 from cdp.schema.types.audit import AUDIT_ORDERINGS, AuditEvent, AuditEventFilter
 from cdp.schema.types.comparison import Choice, DateTimeFilter, ExactFilter, OrderDirection, SearchFilter
 from cdp.schema.types.consent import Consent, ConsentFilter, is_newest
@@ -163,6 +163,9 @@ class Customer(Node):
     )
     sessions: Connection[Session] | None = connection(
         _OWN, orderings=_by("CREATED_AT"), default="-CREATED_AT", description="Signed-in browsers, newest first."
+    )
+    passkeys: Connection[Passkey] | None = connection(
+        _OWN, orderings=_by("CREATED_AT"), default="-CREATED_AT", description="Passkeys, newest first."
     )
     messages: Connection[Message] | None = connection(
         _OWN, orderings=_by("CREATED_AT"), default="-CREATED_AT", description="Messages sent, newest first."

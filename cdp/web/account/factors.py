@@ -48,10 +48,7 @@ async def submit_authenticator(visit: Visit) -> Response:
 
 def _authenticator(visit: Visit, problems: list[Problem], *, sealed: str = "") -> Response:
     session = _session(visit)
-    try:
-        setup = totp.begin(visit.platform, session.username, binding=session.csrf_binding, sealed=sealed)
-    except BadCode:
-        setup = totp.begin(visit.platform, session.username, binding=session.csrf_binding)
+    setup = totp.offer(visit.platform, session.username, binding=session.csrf_binding, sealed=sealed)
     here = SECURITY[visit.actor]
     return visit.page("account/authenticator.html", title=AUTHENTICATOR, problems=problems, setup=setup, security=here)
 

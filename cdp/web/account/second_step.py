@@ -73,7 +73,7 @@ async def _form(visit: Visit, waiting: Waiting, error: PlatformError | None = No
     if not waiting.factors.any:
         half = waiting.half
         sealed = "" if isinstance(error, AlreadySetUp) else visit.field("sealed")
-        setup = totp.begin(visit.platform, half.person.username, binding=half.binding, sealed=sealed)
+        setup = totp.offer(visit.platform, half.person.username, binding=half.binding, sealed=sealed)
     response = visit.page(
         "account/second_step.html",
         title=TITLE if setup is None else SET_UP,
