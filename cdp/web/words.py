@@ -153,6 +153,38 @@ _CODE = re.compile(r"[A-Z][A-Z0-9_]*")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
+# Type of the API a field belongs to -> what a person calls it; and the purposes of staff who read.
+LOOKED_AT: Mapping[str, str] = {
+    "Customer": "name and profile",
+    "Account": "account",
+    "EmailAddress": "e-mail addresses",
+    "PhoneNumber": "phone numbers",
+    "PostalAddress": "postal addresses",
+    "Identity": "customer numbers",
+    "Preference": "preferences",
+    "Consent": "consents",
+    "Order": "orders",
+    "OrderItem": "orders",
+    "Inquiry": "inquiries",
+    "Quotation": "quotations",
+    "SurveyResponse": "survey answers",
+    "Device": "devices",
+    "Event": "activity",
+    "Session": "sign-ins",
+    "Message": "messages",
+    "PolicyAcceptance": "answers to policies",
+    "PrivacyRequest": "privacy requests",
+    "RequestTask": "privacy requests",
+    "Evidence": "privacy requests",
+    "Correction": "privacy requests",
+    "Objection": "privacy requests",
+    "Export": "data copies",
+    "Certificate": "certificates",
+    "Collection": "where the data came from",
+}
+PURPOSE_OF_LOOK: Mapping[str, str] = {"customer_service": "customer service"}
+
+
 def reason(code: str) -> str:
     """A code in plain words; one that we do not know is shown as it is, to be quoted."""
     if not _CODE.fullmatch(code):
@@ -172,6 +204,13 @@ def revealed(details: Mapping[str, Any], case_ref: str | None) -> str:
     categories = ", ".join(REVEAL_CATEGORY[Category(one)] for one in details["categories"])
     why = REVEAL_REASON[RevealReason(details["reason"])]
     return f"{categories}. {why}{f', case {case_ref}' if case_ref else ''}."
+
+
+def looked(details: Mapping[str, Any]) -> str:
+    """What somebody of our staff looked at and what for; ``details`` are those of a recorded read."""
+    kinds = dict.fromkeys(LOOKED_AT.get(one.partition(".")[0], "other details") for one in details.get("fields", ()))
+    why = PURPOSE_OF_LOOK.get(str(details.get("purpose")), "")
+    return f"{', '.join(kinds).capitalize()}.{f' For {why}.' if why else ''}" if kinds else ""
 
 
 def results(system: SystemView) -> list[str]:

@@ -32,6 +32,8 @@ async def _row(tx: Tx, table: Table, person: Person) -> dict[str, Any]:
     for column in table.columns:
         if column.name in person.origin:
             values[column.name] = person.origin[column.name]
+        elif column.name == "subject_ref":
+            values[column.name] = person.audit_ref
         elif column.foreign_keys:
             values[column.name] = await _referred(tx, column, person)
         elif column.server_default is None:
@@ -46,6 +48,8 @@ async def _referred(tx: Tx, column: Column[Any], person: Person) -> Any:
     statement = select(target).limit(1)
     if "customer_id" in target.table.c:
         statement = statement.where(target.table.c.customer_id == person.customer_id)
+    elif "subject_ref" in target.table.c:
+        statement = statement.where(target.table.c.subject_ref == person.audit_ref)
     found = await tx.scalar(statement)
     if found is None:
         row = await _row(tx, target.table, person)

@@ -6,6 +6,7 @@ from rich.console import Console
 from sqlalchemy import select
 
 from cdp.access.viewer import SYSTEM
+from cdp.cli.tour.log import check_log
 from cdp.cli.tour.people import ANNA, BEN, CLARA, PASSWORD, PEOPLE, settle_in
 from cdp.cli.tour.stage import Stage, connect
 from cdp.cli.tour.steps import SCOPE, Person, Tour
@@ -30,6 +31,7 @@ async def play(stage: Stage, console: Console, out: Path, *, port: int, secret: 
         anna, ben, clara = (Person(who, PASSWORD) for who in (ANNA, BEN, CLARA))
         await tour.take_away(anna, clara)
         await tour.leave(ben, anna)
+        await check_log(tour)
     finally:
         await platform.close()
     console.rule("Everything held")
