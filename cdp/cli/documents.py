@@ -14,7 +14,7 @@ from cdp.compiler.document import Document
 from cdp.compiler.limits import Limits
 from cdp.core.clock import iso
 from cdp.core.db import Role
-from cdp.core.errors import InvalidInput
+from cdp.core.errors import InvalidInput, PlatformError
 from cdp.core.platform import Platform
 from cdp.operations.documents import store
 from cdp.operations.documents.store import Stored
@@ -53,7 +53,7 @@ def add(
         for name, text in texts.items():
             try:
                 Document(text, graph, limits)
-            except InvalidInput as error:
+            except PlatformError as error:
                 raise type(error)(f"{name}: {error.message}") from None
         async with platform.db.transaction(Role.WORKER) as tx:
             return await store.add(tx, SYSTEM, texts)
