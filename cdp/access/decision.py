@@ -57,9 +57,12 @@ ALLOW = Allow()
 
 
 class Rows(Protocol):
-    """Which rows of a type a viewer may see: a predicate over the row and the viewer's own customer id."""
+    """Which rows of a type a viewer may see: a predicate over the row and the viewer's own id.
 
-    def __call__(self, row: Columns, subject: ColumnElement[Any]) -> ColumnElement[bool] | None:
+    That is their customer id, for staff the id by which they work here.
+    """
+
+    def __call__(self, row: Columns, viewer_id: ColumnElement[Any], /) -> ColumnElement[bool] | None:
         """The predicate, or None for every row."""
 
 

@@ -174,7 +174,8 @@ class Statement:
             raise denial.error
         if isinstance(rows, Own) and rows.column in pinned:
             return []
-        condition = rows(row, self.context.subject())
+        is_staff = viewer.actor is Actor.STAFF
+        condition = rows(row, self.context.staff() if is_staff else self.context.subject())
         return [] if condition is None else [condition]
 
     def _single(
