@@ -39,7 +39,7 @@ from cdp.tables.customer import customer
 RECORDED = frozenset({Actor.STAFF})
 ACTION = "customer.read"
 _ABOUT = ("id", "subject_ref", "object_type", "object_id")
-_COMMON = ("action", "outcome", "actor_kind", "actor_ref", "client", "request", "details")
+_CIRCUMSTANCES = ("action", "outcome", "actor_kind", "actor_ref", "client", "request", "details")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _trace(context: Context, number: int, read: Recorded) -> CTE:
         quoted(read.named.kind.name) if read.named else cast(null(), Text),
         read.named.row_id if read.named else cast(null(), Uuid),
     ]
-    return _insert(select(*about, *_common(context, read)), number)
+    return _insert(select(*about, *_circumstances(context, read)), number)
 
 
 def _shown(context: Context, number: int, read: Recorded, listed: Listed) -> CTE:
@@ -115,14 +115,14 @@ def _shown(context: Context, number: int, read: Recorded, listed: Listed) -> CTE
         rows.c.row,
     ]
     joined = rows.join(person, person.c.id == rows.c.subject)
-    return _insert(select(*about, *_common(context, read)).select_from(joined), number)
+    return _insert(select(*about, *_circumstances(context, read)).select_from(joined), number)
 
 
 def _insert(values: Select[*tuple[Any, ...]], number: int) -> CTE:
-    return insert(audit_event).from_select([*_ABOUT, *_COMMON], values).cte(f"trace{number}")
+    return insert(audit_event).from_select([*_ABOUT, *_CIRCUMSTANCES], values).cte(f"trace{number}")
 
 
-def _common(context: Context, read: Recorded) -> list[ColumnElement[object]]:
+def _circumstances(context: Context, read: Recorded) -> list[ColumnElement[object]]:
     viewer, path = context.viewer, (read.root,)
     details = {"root": read.root, "purpose": viewer.purpose, "fields": read.fields, "matched": read.matched}
     return [

@@ -24,7 +24,8 @@ async def check_log(tour: Tour) -> None:
         raise TourFailed(f"the audit log does not verify: {'; '.join(report.problems)}")
     tour.say(f"exported to {path}: {report.entries} entries verified offline, under signed heads")
     tour.say(f"the certificate is entry {certificate['log']['index'] + 1}; its head agrees with the log")
-    for altered, what in ((_without_one(path), "one entry missing"), (_swapped(path), "two entries changed round")):
+    for alter, what in ((_without_one, "one entry missing"), (_swapped, "two entries changed round")):
+        altered = alter(path)
         if verify_log(altered, keys).is_valid:
             raise TourFailed(f"a log with {what} was accepted")
         altered.unlink()
