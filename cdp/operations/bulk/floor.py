@@ -16,7 +16,7 @@ from cdp.compiler.bulk import BulkCompiler
 from cdp.compiler.reader import Reader
 from cdp.core.db import Role
 from cdp.core.platform import Platform
-from cdp.operations.bulk import finishing, holding, making, parts
+from cdp.operations.bulk import finishing, holding, making, notifying, parts
 
 MOST_HELD = 8
 """Exports one worker holds snapshots for: a connection each."""
@@ -108,7 +108,9 @@ class Floor:
             done += await finishing.expire_due(tx, limit=BATCH)
             done += await finishing.forget_changes(tx, self._platform)
             over = await finishing.unswept(tx, limit=BATCH)
-        return bool(done + sum([await self._remove(export_id) for export_id in over]))
+            untold = await notifying.due(tx, limit=BATCH)
+        await asyncio.gather(*(notifying.tell(self._platform, export_id) for export_id in untold))
+        return bool(untold or done + sum([await self._remove(export_id) for export_id in over]))
 
     async def _remove(self, export_id: UUID) -> bool:
         """Remove the files of one; a store that is away keeps nobody else waiting, and is asked again."""
