@@ -16,7 +16,18 @@ from cdp.tables import policy
 from cdp.tables.datamap import personal_tables
 from tests.twin.reading import GRAPH
 
-NOT_SHOWN = frozenset({"audit_note", "mail_link", "oauth_code", "oauth_token", "oauth_grant"})
+NOT_SHOWN = frozenset(
+    {
+        "audit_note",
+        "half_sign_in",
+        "mail_link",
+        "oauth_code",
+        "oauth_grant",
+        "oauth_token",
+        "recovery_code",
+        "totp",
+    }
+)
 """Secrets of sign-in; a person sees them as sessions. Notes are fields of their audit events."""
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import delete, insert, select, update
 
 from cdp.access.scopes import CUSTOMER_SCOPES, STAFF_SCOPES
-from cdp.access.strength import Strength, strength_of
+from cdp.access.strength import PASSWORD, Strength, strength_of
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role, Tx
 from cdp.core.ids import CustomerId, new_id, new_token
@@ -78,7 +78,7 @@ def full_cookie_name(settings: Settings, name: str) -> str:
 
 
 async def start(
-    tx: Tx, person: Person, client: Client, *, now: datetime, settings: Settings, amr: Sequence[str]
+    tx: Tx, person: Person, client: Client, *, now: datetime, settings: Settings, amr: Sequence[str] = PASSWORD
 ) -> str:
     """Open a session; answers the cookie's value, which is kept nowhere else."""
     token = new_token()
