@@ -4,6 +4,7 @@ One task row per request, connected system and step, so that the idempotency key
 itself. After an erasure ``customer_id`` is cut; ``subject_ref`` (random, from ``customer.audit_ref``) stays.
 
     erasure               checking -> cooling_off -> erasing -> verifying -> completed
+                          verifying -> held (a legal hold keeps the rest) -> erasing or verifying, once it ends
     access, portability   collecting -> packing -> completed
     rectification         applying -> completed
     restriction           in_force -> lifting -> completed
@@ -66,6 +67,7 @@ class RequestStatus(StrEnum):
     IN_FORCE = "in_force"
     LIFTING = "lifting"
     PAUSED = "paused"
+    HELD = "held"
     NEEDS_ATTENTION = "needs_attention"
     COMPLETED = "completed"
     CANCELLED = "cancelled"
@@ -93,7 +95,8 @@ TRANSITIONS: Mapping[RequestStatus, frozenset[RequestStatus]] = {
     S.CHECKING: frozenset({S.COOLING_OFF, S.CANCELLED, S.REFUSED, S.NEEDS_ATTENTION, S.PAUSED}),
     S.COOLING_OFF: frozenset({S.ERASING, S.CANCELLED, S.REFUSED, S.NEEDS_ATTENTION, S.PAUSED}),
     S.ERASING: frozenset({S.VERIFYING, S.NEEDS_ATTENTION, S.PAUSED}),
-    S.VERIFYING: frozenset({S.COMPLETED, S.NEEDS_ATTENTION, S.PAUSED}),
+    S.VERIFYING: frozenset({S.COMPLETED, S.HELD, S.NEEDS_ATTENTION, S.PAUSED}),
+    S.HELD: frozenset({S.ERASING, S.VERIFYING, S.NEEDS_ATTENTION}),
     S.COLLECTING: frozenset({S.PACKING, S.CANCELLED, S.REFUSED, S.NEEDS_ATTENTION, S.PAUSED}),
     S.PACKING: frozenset({S.COMPLETED, S.CANCELLED, S.NEEDS_ATTENTION, S.PAUSED}),
     S.APPLYING: frozenset({S.COMPLETED, S.CANCELLED, S.NEEDS_ATTENTION, S.PAUSED}),

@@ -36,6 +36,7 @@ REQUEST_STATUS: Mapping[RequestStatus, Said] = {
     RequestStatus.IN_FORCE: ("In force", "good"),
     RequestStatus.LIFTING: ("About to end", "warn"),
     RequestStatus.PAUSED: ("Paused", "warn"),
+    RequestStatus.HELD: ("Part of it is kept by law", "warn"),
     RequestStatus.NEEDS_ATTENTION: ("A person is looking at it", "warn"),
     RequestStatus.COMPLETED: ("Done", "good"),
     RequestStatus.CANCELLED: ("Called off", ""),
@@ -95,6 +96,8 @@ CODE: Mapping[str, str] = {
     "NOT_ALLOWED": "It does not let us.",
     "MISCONFIGURED": "Its connection is not set up well.",
     "VALUE_CHANGED": "The value is another one by now.",
+    "HOLD_PLACED": "A legal hold keeps part of it. It goes by itself once the hold ends.",
+    "HOLD_RELEASED": "The legal hold has ended; what it kept goes now.",
     "WORKER_LOST": "Our work on it was interrupted.",
 }
 POINT: Mapping[str, str] = {
@@ -134,6 +137,7 @@ RECORDS: Mapping[str, Nouns] = {
     "export": ("data copy", "data copies"),
     "identity": ("identifier", "identifiers"),
     "inquiry": ("question", "questions"),
+    "legal_hold": ("legal hold", "legal holds"),
     "message": ("message", "messages"),
     "oauth_grant": ("connected app", "connected apps"),
     "half_sign_in": ("unfinished sign-in", "unfinished sign-ins"),
