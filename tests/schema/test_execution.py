@@ -24,7 +24,11 @@ from tests.population import Person, make_person
 
 SECRET = "ada@example.com"
 STANDARD = get_introspection_query(
-    specified_by_url=True, directive_is_repeatable=True, schema_description=True, input_value_deprecation=True
+    specified_by_url=True,
+    directive_is_repeatable=True,
+    schema_description=True,
+    input_value_deprecation=True,
+    one_of=True,
 )
 
 
