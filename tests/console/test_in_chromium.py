@@ -97,7 +97,7 @@ async def test_search_reveal_and_an_erasure_by_keyboard_alone(
     await expect(page.get_by_role("heading", name="Open a request")).to_be_visible()
     await tab_to(page, "Reason")
     await keys.type("She asked by phone.")
-    await tab_to(page, "Who they are")
+    await tab_to(page, "Proof of who they are")
     await keys.press("Space")
     await tab_to(page, "What was shown or said")
     await keys.type("Called back on the number we hold.")

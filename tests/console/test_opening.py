@@ -134,3 +134,12 @@ async def test_other_staff_open_nothing(db: Database, colleague: Colleague, pers
     csrf = forms(await browser.get("/console"))["/console"]["csrf"]
     assert (await browser.post(address, data={"csrf": csrf, **GIVEN})).status_code == 403
     assert await opened(db, person) == []
+
+
+async def test_the_search_field_of_other_pages_is_empty(agent: httpx.AsyncClient, person: Person):
+    await ask(agent, person)
+    pages = [f"{page_of(person)}/open", "/console/requests", page_of(person)]
+    failed = await ask(agent, person, note="")
+    for page in [failed, *[await agent.get(address) for address in pages]]:
+        field = page.text.partition('id="q"')[2].partition(">")[0]
+        assert 'value=""' in field

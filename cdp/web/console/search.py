@@ -59,7 +59,7 @@ async def show(visit: Visit) -> Response:
     """The field, and what was found by the handle in the address."""
     handle = visit.request.query_params.get("found")
     if handle is None:
-        return visit.page("console/search.html", title="Customers", typed="", groups=None, requests=())
+        return visit.page("console/search.html", title="Customers", sought="", groups=None, requests=())
     typed = _opened(visit, handle)
     if typed is None:
         return visit.redirect("/console")
@@ -69,10 +69,10 @@ async def show(visit: Visit) -> Response:
 async def submit(visit: Visit) -> Response:
     """Take what was typed on to its results."""
     typed = visit.field("q")[: terms.LONGEST]
-    if not terms.read(typed).is_anything:
+    if not (await run_sync(terms.read, typed)).is_anything:
         problem = Problem("q", f"Type at least {terms.SHORTEST_NAME} characters, or a whole number or reference.")
         return visit.page(
-            "console/search.html", title="Customers", problems=[problem], typed=typed, groups=None, requests=()
+            "console/search.html", title="Customers", problems=[problem], sought=typed, groups=None, requests=()
         )
     return visit.redirect(f"/console?found={_sealed(visit, typed)}")
 
@@ -84,7 +84,7 @@ async def _found(visit: Visit, typed: str) -> Response:
     return visit.page(
         "console/search.html",
         title="Customers",
-        typed=typed,
+        sought=typed,
         groups=[group for group in _groups(answer) if group.hits],
         requests=[(request_line(row, visit.now), hit_of(row["customer"])) for row in requests],
     )

@@ -21,7 +21,7 @@ REQUEST_TYPE: Mapping[RequestType, str] = {
     RequestType.OBJECTION: "Objection",
 }
 EVIDENCE: Mapping[str, str] = {
-    EvidenceKind.IDENTITY.name: "Who they are",
+    EvidenceKind.IDENTITY.name: "Proof of who they are",
     EvidenceKind.REPRESENTATIVE.name: "Somebody acts for them",
     EvidenceKind.STATEMENT.name: "What they said or sent",
 }
