@@ -6,12 +6,14 @@ import pytest
 
 from cdp.core.db import Role
 from cdp.core.sign import Verdict, check
+from cdp.jobs.job import Workplace
 from cdp.operations.bulk import reach
 from cdp.operations.requests import requests
 from cdp.tables.bulk import BulkCompression, BulkFormat, BulkStatus
-from cdp.tables.request import privacy_request
+from cdp.tables.request import RequestStatus, privacy_request
 from tests.bulk.factory import Bulk
 from tests.bulk.test_export import PACKED
+from tests.engine import QUICK, Engine
 from tests.population import Person, make_person
 
 QUERY = "{ customers { nodes { id country orders { nodes { total } } } } }"
@@ -80,3 +82,16 @@ async def test_an_export_in_the_making_is_waited_for(bulk: Bulk) -> None:
     await bulk.floor.drain()
     assert await bulk.status(asked.id) is BulkStatus.COMPLETED
     assert await reach.forget(bulk.platform, opened.id, ada.customer_id)
+
+
+async def test_an_erasure_completes_only_once_no_file_has_the_person(bulk: Bulk) -> None:
+    ada = await make_person(bulk.platform.db)
+    made = await bulk.export(None, QUERY)
+    gone = await bulk.shown(made.row, ada.customer_id)
+    engine = Engine(bulk.platform, Workplace(bulk.platform, bulk.reader, "tests")).with_settings(**QUICK)
+    opened = await engine.open_erasure(ada)
+    await engine.work()
+    assert await engine.status(opened.reference) is RequestStatus.COMPLETED
+    after = await bulk.made(made.row.id)
+    assert sorted(after.ids) == sorted(set(made.ids) - {gone})
+    assert after.manifest["revision"] == 2

@@ -22,7 +22,7 @@ from cdp.compiler.tabular import Column
 from cdp.operations.packages.spreadsheets import cell
 from cdp.tables.bulk import BulkCompression, BulkFormat
 
-ROW_GROUP_BYTES = 8 * 1024 * 1024
+ROW_GROUP_BYTES = 3 * 1024 * 1024
 """JSON bytes that become one row group: the memory of a Parquet part."""
 ZSTD_LEVEL = 3
 GZIP_LEVEL = 6
@@ -99,13 +99,12 @@ class Parquet:
     def _write(self) -> None:
         if not self._held:
             return
-        size = len(self._held)
+        held, self._held = self._held, bytearray()
         table = pa_json.read_json(
-            pa.BufferReader(bytes(self._held)),
-            read_options=pa_json.ReadOptions(use_threads=False, block_size=size + 1),
+            pa.BufferReader(pa.py_buffer(held)),
+            read_options=pa_json.ReadOptions(use_threads=False, block_size=len(held) + 1),
             parse_options=pa_json.ParseOptions(explicit_schema=self._read, unexpected_field_behavior="error"),
         )
-        self._held.clear()
         self._writer.write_table(table if table.schema == self.schema else table.cast(self.schema))
 
     def finish(self) -> bytes:
