@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from cdp.access.rules import RULES
 from cdp.access.scopes import CUSTOMER_SCOPES, STAFF_SCOPES
 from cdp.access.viewer import ANONYMOUS, Actor, Viewer
+from cdp.compiler.explain import described_rows
 from cdp.core.db import Database
 from cdp.core.ids import global_id, new_id
 from cdp.schema.execution import Execution
@@ -45,7 +47,7 @@ async def test_every_field_names_its_rule(execution: Execution, person: Person):
     assert fields["customer.account.username"]["mask"] == "email"
     assert fields["customer.account.username"]["rule"]["scope"] == "customers:read"
     assert "supervisor" in fields["customer.account.username"]["rule"]["roles"]
-    assert fields["customer"]["rows"] == {"rule": "Everything"}
+    assert fields["customer"]["rows"] == described_rows(RULES.rows(viewer, "Customer"))
     assert (fields["systems"]["decision"], fields["systems"]["rule"]) == ("deny", None)
     assert {one["path"][0] for one in body["errors"]} == {"systems"}
     assert access["sql"].startswith(("SELECT", "WITH"))
