@@ -77,7 +77,7 @@ async def test_a_passkey_from_making_to_removal(settings, profile):
         assert [one["isResidentCredential"] for one in held["credentials"]] == [True]
 
         await page.get_by_role("banner").get_by_role("button", name="Sign out").click()
-        await page.get_by_role("button", name="Sign in with a passkey").click()
+        await page.get_by_role("button", name="Use a passkey").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Your data")
         assert await proven_by(platform, email) == ["pop", "user", "mfa"]
 
@@ -89,12 +89,12 @@ async def test_a_passkey_from_making_to_removal(settings, profile):
         assert await proven_by(platform, email) == ["pwd", "pop", "mfa"]
 
         await page.goto(f"{base}/account/sign-in?reauth=1&next=/account/delete")
-        await page.get_by_role("button", name="Sign in with a passkey").click()
+        await page.get_by_role("button", name="Use a passkey").click()
         await page.wait_for_url("**/account/delete")
 
         await devtools.send("WebAuthn.setUserVerified", {"authenticatorId": device, "isUserVerified": False})
         await page.goto(f"{base}/account/sign-in?reauth=1")
-        await page.get_by_role("button", name="Sign in with a passkey").click()
+        await page.get_by_role("button", name="Use a passkey").click()
         await expect(page.get_by_role("alert")).to_contain_text("That did not work")
         await page.goto(f"{base}/account/security")
         await page.get_by_role("button", name="Remove the passkey This computer").click()
@@ -109,7 +109,7 @@ async def test_without_scripts_everything_else_works(settings, profile):
         context = await profile.browser.new_context(java_script_enabled=False)
         page = await context.new_page()
         await page.goto(f"{base}/account/sign-in?next=/account/security/passkeys")
-        await expect(page.get_by_role("button", name="Sign in with a passkey")).to_be_hidden()
+        await expect(page.get_by_role("button", name="Use a passkey")).to_be_hidden()
         await with_password(page, email)
         await expect(page.get_by_text("Making a passkey needs JavaScript")).to_be_visible()
         await page.goto(f"{base}/account/security/authenticator")

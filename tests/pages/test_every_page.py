@@ -101,6 +101,8 @@ async def test_pages_of_a_customer(site: Site, open_page: OpenPage):
         "/download",
         "/security",
         "/security/password",
+        "/security/authenticator",
+        "/security/passkeys",
         "/delete",
         *(f"/data/{one}" for one in lists),
     )
