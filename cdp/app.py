@@ -15,7 +15,7 @@ from cdp.core.clock import Clock, utc_now
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
-from cdp.endpoints import audit_log, bulk, health, signing_keys
+from cdp.endpoints import audit_log, bulk, callbacks, health, signing_keys
 from cdp.endpoints.cors import Cors, origins_of
 from cdp.endpoints.health import Measure, Metrics
 from cdp.endpoints.oauth.routes import routes as oauth_routes
@@ -83,4 +83,12 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
 
 def _routes() -> list[BaseRoute]:
     """Most asked first: routes are tried in order."""
-    return [*oauth_routes, *health.routes, *signing_keys.routes, *audit_log.routes, *bulk.routes, *pages.routes()]
+    return [
+        *oauth_routes,
+        *health.routes,
+        *signing_keys.routes,
+        *callbacks.routes,
+        *audit_log.routes,
+        *bulk.routes,
+        *pages.routes(),
+    ]

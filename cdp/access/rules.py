@@ -65,8 +65,8 @@ PRIVACY: Fields = {
     "Query": "privacyRequest privacyRequests",
     "Customer": "requests exports",
     "PrivacyRequest": (
-        "id reference type status isSettled isOverdue channel reason refusalReason extensionReason pauseReason joined version"
-        " requestedAt dueAt extendedAt coolingOffUntil settledAt updatedAt tasks evidence corrections"
+        "id reference type status isSettled isOverdue channel reason refusalReason extensionReason pauseReason"
+        " joined version requestedAt dueAt extendedAt coolingOffUntil settledAt updatedAt tasks evidence corrections"
         " objections export certificate customer"
     ),
     "Correction": "id objectType field oldValue newValue askedAt appliedAt",

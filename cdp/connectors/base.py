@@ -131,6 +131,7 @@ class Subject:
     subject_ref: UUID
     identifiers: tuple[Identifier, ...] = field(repr=False)
     secret: bytes = field(repr=False)
+    callback: "Callback | None" = field(default=None, repr=False)
 
     @property
     def proven(self) -> tuple[Identifier, ...]:
@@ -144,6 +145,14 @@ class Subject:
         """Whether a text contains one of the identifiers: another system's answer must not carry it into evidence."""
         folded = text.casefold()
         return any(len(known.value) > 3 and known.value.casefold() in folded for known in self.identifiers)
+
+
+@dataclass(frozen=True)
+class Callback:
+    """Where a system that answered ``waiting`` may say that it is through, with this bearer token ."""
+
+    url: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -239,7 +248,7 @@ class Updates(Protocol):
     """A connected system that can also take a correction; the others are ``unsupported``."""
 
     async def update(self, subject: Subject, key: str, changes: Sequence[Change]) -> Outcome:
-        """Correct values of the subject, and read them again: done only if the new values were seen, or nothing is held.
+        """Correct values of the subject and read them again: done only if seen, or if nothing is held.
 
         ``records`` counts the values changed.
         """

@@ -8,7 +8,8 @@ from sqlalchemy import update
 from cdp.access.viewer import MissingScope
 from cdp.core.db import Role
 from cdp.core.errors import NotFound
-from cdp.operations.requests import requests
+from cdp.core.ids import new_id
+from cdp.operations.requests import callbacks, requests
 from cdp.operations.requests.requests import NothingToRetry
 from cdp.tables.request import RequestStatus, TaskStatus, request_task
 from cdp.tables.system import system
@@ -158,6 +159,47 @@ async def test_a_waiting_system_is_asked_again_with_the_same_key(engine: Engine,
         await tx.execute(waiting.values(next_run_at=request_task.c.started_at))
     await engine.work()
     assert await engine.status(reference) is S.COMPLETED
+
+
+async def test_a_waiting_system_calls_back_and_is_asked_again_at_once(engine: Engine, peer: Peer) -> None:
+    ada, bystander = await connected(engine, peer)
+    reference = await at_erasing(engine, peer, ada)
+    said = {"state": "waiting", "retryAfter": 3600}
+    peer.answer = (202, {"content-type": "application/json"}, json.dumps(said).encode())
+    await engine.work()
+    task = (await engine.tasks(reference))["newsletter", "erase"]
+    callback = peer.calls[-1]["callback"]
+    assert (task.status, callback["url"].endswith(f"/v1/tasks/{task.id}/callback")) == (T.WAITING, True)
+    for token in ("", "x", "ü", callback["token"][:-1]):
+        with pytest.raises(NotFound):
+            await callbacks.called(engine.platform, task.id, token)
+    with pytest.raises(NotFound):
+        await callbacks.called(engine.platform, new_id(), callback["token"])
+    peer.answer = None
+    await engine.work()
+    assert await engine.status(reference) is S.ERASING, "nobody asks before the time"
+    await callbacks.called(engine.platform, task.id, callback["token"])
+    await callbacks.called(engine.platform, task.id, callback["token"])
+    await engine.work()
+    assert await engine.status(reference) is S.COMPLETED
+    assert peer.people.keys() == {bystander.email}
+    assert set(peer.effects.values()) == {1}
+    assert "task.called_back" in await engine.audited(ada)
+    with pytest.raises(NotFound):
+        await callbacks.called(engine.platform, task.id, callback["token"])
+
+
+async def test_a_callback_that_lies_changes_nothing(engine: Engine, peer: Peer) -> None:
+    ada, _ = await connected(engine, peer)
+    reference = await at_erasing(engine, peer, ada)
+    said = {"state": "waiting", "retryAfter": 3600}
+    peer.answer = (202, {"content-type": "application/json"}, json.dumps(said).encode())
+    await engine.work()
+    task = (await engine.tasks(reference))["newsletter", "erase"]
+    await callbacks.called(engine.platform, task.id, peer.calls[-1]["callback"]["token"])
+    await engine.work()
+    assert (await engine.outcomes(reference))["newsletter.erase"][0] is T.WAITING
+    assert ada.email in peer.people
 
 
 async def test_a_broken_configuration_is_visible(engine: Engine, peer: Peer) -> None:

@@ -129,7 +129,10 @@ class Webhook:
         known = tuple(one for one in subject.proven if one.type in self._endpoint.identifiers)
         if not known:
             return Outcome(State.UNSUPPORTED, Code.NO_IDENTIFIER)
-        body = self._body(step, key, known, request=str(subject.request_id), changes=changes)
+        more: dict[str, Json] = {"changes": changes} if changes is not None else {}
+        if subject.callback is not None:
+            more["callback"] = {"url": subject.callback.url, "token": subject.callback.token}
+        body = self._body(step, key, known, request=str(subject.request_id), more=more)
         limit = READ_MAX_BYTES if step == "read" else MAX_BODY_BYTES
         answer = await self._call(body, key, self._signature, max_bytes=limit)
         return answer if isinstance(answer, Outcome) else done(answer, shape, key)
@@ -141,7 +144,7 @@ class Webhook:
         known: tuple[Identifier, ...],
         *,
         request: str | None = None,
-        changes: list[Json] | None = None,
+        more: Mapping[str, Json] | None = None,
     ) -> bytes:
         identifiers: list[Json] = [{"type": one.type, "value": one.value, "issuer": one.issuer} for one in known]
         return json.dumps(
@@ -151,7 +154,7 @@ class Webhook:
                 "system": self._system.name,
                 "step": step,
                 "subject": {"identifiers": identifiers},
-                **({"changes": changes} if changes is not None else {}),
+                **(more or {}),
             },
             ensure_ascii=False,
         ).encode()

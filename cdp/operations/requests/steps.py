@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from cdp.compiler.reader import Reader
 from cdp.connectors.base import Change, Code, Connector, Outcome, State, Subject, Updates
@@ -9,7 +10,7 @@ from cdp.connectors.registry import connect
 from cdp.core.db import Role, Tx
 from cdp.core.platform import Platform
 from cdp.operations import subjects
-from cdp.operations.requests import collecting, corrections, erasure, packing
+from cdp.operations.requests import callbacks, collecting, corrections, erasure, packing
 from cdp.operations.requests.outcomes import outcome_of
 from cdp.operations.requests.tasks import Performed, Work
 from cdp.operations.subjects import SealedPerson
@@ -35,7 +36,8 @@ async def perform(platform: Platform, reader: Reader, work: Work) -> Performed:
 
 async def _ask(platform: Platform, work: Work, sealed: SealedPerson) -> Outcome:
     connector = connect(work.system, platform)
-    subject = sealed.subject(platform.keys, work.request_id)
+    known = sealed.subject(platform.keys, work.request_id)
+    subject = replace(known, callback=callbacks.callback_of(platform, work))
     wanted: list[Change] = []
     if work.step is TaskStep.UPDATE:
         async with platform.db.transaction(Role.WORKER) as tx:

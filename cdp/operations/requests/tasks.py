@@ -405,6 +405,19 @@ async def run_again(tx: Tx, task_ids: frozenset[UUID]) -> None:
         tx.ring(job_of(row.step), row.id)
 
 
+async def wake(tx: Tx, task_id: UUID) -> bool:
+    """Let a waiting task run now; False when it does not wait (any more)."""
+    row = await tx.first(
+        update(request_task)
+        .where(request_task.c.id == task_id, request_task.c.status == TaskStatus.WAITING)
+        .values(next_run_at=func.now())
+        .returning(request_task.c.id, request_task.c.step)
+    )
+    if row is not None:
+        tx.ring(job_of(row.step), row.id)
+    return row is not None
+
+
 async def ring_open(tx: Tx, request_id: UUID) -> None:
     """Ring for every open task of a request: its work goes on."""
     found = select(request_task.c.id, request_task.c.step).where(
