@@ -51,6 +51,7 @@ FREE = {
     "resumeRequest": "staff; audited",
     "retryRequest": "staff; audited",
     "assignRequest": "staff; audited",
+    "giveUpRequest": "staff; audited",
     "bulkExportCancel": "stops something",
     "bulkExportRefuse": "stops something",
 }
