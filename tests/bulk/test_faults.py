@@ -212,6 +212,7 @@ async def test_a_stuck_export_keeps_nobody_waiting_and_exports_take_turns(
         await control.cancel(tx, analyst, stuck.id)
         await parts.give_back(tx, held)
     await asyncio.gather(holder, both)
+    await bulk.floor.drain()
     assert await bulk.status(stuck.id) is BulkStatus.CANCELLED
 
 
