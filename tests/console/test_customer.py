@@ -11,6 +11,7 @@ from cdp.access.rules import REVEALABLE
 from cdp.core.db import Database, Role
 from cdp.core.ids import global_id, new_id
 from cdp.core.platform import Platform
+from cdp.operations.requests import requests
 from cdp.operations.reveals import reveals
 from cdp.tables.account import session
 from cdp.tables.audit import audit_event
@@ -199,3 +200,13 @@ async def test_colleagues_and_the_customer_read_who_looked_and_why(
     assert "Contact details. Suspected fraud, case T-4711." in activity.text
     other = await signed_in(await give_account(platform, bystander))
     assert "T-4711" not in (await other.get("/account/security")).text
+
+
+async def test_chips_say_what_to_know_first(platform: Platform, agent: httpx.AsyncClient, person: Person):
+    assert "being deleted" not in (await agent.get(page_of(person))).text
+    viewer = person.viewer(authenticated_at=platform.clock())
+    async with platform.db.transaction(Role.CUSTOMER, subject=person.customer_id) as tx:
+        await requests.open_erasure(tx, viewer, platform)
+    page = await agent.get(page_of(person))
+    assert "Frozen: being deleted" in page.text
+    assert "Open one for them" not in page.text

@@ -23,9 +23,9 @@ from cdp.operations.requests.docket import CaseChanged
 from cdp.tables.request import PAUSABLE, RequestStatus, TaskStatus, TaskStep
 from cdp.web.console.queue import view_of
 from cdp.web.console.search import hit_of
-from cdp.web.console.words import EVIDENCE, happened, request_line
+from cdp.web.console.words import ANSWERED, DECIDED, EVIDENCE, happened, request_line
 from cdp.web.visit import Problem, Visit
-from cdp.web.words import CODE, STEP, TASK_STATUS, Said, with_times
+from cdp.web.words import STEP, TASK_STATUS, Said, with_times
 
 Row = Mapping[str, Any]
 MOST_TRACES = 50
@@ -145,7 +145,11 @@ async def _page(
         colleagues=names,
         me=visit.viewer.staff_id,
         whose=_whose(found["assigneeId"], names),
-        history=[(one, happened(one.action)) for one in traces if one.action != "customer.read"],
+        history=[
+            (one, happened(one.action), DECIDED.get(one.code or "", one.code or ""))
+            for one in traces
+            if one.action != "customer.read"
+        ],
         is_changed=changed,
         changed=_last_change(traces) if changed else None,
         view=view_of(visit),
@@ -156,7 +160,7 @@ async def _page(
 def _system(row: Row) -> SystemLine:
     status, step = TaskStatus[row["status"]], TaskStep[row["step"]]
     title = row["system"]["title"] if row["system"] else "A system that is gone"
-    return SystemLine(row, title, STEP[step], TASK_STATUS[status], CODE.get(row["code"] or "", row["code"] or ""))
+    return SystemLine(row, title, STEP[step], TASK_STATUS[status], ANSWERED.get(row["code"] or "", row["code"] or ""))
 
 
 def _possible(row: Row, viewer: Viewer) -> frozenset[str]:

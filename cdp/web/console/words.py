@@ -7,7 +7,7 @@ from typing import Any
 
 from cdp.tables.customer import CustomerStatus
 from cdp.tables.request import EvidenceKind, RequestStatus, RequestType
-from cdp.web.words import REQUEST_STATUS, Said
+from cdp.web.words import CODE, REQUEST_STATUS, Said
 
 Row = Mapping[str, Any]
 
@@ -24,6 +24,19 @@ EVIDENCE: Mapping[str, str] = {
     EvidenceKind.IDENTITY.name: "Proof of who they are",
     EvidenceKind.REPRESENTATIVE.name: "Somebody acts for them",
     EvidenceKind.STATEMENT.name: "What they said or sent",
+}
+# What systems answer, told to somebody it is not about.
+ANSWERED: Mapping[str, str] = {
+    **CODE,
+    "FOUND": "",
+    "NOTHING_FOUND": "It holds nothing about them.",
+    "NO_IDENTIFIER": "Nothing that we have proven to be theirs is known there.",
+}
+DECIDED: Mapping[str, str] = {
+    "APPROVED": "Approved",
+    "REFUSED": "By decision",
+    "RESUMED": "The work goes on",
+    "RETRIED": "The failed steps are tried again",
 }
 HAPPENED: Mapping[str, str] = {
     "evidence.read": "Evidence opened",
@@ -70,6 +83,11 @@ def status_chips(row: Row) -> tuple[Chip, ...]:
     chips: list[Chip] = []
     if row["status"] == CustomerStatus.FROZEN.name:
         chips.append(Chip("❄", "Frozen: being deleted", "warn"))
+    for request in row.get("open", {"nodes": ()})["nodes"]:
+        if (request["type"], request["status"]) == (RequestType.ERASURE.name, RequestStatus.RECEIVED.name):
+            chips.append(Chip("◔", "Deletion asked for", "warn"))
+        if (request["type"], request["status"]) == (RequestType.RESTRICTION.name, RequestStatus.IN_FORCE.name):
+            chips.append(Chip("⏸", "Restricted: keep, do not use", "warn"))
     return tuple(chips)
 
 
