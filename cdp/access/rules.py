@@ -77,6 +77,17 @@ PRIVACY: Fields = {
     "Certificate": "id reference document keyId issuedAt",
     "System": "id name title kind",
 }
+HOLDS: Fields = {
+    "Customer": "holds",
+    "LegalHold": "id category status isEffective notice placedAt until endedAt",
+}
+"""What customers see of holds on their records: that something is kept and since when, and why unless it is secret."""
+HOLD_CASES: Fields = {
+    "Query": "legalHolds",
+    "LegalHold": (
+        "reason isSecret caseRef releaseReason fileName placedById releaseAskedById approvedAt reviewAt customer"
+    ),
+}
 WORK: Fields = {"RequestTask": "evidence", "PrivacyRequest": "openedById assigneeId"}
 SYSTEMS: Fields = {
     "Query": "systems",
@@ -137,6 +148,7 @@ SUBJECT: Mapping[str, str] = {
     "Correction": "customer_id",
     "Objection": "customer_id",
     "Export": "customer_id",
+    "LegalHold": "customer_id",
 }
 BULK: Fields = {
     "Query": "bulkExport bulkExports",
@@ -227,16 +239,17 @@ def _fields() -> Iterator[Rule]:
     # Customers have no roles: this is for staff who act for one, and see no more of them than they do otherwise.
     yield from _masked(Who(Actor.CUSTOMER, VEILED, "profile:read"))
     yield from _rules(Who(Actor.CUSTOMER, scope="profile:read"), PROFILE)
-    yield from _rules(Who(Actor.CUSTOMER, scope="privacy:read"), PRIVACY, OWN_AUDIT)
+    yield from _rules(Who(Actor.CUSTOMER, scope="privacy:read"), PRIVACY, HOLDS, OWN_AUDIT)
     yield from _rules(Who(Actor.STAFF), {"Query": "node nodes"})
     yield from _masked(Who(Actor.STAFF, VEILED, "customers:read"))
     yield from _rules(Who(Actor.STAFF, WORKERS, "customers:read"), CUSTOMERS, PROFILE)
-    yield from _rules(Who(Actor.STAFF, WORKERS, "requests:work"), PRIVACY, WORK)
+    yield from _rules(Who(Actor.STAFF, WORKERS, "requests:work"), PRIVACY, WORK, HOLDS)
+    yield from _rules(Who(Actor.STAFF, WORKERS, "holds:manage"), HOLD_CASES)
     yield from _rules(Who(Actor.STAFF, ADMINISTRATORS, "systems:read"), SYSTEMS)
     yield from _rules(Who(Actor.STAFF, ADMINISTRATORS, "audit:read"), AUDIT)
     yield from _rules(Who(Actor.STAFF, frozenset({"analyst"}), "bulk:export"), BULK)
     yield from _rules(Who(Actor.STAFF, UNVEILED, "bulk:approve"), BULK)
-    everything = (CUSTOMERS, PROFILE, PRIVACY, WORK, SYSTEMS, AUDIT, BULK)
+    everything = (CUSTOMERS, PROFILE, PRIVACY, WORK, HOLDS, HOLD_CASES, SYSTEMS, AUDIT, BULK)
     yield from _rules(Who(Actor.SYSTEM), {"Query": "node nodes"}, *everything)
 
 

@@ -5,8 +5,11 @@ so sweeping in several workers at once is fine. Work that makes more work is fou
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from typing import Any
 from uuid import UUID
+
+import structlog
 
 from cdp.core.db import Role
 from cdp.jobs.advance_request import advance_request
@@ -18,12 +21,79 @@ from cdp.jobs.remove_export import remove_export
 from cdp.jobs.run_task import run_task
 from cdp.jobs.send_message import send_message
 from cdp.operations import expired, messages
+from cdp.operations.holds import holds
 from cdp.operations.oauth import backchannel_logout
 from cdp.operations.requests import closing, exports, guests, phases, tasks
 from cdp.tables.request import TaskStep
 
 BATCH = 100
 ROUNDS = 20
+Find = tuple[Job, UUID]
+
+log = structlog.get_logger()
+
+
+class Sweeper:
+    """Sweeps until it is stopped. It never waits for a slow system longer than until the next sweep.
+
+    So what a dead worker left is begun within ``sweep_s`` of the end of its lease, whatever else is in hand.
+    """
+
+    def __init__(self, place: Workplace, *, concurrency: int) -> None:
+        self._place = place
+        self._concurrency = concurrency
+        self._in_hand: dict[Find, asyncio.Task[None]] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Sweep, now and every ``sweep_s``; at once again when all that was begun is done and there was something new.
+
+        A row that waits for something else (a request for its last letter) is found again and again: that is not new.
+        """
+        before: list[Find] = []
+        try:
+            while not stop.is_set():
+                found = await self._look()
+                begun = self._begin(found)
+                is_new, before = found != before, found
+                await self._pause(stop, begun if begun and is_new else ())
+            await asyncio.gather(*self._in_hand.values())
+        finally:
+            await self._give_back()
+
+    async def _look(self) -> list[Find]:
+        try:
+            found = await _find(self._place)
+        except Exception:  # a database that is away for a moment must not end the sweeper
+            log.exception("sweep.failed")
+            return []
+        return [one for one in found if one not in self._in_hand]
+
+    def _begin(self, found: list[Find]) -> list[asyncio.Task[None]]:
+        begun = []
+        for job, row_id in found[: self._concurrency - len(self._in_hand)]:
+            task = asyncio.create_task(job({"workplace": self._place}, str(row_id)))
+            self._in_hand[job, row_id] = task
+            task.add_done_callback(lambda _, one=(job, row_id): self._in_hand.pop(one, None))
+            begun.append(task)
+        return begun
+
+    async def _pause(self, stop: asyncio.Event, begun: Sequence[asyncio.Task[None]]) -> None:
+        """Until the next sweep is due or ``stop`` is set; or until all that was begun is done, if that is sooner."""
+        stopping = asyncio.create_task(stop.wait())
+        waiting: list[asyncio.Future[Any]] = [stopping]
+        if begun:
+            waiting.append(asyncio.gather(*begun, return_exceptions=True))
+        try:
+            sweep_s = self._place.platform.settings.sweep_s
+            await asyncio.wait(waiting, timeout=sweep_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+
+    async def _give_back(self) -> None:
+        left = list(self._in_hand.values())
+        for one in left:
+            one.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 async def sweep(place: Workplace, *, concurrency: int) -> int:
@@ -47,20 +117,21 @@ async def _within(limit: asyncio.Semaphore, work: Awaitable[None]) -> None:
         await work
 
 
-async def _find(place: Workplace) -> list[tuple[Job, UUID]]:
+async def _find(place: Workplace) -> list[Find]:
     """Everything due, one statement a kind."""
     async with place.platform.db.transaction(Role.WORKER) as tx:
         await tasks.forget_orphans(tx)
         await exports.expire_due(tx, limit=BATCH)
         await expired.forget(tx, limit=BATCH)
         await guests.forget(tx, limit=BATCH)
+        await holds.expire_due(tx, limit=BATCH)
         due = await tasks.due(tx, limit=BATCH, per_system=place.platform.settings.system_concurrency)
         still = await phases.standing_still(tx, limit=BATCH)
         unsent = await messages.due(tx, limit=BATCH)
         untold = await backchannel_logout.due(tx, limit=BATCH)
         unclosed = await closing.unclosed(tx, limit=BATCH)
         over = await exports.removable(tx, limit=BATCH)
-    found: list[tuple[Job, UUID]] = [(pack_export if s is TaskStep.PACK else run_task, one) for one, s in due]
+    found: list[Find] = [(pack_export if s is TaskStep.PACK else run_task, one) for one, s in due]
     found += [(send_message, one) for one in unsent]
     found += [(announce_logout, one) for one in untold]
     found += [(advance_request, one) for one in still]

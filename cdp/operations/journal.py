@@ -4,7 +4,8 @@ It lives outside the database, so that restoring an old backup can replay every 
 customer id, never by hash, so that whoever registered again is left alone. It holds ids, the date and keyed hashes.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 
 from cdp.core.blobs import ObjectMissing
 from cdp.core.clock import iso
@@ -24,13 +25,24 @@ def object_key(request_id: RequestId) -> str:
 
 
 async def write(
-    platform: Platform, request_id: RequestId, reference: str, person: Person, lines: Iterable[Entry]
+    platform: Platform,
+    request_id: RequestId,
+    reference: str,
+    person: Person,
+    lines: Iterable[Entry],
+    *,
+    held: Sequence[str] = (),
 ) -> None:
-    """Make the entry of an erasure durable; an entry that is there stays as it is."""
+    """Make the entry of an erasure durable; an entry that is there stays as it is.
+
+    ``held`` are the categories that legal holds keep; an entry that says otherwise than this is written anew.
+    """
     key = object_key(request_id)
     try:
-        await platform.blobs.size(key)
+        written = json.loads(await platform.blobs.get(key)).get("held", [])
     except ObjectMissing:
+        written = None
+    if written != list(held):
         entry = platform.signer.sign(
             {
                 "version": VERSION,
@@ -44,6 +56,7 @@ async def write(
                     {"type": line.type, "keyVersion": line.hash.key_version, "hash": encode(line.hash.value)}
                     for line in lines
                 ],
+                **({"held": list(held)} if held else {}),
             }
         )
         await platform.blobs.put(key, canonical(entry))

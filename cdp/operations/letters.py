@@ -30,6 +30,7 @@ WITH_A_LINK = frozenset(
         "erasure_opened",
         "erasure_refused",
         "erasure_final",
+        "erasure_held",
     }
 )
 
@@ -52,6 +53,7 @@ class Template(StrEnum):
     ERASURE_CANCELLED = "erasure_cancelled"
     ERASURE_REFUSED = "erasure_refused"
     ERASURE_FINAL = "erasure_final"
+    ERASURE_HELD = "erasure_held"
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,16 @@ The certificate, with what the law makes us keep and until when: {link}
 Your status key, if the page asks for it: {secret}
 The salt of the hash in the certificate, known only to you: {salt}
 """,
+    Template.ERASURE_HELD: """Your data is deleted but for what a legal hold keeps ({reference})
+Hello,
+
+your data is being deleted, but for records that we must keep for now: a legal hold forbids us to delete them. We use
+them for nothing else. Once it ends they are deleted without you doing anything, and you hear from us once more.
+
+What is kept, and since when: {link}
+Your status key, if the page asks for it: {secret}
+You may complain to a supervisory authority or go to court.
+""",
 }
 
 _GERMAN: Mapping[Template, str] = {
@@ -313,6 +325,17 @@ Nachricht.
 Die Bescheinigung, mit allem, was wir von Gesetzes wegen wie lange behalten: {link}
 Ihr Statusschlüssel, falls die Seite danach fragt: {secret}
 Das Salz des Hashwerts in der Bescheinigung, das nur Sie kennen: {salt}
+""",
+    Template.ERASURE_HELD: """Ihre Daten sind gelöscht bis auf das, was wir aufbewahren müssen ({reference})
+Guten Tag,
+
+Ihre Daten werden gelöscht bis auf Unterlagen, die wir vorerst aufbewahren müssen: Eine rechtliche Sperre verbietet
+ihre Löschung. Wir verwenden sie für nichts anderes. Endet sie, werden sie ohne Ihr Zutun gelöscht, und Sie hören noch
+einmal von uns.
+
+Was seit wann aufbewahrt wird: {link}
+Ihr Statusschlüssel, falls die Seite danach fragt: {secret}
+Sie können sich bei einer Aufsichtsbehörde beschweren oder vor Gericht gehen.
 """,
 }
 

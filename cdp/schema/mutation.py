@@ -6,6 +6,7 @@ from cdp.schema.mutations.bulk import BulkMutations
 from cdp.schema.mutations.casework import CaseworkMutations
 from cdp.schema.mutations.consents import ConsentMutations
 from cdp.schema.mutations.contacts import ContactMutations
+from cdp.schema.mutations.holds import HoldMutations
 from cdp.schema.mutations.inquiries import InquiryMutations
 from cdp.schema.mutations.profile import ProfileMutations
 from cdp.schema.mutations.requests import RequestMutations
@@ -22,6 +23,7 @@ class Mutation(
     RequestMutations,
     RightsMutations,
     CaseworkMutations,
+    HoldMutations,
     RevealMutations,
     BulkMutations,
 ):

@@ -6,6 +6,7 @@ from cdp.schema.fields import connection, embedded, many, node_field, one
 from cdp.schema.types.audit import AUDIT_ORDERINGS, AuditEvent, AuditEventFilter, AuditEventOrder
 from cdp.schema.types.bulk import BULK_ORDERINGS, BulkExport, BulkExportFilter, BulkExportOrder
 from cdp.schema.types.customer import CUSTOMER_ORDERINGS, Customer, CustomerFilter, CustomerOrder
+from cdp.schema.types.hold import HOLD_ORDERINGS, LegalHold, LegalHoldFilter
 from cdp.schema.types.policy import Brand, PolicyVersion, Purpose
 from cdp.schema.types.relay import Connection, Node
 from cdp.schema.types.request import REQUEST_ORDERINGS, PrivacyRequest, PrivacyRequestFilter, PrivacyRequestOrder
@@ -37,6 +38,12 @@ class Query:
         order_by=PrivacyRequestOrder,
         filter_by=PrivacyRequestFilter,
         description="Privacy requests: your own, or everybody's for staff.",
+    )
+    legal_holds: Connection[LegalHold] | None = connection(
+        orderings=HOLD_ORDERINGS,
+        default="-PLACED_AT",
+        filter_by=LegalHoldFilter,
+        description="Legal holds, newest first, for staff.",
     )
     audit_events: Connection[AuditEvent] | None = connection(
         orderings=AUDIT_ORDERINGS,

@@ -58,6 +58,18 @@ def keeps_rows(table: Table) -> bool:
     return any(entry.erase is not Erase.DELETE for entry in entries() if entry.table == table.name)
 
 
+def categories(table: Table) -> frozenset[Category]:
+    """The data categories of a table's columns."""
+    declared = (column.info.get("datamap") for column in table.columns)
+    return frozenset(entry.category for entry in declared if isinstance(entry, Personal))
+
+
+def row_category(table: Table) -> Column[Category] | None:
+    """The column that says what category a row is of, where not all rows of the table are of the same."""
+    named = table.info.get("row_category")
+    return table.columns[named] if isinstance(named, str) else None
+
+
 def gaps() -> list[str]:
     """What is undeclared or contradictory; empty when the map is complete."""
     found: list[str] = []
@@ -118,11 +130,13 @@ def reference() -> str:
 __all__ = [
     "Entry",
     "Structural",
+    "categories",
     "entries",
     "gaps",
     "keeps_rows",
     "personal_tables",
     "reference",
     "retention",
+    "row_category",
     "subject_column",
 ]

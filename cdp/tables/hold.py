@@ -1,7 +1,7 @@
 """Legal holds: what must not be erased or purged, of whom, since when and until when.
 
     proposed -> active -> releasing -> released
-        \-> refused  \-> (expired)
+    proposed -> refused; proposed, active, releasing -> expired, on the day that was set
 
 A hold keeps its records from the moment it is placed, before a second person has agreed: what was destroyed meanwhile
 could not be brought back, what was kept meanwhile goes by itself. It ends only with a second person's consent, or on

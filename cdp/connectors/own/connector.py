@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from cdp.connectors.base import Code, Outcome, Page, Problem, State, Subject, System, Unfinished
+from cdp.connectors.base import Code, Evidence, Outcome, Page, Problem, State, Subject, System, Unfinished
 from cdp.connectors.failures import outcome_of
-from cdp.connectors.own.rows import Erased, erase_rows, holdings, kept, traces
+from cdp.connectors.holds import HOLD_PLACED, effective
+from cdp.connectors.own.rows import Erased, erase_rows, held_holdings, holdings, kept, traces
 from cdp.connectors.records import record
 from cdp.core.db import Role, Tx
 from cdp.core.ids import CustomerId
@@ -45,11 +46,15 @@ class Own:
         try:
             async with self._platform.db.transaction(Role.WORKER) as tx:
                 found = await holdings(tx, subject.customer_id)
+                held = await held_holdings(tx, subject.customer_id, await effective(tx, subject.customer_id))
         except (SQLAlchemyError, OSError) as error:
             return outcome_of(error)
         code = Code.FOUND if found else Code.NOTHING_FOUND
-        going = {held.table: held.rows for held in found if not held.basis}
-        return Outcome(State.DONE, code, retained=kept(found), records=going)
+        stays = {one.table: one.rows for one in held}
+        going = {one.table: one.rows - stays.get(one.table, 0) for one in found if not one.basis}
+        by_law = [one for one in found if one.table not in stays]
+        records = {table: rows for table, rows in going.items() if rows}
+        return Outcome(State.DONE, code, retained=(*kept(by_law), *kept(held)), records=records)
 
     async def erase(self, subject: Subject, key: str) -> Outcome:  # noqa: ARG002
         """Destroy the customer's packages, then every row about them in one transaction."""
@@ -89,15 +94,19 @@ class Own:
 def erased_outcome(erased: Erased) -> Outcome:
     """The outcome of an erasure of our own tables, for whoever ran ``erase_rows`` in a transaction of theirs."""
     touched = {**erased.deleted, **erased.cut}
+    evidence: dict[str, Evidence] = {
+        "tables": {
+            name: {"deleted": erased.deleted.get(name, 0), "cut": erased.cut.get(name, 0)} for name in sorted(touched)
+        }
+    }
+    state, code = State.DONE, str(Code.ERASED if touched else Code.NOTHING_FOUND)
+    if erased.held:
+        state, code = State.HELD, HOLD_PLACED
+        evidence["held"] = [hold.category.value for hold in erased.held]
     return Outcome(
-        State.DONE,
-        Code.ERASED if touched else Code.NOTHING_FOUND,
-        {
-            "tables": {
-                name: {"deleted": erased.deleted.get(name, 0), "cut": erased.cut.get(name, 0)}
-                for name in sorted(touched)
-            }
-        },
+        state,
+        code,
+        evidence,
         retained=erased.retained,
         records=touched,
     )

@@ -30,6 +30,8 @@ from sqlalchemy import (
 )
 
 from cdp.connectors.base import Identifier, Retained
+from cdp.connectors.holds import Hold, effective
+from cdp.connectors.own.held import LINKED, delete_unheld, kept_rows, loosen
 from cdp.core.db import Tx
 from cdp.core.ids import CustomerId, RequestId
 from cdp.tables import metadata
@@ -58,6 +60,7 @@ class Erased:
     deleted: Mapping[str, int] = field(default_factory=dict)
     cut: Mapping[str, int] = field(default_factory=dict)
     retained: tuple[Retained, ...] = ()
+    held: tuple[Hold, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,30 +78,61 @@ async def holdings(tx: Tx, customer_id: CustomerId) -> list[Holding]:
     return [Holding(row.table_name, row.rows, row.basis, row.until) for row in found if row.rows]
 
 
+async def held_holdings(tx: Tx, customer_id: CustomerId, held: Sequence[Hold]) -> list[Holding]:
+    """What of a customer's rows the holds keep, table by table."""
+    counts = []
+    for table in personal_tables():
+        stays = kept_rows(table, held)
+        if stays is not None and table is not customer:
+            mine = (subject_column(table) == customer_id) & stays
+            counts.append(select(literal(table.name, Text).label("table_name"), func.count().label("rows")).where(mine))
+    if not counts:
+        return []
+    since = min(held, key=lambda hold: hold.since)
+    return [Holding(row.table_name, row.rows, since.basis) for row in await tx.all(union_all(*counts)) if row.rows]
+
+
 async def erase_rows(tx: Tx, customer_id: CustomerId, *, request_id: RequestId | None = None) -> Erased:
     """Remove a customer from every personal table, inside the caller's transaction (GDPR art. 17).
 
     Rows kept under a law lose everything personal and every way back to the customer. ``request_id`` is the erasure
     under way: its sealed identifiers stay, since verification needs them and their key dies by itself. Locks the
     customer row; doing it again finds nothing. Identity and collection rows go before the customer row, whose
-    references to them are deferred.
+    references to them are deferred. What a legal hold covers stays, and ``held`` says so.
     """
     await tx.execute(select(customer.c.id).where(customer.c.id == customer_id).with_for_update())
-    retained = kept(await holdings(tx, customer_id))
+    held = await effective(tx, customer_id)
+    retained = await _retained(tx, customer_id, held)
     tables = list(personal_tables())
-    cut: dict[str, int] = {}
-    deleted: dict[str, int] = {}
     salt = secrets.token_bytes(32)
+    if held:
+        await loosen(tx, customer_id, held)
+    cut: dict[str, int] = {}
     for table in tables:
-        if keeps_rows(table):
+        if keeps_rows(table) and (not held or kept_rows(table, held) is None):
             values = cut_values(table, salt, request_id)
+            if held and table.name in LINKED:
+                del values["customer_id"]
+            if not values:
+                continue
             result = await tx.execute(update(table).where(subject_column(table) == customer_id).values(values))
             cut[table.name] = result.rowcount
+    deleted: dict[str, int] = {}
     for table in reversed(tables):
-        if not keeps_rows(table):
+        if not keeps_rows(table) and held:
+            deleted[table.name] = await delete_unheld(tx, table, customer_id, held)
+        elif not keeps_rows(table):
             result = await tx.execute(delete(table).where(subject_column(table) == customer_id))
             deleted[table.name] = result.rowcount
-    return Erased(_nonzero(deleted), _nonzero(cut), retained)
+    return Erased(_nonzero(deleted), _nonzero(cut), retained, held)
+
+
+async def _retained(tx: Tx, customer_id: CustomerId, held: Sequence[Hold]) -> tuple[Retained, ...]:
+    """What stays under a law, and what a hold keeps: the same rows are named once."""
+    for_holds = await held_holdings(tx, customer_id, held)
+    named = {one.table for one in for_holds}
+    by_law = kept([one for one in await holdings(tx, customer_id) if one.table not in named])
+    return (*by_law, *kept(for_holds))
 
 
 async def traces(tx: Tx, customer_id: CustomerId, identifiers: Sequence[Identifier]) -> list[Trace]:

@@ -29,6 +29,9 @@ def render(document: bytes) -> bytes:
     _head(pdf, read)
     for system in read["systems"]:
         _system(pdf, system)
+    for hold in read.get("holds", []):
+        until = _day(hold["heldUntil"]) if hold["heldUntil"] else "the end of the hold"
+        _line(pdf, f"Held by law: {hold['category']}, from {_day(hold['heldFrom'])} until {until}, erased afterwards")
     _foot(pdf, read, document)
     return bytes(pdf.output())
 

@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import Row, func, insert, select
 
 from cdp.access.viewer import SYSTEM
+from cdp.connectors.holds import BASIS
 from cdp.core.clock import iso
 from cdp.core.db import Role, Tx
 from cdp.core.ids import new_id, new_reference
@@ -25,7 +26,7 @@ from cdp.operations import audit, moves, subjects
 from cdp.operations.audit import sequencer
 from cdp.operations.moves import RequestRow
 from cdp.operations.packages.formats import CERTIFICATE, VERSION, subject_hash
-from cdp.operations.requests import certificate_pdf
+from cdp.operations.requests import certificate_pdf, holding
 from cdp.operations.subjects import SealedPerson
 from cdp.tables.certificate import certificate
 from cdp.tables.request import RequestStatus, TaskStep, request_task
@@ -72,6 +73,7 @@ async def issue(tx: Tx, platform: Platform, request: RequestRow, person: SealedP
         "issuedAt": iso(now),
         "subject": _subject(person),
         "systems": await _systems(tx, request.id),
+        **await _holds(tx, request),
         "notScanned": [{"what": what, "why": why} for what, why in NOT_SCANNED],
     }
     event_id = await audit.record(
@@ -95,6 +97,12 @@ async def issue(tx: Tx, platform: Platform, request: RequestRow, person: SealedP
         )
     )
     return True
+
+
+async def _holds(tx: Tx, request: RequestRow) -> Document:
+    """Legal holds that kept something back for a while, where there were any."""
+    found = await holding.documents(tx, request)
+    return {"holds": [*found]} if found else {}
 
 
 def _subject(sealed: SealedPerson) -> Document | None:
@@ -161,7 +169,8 @@ def _retained(steps: Mapping[TaskStep, Row[Any]]) -> list[Document]:
     kept: list[Document] = list(told.get(TaskStep.ERASE, []))
     if TaskStep.ERASE in steps and steps[TaskStep.ERASE].attempt > 1:
         said = {one["collection"] for one in kept}
-        kept += [one for one in told.get(TaskStep.CHECK, []) if one["collection"] not in said]
+        announced = [one for one in told.get(TaskStep.CHECK, []) if not one["basis"].startswith(BASIS)]
+        kept += [one for one in announced if one["collection"] not in said]
     return kept
 
 

@@ -10,10 +10,11 @@ import secrets
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from cdp.access.viewer import SYSTEM, Viewer
 from cdp.connectors.base import Outcome, State, Subject, System
+from cdp.connectors.holds import Hold, effective
 from cdp.connectors.own.connector import erased_outcome
 from cdp.connectors.own.rows import erase_rows
 from cdp.connectors.registry import connect
@@ -23,15 +24,17 @@ from cdp.core.ids import RequestId, new_id
 from cdp.core.platform import Platform
 from cdp.operations import audit, journal, letters, messages, moves, subjects, suppression, systems
 from cdp.operations.accounts import sessions
+from cdp.operations.attachments import attachments
 from cdp.operations.bulk import reach
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
-from cdp.operations.requests import closing, evidence, exports
+from cdp.operations.requests import closing, evidence, exports, holding
 from cdp.operations.requests.outcomes import outcome_of
 from cdp.operations.requests.tasks import open_tasks
 from cdp.operations.subjects import SealedPerson
+from cdp.tables.base import Category
 from cdp.tables.export import export
-from cdp.tables.request import SETTLED, RequestStatus, TaskStep, privacy_request
+from cdp.tables.request import SETTLED, RequestStatus, TaskStep, privacy_request, request_task
 
 SCOPE = "privacy:erase"
 WORD = "DELETE"
@@ -107,11 +110,15 @@ async def _check(platform: Platform, known: System, subject: Subject) -> Outcome
 async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) -> bool:
     """Do all that goes before our own rows, then open their task; False while the last message is on its way."""
     customer_id = sealed.person.customer_id
-    for request_id in await _withdraw(platform, request, sealed):
+    held = await _held(platform, sealed)
+    for request_id in await _withdraw(platform, request, sealed, is_held=bool(held)):
         await closing.close(platform, request_id)
     for export_id in await _exports(platform, request):
         await exports.remove(platform, export_id)
-    await evidence.destroy(platform, customer_id=request.customer_id, request_id=request.id)
+    if Category.REQUEST not in {hold.category for hold in held}:
+        await evidence.destroy(platform, customer_id=request.customer_id, request_id=request.id)
+    if not held:
+        await attachments.destroy_of_holds(platform, request.subject_ref)
     if request.customer_id is not None and not await reach.forget(platform, request.id, request.customer_id):
         return False
     async with platform.db.transaction(Role.WORKER) as tx:
@@ -119,12 +126,14 @@ async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) ->
             return False
         strong = await suppression.unshared(tx, customer_id, sealed.person.identifiers)
     lines = suppression.entries(platform.pepper, strong)
-    await journal.write(platform, request.id, request.reference, sealed.person, lines)
+    kept = [hold.category.value for hold in held]
+    await journal.write(platform, request.id, request.reference, sealed.person, lines, held=kept)
     async with platform.db.transaction(Role.WORKER) as tx:
         locked = await moves.lock(tx, request.id)
         if locked is None or locked.status is not RequestStatus.VERIFYING:
             return False
         suppressed = await suppression.suppress(tx, request.id, lines)
+        await holding.again(tx, request.id)
         await open_tasks(tx, request.id, request.customer_id, TaskStep.ERASE, [await systems.own_id(tx)])
         await audit.record(
             tx,
@@ -138,9 +147,17 @@ async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) ->
     return True
 
 
-async def _withdraw(platform: Platform, request: RequestRow, sealed: SealedPerson) -> list[UUID]:
-    """Stop the person's exports and letters, and queue the last letter; returns their other requests."""
-    person = sealed.person
+async def _held(platform: Platform, sealed: SealedPerson) -> tuple[Hold, ...]:
+    async with platform.db.transaction(Role.WORKER) as tx:
+        return await effective(tx, sealed.person.customer_id)
+
+
+async def _withdraw(platform: Platform, request: RequestRow, sealed: SealedPerson, *, is_held: bool) -> list[UUID]:
+    """Stop the person's exports and letters, and queue the last letter; returns their other requests.
+
+    While a legal hold keeps part of it, that letter says so, and the last one comes after the hold.
+    """
+    person, last = sealed.person, Template.ERASURE_HELD if is_held else Template.ERASURE_FINAL
     async with platform.db.transaction(Role.WORKER) as tx:
         await moves.lock(tx, request.id)
         # Who signed in to watch or undo is signed out too, and every app is told.
@@ -156,10 +173,10 @@ async def _withdraw(platform: Platform, request: RequestRow, sealed: SealedPerso
                 await moves.move(tx, other, RequestStatus.CANCELLED, code="ERASED")
             await exports.revoke_of(tx, RequestId(row.id))
         theirs = messages.of(request.customer_id, request.id)
-        await messages.cancel_unsent(tx, theirs, but=Template.ERASURE_FINAL)
-        if person.recipient and not await messages.exists(tx, theirs, Template.ERASURE_FINAL):
+        await messages.cancel_unsent(tx, theirs, but=last)
+        if person.recipient and not await _was_told(tx, request, theirs, last):
             letter = letters.write(
-                Template.ERASURE_FINAL,
+                last,
                 person.locale,
                 reference=request.reference,
                 link=letters.status_link(platform.settings.url, request.reference, sealed.status_key),
@@ -168,6 +185,18 @@ async def _withdraw(platform: Platform, request: RequestRow, sealed: SealedPerso
             )
             await messages.queue(tx, request.customer_id, person.recipient, letter, request_id=request.id)
     return [row.id for row in found]
+
+
+async def _was_told(tx: Tx, request: RequestRow, theirs: ColumnElement[bool], last: Template) -> bool:
+    """Whether this letter was queued before; our own rows of it go, the task they went with stays."""
+    began = select(request_task.c.id).where(
+        request_task.c.request_id == request.id,
+        request_task.c.step == TaskStep.ERASE,
+        request_task.c.system_id == await systems.own_id(tx),
+    )
+    if last is Template.ERASURE_HELD and await tx.scalar(began) is not None:
+        return True
+    return await messages.exists(tx, theirs, last)
 
 
 async def _exports(platform: Platform, request: RequestRow) -> list[UUID]:
@@ -180,13 +209,14 @@ async def erase_own(tx: Tx, request_id: RequestId, sealed: SealedPerson) -> Outc
     """Remove the person from our own tables, in the transaction that settles the task."""
     erased = await erase_rows(tx, sealed.person.customer_id, request_id=request_id)
     await messages.forget(tx, request_id)
+    held = [hold.category.value for hold in erased.held]
     await audit.record(
         tx,
         SYSTEM,
-        "customer.erased",
+        "customer.erased_in_part" if held else "customer.erased",
         subject_ref=sealed.person.subject_ref,
         object_type="PrivacyRequest",
         object_id=request_id,
-        details={"deleted": dict(erased.deleted), "cut": dict(erased.cut)},
+        details={"deleted": dict(erased.deleted), "cut": dict(erased.cut)} | ({"held": held} if held else {}),
     )
-    return erased_outcome(erased)
+    return await holding.with_earlier(tx, request_id, erased_outcome(erased))

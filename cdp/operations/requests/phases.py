@@ -10,7 +10,9 @@ from uuid import UUID
 
 from sqlalchemy import func, select, update
 
+from cdp.access.viewer import SYSTEM
 from cdp.connectors.base import Code
+from cdp.connectors.holds import HOLD_PLACED
 from cdp.core.db import Role, Tx
 from cdp.core.ids import SystemId
 from cdp.core.keys import KeyGone
@@ -19,7 +21,7 @@ from cdp.core.seal import Unsealable
 from cdp.operations import moves, subjects, systems
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
-from cdp.operations.requests import certificates, erasure, exports, freezing, opening, restrictions, tasks
+from cdp.operations.requests import certificates, erasure, exports, freezing, holding, opening, restrictions, tasks
 from cdp.operations.requests.opening import Opened
 from cdp.operations.requests.progress import OPEN, Deed, Standing, next_deed
 from cdp.operations.subjects import SealedPerson
@@ -81,7 +83,8 @@ async def _step(platform: Platform, request_id: UUID) -> bool:
         if case is None:
             return False
         is_cooled_off = case.left_s is not None and case.left_s <= 0
-        deed = next_deed(case.request.status, case.tasks, is_cooled_off=is_cooled_off)
+        is_released = bool(await holding.free(tx, case.request, case.tasks))
+        deed = next_deed(case.request.status, case.tasks, is_cooled_off=is_cooled_off, is_released=is_released)
         if deed is not Deed.BURY:
             return await _DEEDS[deed](tx, platform, case)
     return await erasure.bury(platform, case.request, case.sealed)
@@ -132,7 +135,8 @@ async def _erase(tx: Tx, platform: Platform, case: _Case) -> bool:
     request = case.request
     if request.customer_id is not None:
         known = await subjects.gather(tx, request.customer_id)
-        sealed = case.sealed.with_identifiers(known.identifiers if known else ())
+        lived = await subjects.homes(tx, request.customer_id)
+        sealed = case.sealed.with_identifiers(known.identifiers if known else (), lived)
         await tx.execute(
             update(privacy_request)
             .where(privacy_request.c.id == request.id)
@@ -210,6 +214,14 @@ async def _refuse(tx: Tx, platform: Platform, case: _Case) -> bool:
     return True
 
 
+async def _hold(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG001 - the deeds share one form
+    return await moves.move(tx, case.request, RequestStatus.HELD, code=HOLD_PLACED)
+
+
+async def _resume(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG001 - the deeds share one form
+    return await holding.resume(tx, SYSTEM, case.request, case.tasks)
+
+
 _DEEDS: Mapping[Deed, Callable[[Tx, Platform, _Case], Awaitable[bool]]] = {
     Deed.WAIT: _wait,
     Deed.COOL_OFF: _cool_off,
@@ -222,4 +234,6 @@ _DEEDS: Mapping[Deed, Callable[[Tx, Platform, _Case], Awaitable[bool]]] = {
     Deed.PACK: _pack,
     Deed.FINISH: _finish,
     Deed.LIFT: _lift,
+    Deed.HOLD: _hold,
+    Deed.RESUME: _resume,
 }

@@ -8,6 +8,8 @@ An erasure asks every system first and erases in an order that can be proven:
     verifying    the same systems are read again; then packages, keys and unsent mail of the person go, the last mail
                  leaves and the journal entry is durable (``bury``); then our own rows go, are read again, and the
                  certificate is issued                   -> completed | needs_attention
+    held         a legal hold keeps records of ours, or a system that it covers; all else is gone. Once it ends those
+                 systems are erased and verified, then our own rows as above  -> erasing | verifying
 
 An export reads every system (``collecting``), packs (``packing``) and is ``completed``; what could not be read does
 not hold the rest up, unless it is our own part. A correction is written into every system that can take it
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from cdp.connectors.holds import HOLD_PLACED, HOLD_RELEASED
 from cdp.tables.request import RequestStatus, TaskStatus, TaskStep
 
 
@@ -36,6 +39,8 @@ class Deed(StrEnum):
     CERTIFY = "certify"
     PACK = "pack"
     FINISH = "finish"
+    HOLD = "hold"  # a legal hold keeps the rest
+    RESUME = "resume"  # the hold is over
     LIFT = "lift"
 
 
@@ -48,6 +53,17 @@ class Standing:
     is_own: bool
     step: TaskStep
     status: TaskStatus
+    code: str | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a legal hold of ours keeps it back; one of the system's own is for a person to look at."""
+        return self.status is TaskStatus.HELD and self.code == HOLD_PLACED
+
+    @property
+    def is_released(self) -> bool:
+        """Whether a legal hold kept it back and is over."""
+        return self.status is TaskStatus.HELD and self.code == HOLD_RELEASED
 
     @property
     def is_fine(self) -> bool:
@@ -76,8 +92,13 @@ def runs_in(step: TaskStep, status: RequestStatus, *, is_own: bool) -> bool:
     return RUNS_IN[step] is status
 
 
-def next_deed(status: RequestStatus, tasks: Sequence[Standing], *, is_cooled_off: bool) -> Deed:
-    """Decide. ``is_cooled_off``: the database's clock has passed the end of the cooling-off time."""
+def next_deed(
+    status: RequestStatus, tasks: Sequence[Standing], *, is_cooled_off: bool, is_released: bool = False
+) -> Deed:
+    """Decide. ``is_cooled_off``: the database's clock has passed the end of the cooling-off time.
+
+    ``is_released``: a legal hold that kept one of the tasks is over.
+    """
     by_step = {step: [task for task in tasks if task.step is step] for step in TaskStep}
     deed = Deed.WAIT
     match status:
@@ -88,7 +109,10 @@ def next_deed(status: RequestStatus, tasks: Sequence[Standing], *, is_cooled_off
         case RequestStatus.LIFTING if is_cooled_off:
             deed = Deed.LIFT
         case RequestStatus.ERASING:
-            deed = _after([task for task in by_step[TaskStep.ERASE] if not task.is_own], Deed.VERIFY)
+            others = [task for task in by_step[TaskStep.ERASE] if not task.is_own and not task.is_held]
+            deed = _after(others, Deed.VERIFY)
+        case RequestStatus.HELD if is_released:
+            deed = Deed.RESUME
         case RequestStatus.VERIFYING:
             deed = _while_verifying(by_step[TaskStep.ERASE], by_step[TaskStep.VERIFY])
         case RequestStatus.COLLECTING:
@@ -125,11 +149,15 @@ def _after_checking(tasks: Sequence[Standing]) -> Deed:
 def _while_verifying(erase: Sequence[Standing], verify: Sequence[Standing]) -> Deed:
     own_erase = [task for task in erase if task.is_own]
     own_verify = [task for task in verify if task.is_own]
-    if not own_erase:
-        return _after([task for task in verify if not task.is_own], Deed.BURY)
+    deed = _after([task for task in verify if not task.is_own], Deed.BURY)
+    if deed is not Deed.BURY or not own_erase or any(task.is_released for task in own_erase):
+        return deed
+    if any(task.is_held for task in own_erase):
+        return Deed.HOLD
     if not own_verify:
         return _strictly(own_erase, Deed.PROVE)
-    return _strictly([*own_erase, *own_verify], Deed.CERTIFY)
+    end = Deed.HOLD if any(task.is_held for task in erase) else Deed.CERTIFY
+    return _strictly([*own_erase, *own_verify], end)
 
 
 def _after_collecting(read: Sequence[Standing]) -> Deed:

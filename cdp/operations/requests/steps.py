@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from cdp.compiler.reader import Reader
 from cdp.connectors.base import Change, Code, Connector, Outcome, State, Subject, Updates
+from cdp.connectors.holds import HOLD_RELEASED
 from cdp.connectors.registry import connect
 from cdp.core.db import Role, Tx
 from cdp.core.platform import Platform
 from cdp.operations import subjects
-from cdp.operations.requests import callbacks, collecting, corrections, erasure, packing
+from cdp.operations.requests import callbacks, collecting, corrections, erasure, holding, packing
 from cdp.operations.requests.outcomes import outcome_of
 from cdp.operations.requests.tasks import Performed, Work
 from cdp.operations.subjects import SealedPerson
@@ -29,9 +30,27 @@ async def perform(platform: Platform, reader: Reader, work: Work) -> Performed:
             return Performed(_waiting_for_its_transaction(), then=_erase_own(work, sealed))
         if work.step is TaskStep.UPDATE and work.is_own:
             return Performed(_waiting_for_its_transaction(), then=_apply_own(work))
-        return Performed(await _ask(platform, work, sealed))
+        return await _ask_unless_held(platform, work, sealed)
     except Exception as error:  # noqa: BLE001 - a bug in one connector must not stop the worker; it ends in needs_attention
         return Performed(outcome_of(error))
+
+
+async def _ask_unless_held(platform: Platform, work: Work, sealed: SealedPerson) -> Performed:
+    """Ask the system, unless a legal hold keeps what it has; one that ended meanwhile lets it be asked after all."""
+    if work.step is TaskStep.ERASE:
+        async with platform.db.transaction(Role.WORKER) as tx:
+            held = await holding.keeps(tx, work.system, sealed.person.customer_id)
+        if held is not None:
+            return Performed(held, then=_still_held(work, sealed))
+    return Performed(holding.said_by_others(work.system, await _ask(platform, work, sealed)))
+
+
+def _still_held(work: Work, sealed: SealedPerson) -> Callable[[Tx], Awaitable[Outcome]]:
+    async def look(tx: Tx) -> Outcome:
+        held = await holding.keeps(tx, work.system, sealed.person.customer_id)
+        return held or Outcome(State.WAITING, HOLD_RELEASED, retry_after_s=0.1)
+
+    return look
 
 
 async def _ask(platform: Platform, work: Work, sealed: SealedPerson) -> Outcome:

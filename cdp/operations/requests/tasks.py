@@ -158,11 +158,12 @@ async def of_request(tx: Tx, request_id: UUID) -> list[Standing]:
             _is_own.label("own"),
             request_task.c.step,
             request_task.c.status,
+            request_task.c.code,
         )
         .join(system)
         .where(request_task.c.request_id == request_id)
     )
-    return [Standing(row.id, row.system_id, row.own, row.step, row.status) for row in found]
+    return [Standing(row.id, row.system_id, row.own, row.step, row.status, row.code) for row in found]
 
 
 async def due(tx: Tx, *, limit: int, per_system: int) -> list[tuple[TaskId, TaskStep]]:
@@ -291,7 +292,12 @@ async def settle(tx: Tx, work: Work, performed: Performed, *, settings: Settings
     if status is TaskStatus.RETRYING and work.attempt >= settings.max_attempts:
         status = TaskStatus.NEEDS_ATTENTION
     elif status is TaskStatus.RETRYING:
-        delay_s = wait_s(work.attempt, base_s=settings.retry_base_s, asked_s=outcome.retry_after_s)
+        delay_s = wait_s(
+            work.attempt,
+            base_s=settings.retry_base_s,
+            asked_s=outcome.retry_after_s,
+            longest_s=settings.retry_longest_s,
+        )
     elif status is TaskStatus.WAITING:
         delay_s = max(outcome.retry_after_s or WAIT_S, settings.retry_base_s)
     await _write(tx, work, status, outcome, delay_s=delay_s)
@@ -367,7 +373,12 @@ async def _after(tx: Tx, work: Work, status: TaskStatus, code: str) -> None:
         object_type="RequestTask",
         object_id=work.id,
         code=str(code),
-        details={"system": work.system.name, "step": work.step.value, "attempt": work.attempt},
+        details={
+            "system": work.system.name,
+            "step": work.step.value,
+            "attempt": work.attempt,
+            "fence": work.fence,
+        },
     )
     still_open = select(request_task.c.id).where(
         request_task.c.request_id == work.request_id, request_task.c.status.in_(OPEN)

@@ -16,6 +16,7 @@ from cdp.schema.types.audit import AUDIT_ORDERINGS, AuditEvent, AuditEventFilter
 from cdp.schema.types.comparison import Choice, DateTimeFilter, ExactFilter, OrderDirection, SearchFilter
 from cdp.schema.types.consent import Consent, ConsentFilter, is_newest
 from cdp.schema.types.contact import Contacts
+from cdp.schema.types.hold import LegalHold
 from cdp.schema.types.inquiry import Inquiry, Quotation, SurveyResponse
 from cdp.schema.types.order import ORDER_ORDERINGS, Order, OrderFilter, OrderOrder
 from cdp.schema.types.policy import COLLECTED, Brand, Collection, PolicyAcceptance
@@ -180,6 +181,9 @@ class Customer(Node):
         order_by=PrivacyRequestOrder,
         filter_by=PrivacyRequestFilter,
         description="Privacy requests, newest first.",
+    )
+    holds: list[LegalHold] | None = many(
+        _OWN, order=("placed_at", "id"), description="Legal holds: what has to be kept, oldest first."
     )
     exports: Connection[Export] | None = connection(
         _OWN, orderings=_by("CREATED_AT"), default="-CREATED_AT", description="Export packages, newest first."

@@ -1,0 +1,65 @@
+"""What legal holds keep of one person: looked up by whoever erases or purges, in the transaction that does.
+
+A hold is a fact about a person, not about a request, so that no path to an erasure passes it by: a deletion, a replay
+after a restore, a purge, paper in an office.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Date, cast, select
+
+from cdp.connectors.base import Retained
+from cdp.core.db import Tx
+from cdp.tables.base import Category
+from cdp.tables.hold import EFFECTIVE, legal_hold
+
+HOLD_PLACED = "HOLD_PLACED"
+# Of a step that a hold kept back until it ended: it runs again when its turn comes.
+HOLD_RELEASED = "HOLD_RELEASED"
+BASIS = "Legal hold since"
+
+
+@dataclass(frozen=True)
+class Hold:
+    """One category of one person's records that has to stay."""
+
+    category: Category
+    since: date
+
+    @property
+    def basis(self) -> str:
+        """What people and certificates are told; never the reason."""
+        return f"{BASIS} {self.since.isoformat()}"
+
+
+def is_effective() -> ColumnElement[bool]:
+    """Whether a row of ``legal_hold`` keeps anything now."""
+    return legal_hold.c.status.in_(EFFECTIVE)
+
+
+async def effective(tx: Tx, customer_id: UUID) -> tuple[Hold, ...]:
+    """The holds on a customer, by category.
+
+    An erasure locks the customer row first, and whoever places a hold needs that row: none is placed meanwhile.
+    """
+    since = cast(legal_hold.c.placed_at, Date).label("since")
+    found = await tx.all(
+        select(legal_hold.c.category, since)
+        .where(legal_hold.c.customer_id == customer_id, is_effective())
+        .order_by(legal_hold.c.category)
+    )
+    return tuple(Hold(row.category, row.since) for row in found)
+
+
+def covering(holds: Iterable[Hold], categories: Iterable[str]) -> tuple[Hold, ...]:
+    """Those of the holds that are on one of the categories."""
+    named = set(categories)
+    return tuple(hold for hold in holds if hold.category.value in named)
+
+
+def is_of_a_hold(kept: Retained) -> bool:
+    """Whether records stay for a hold, which ends, and not under a law's term."""
+    return kept.basis.startswith(BASIS)

@@ -1,0 +1,1 @@
+"""Legal holds: placed and released by two people, and what they keep from being erased."""
