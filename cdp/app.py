@@ -15,7 +15,7 @@ from cdp.core.clock import Clock, utc_now
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
-from cdp.endpoints import audit_log, bulk, callbacks, health, signing_keys
+from cdp.endpoints import audit_log, bulk, callbacks, gdpr_api, health, signing_keys
 from cdp.endpoints.cors import Cors, origins_of
 from cdp.endpoints.health import Measure, Metrics
 from cdp.endpoints.oauth.routes import routes as oauth_routes
@@ -23,6 +23,7 @@ from cdp.operations import production
 from cdp.operations.federation.provider import provider_of
 from cdp.operations.oauth.clients import ensure_command_line
 from cdp.operations.oauth.tokens import issuer_of
+from cdp.operations.providers.gdpr_api.service import service_of
 from cdp.operations.reference import ensure_reference
 from cdp.operations.requests.watch import RequestWatch
 from cdp.schema.execution import Execution
@@ -50,6 +51,7 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
             parts.push_async_callback(platform.close)
             await production.check(platform)
             provider_of(settings)
+            service_of(settings)
             async with platform.db.transaction(Role.WORKER) as tx:
                 await ensure_reference(tx)
                 await ensure_command_line(tx)
@@ -90,5 +92,6 @@ def _routes() -> list[BaseRoute]:
         *callbacks.routes,
         *audit_log.routes,
         *bulk.routes,
+        *gdpr_api.routes,
         *pages.routes(),
     ]

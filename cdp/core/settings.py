@@ -166,7 +166,11 @@ class Settings(BaseSettings):
     )
     task_timeout_s: float = Field(60.0, description="longest call of one connected system, seconds")
     system_concurrency: int = Field(8, description="calls of one connected system at a time, over all workers")
+    worker_concurrency: int = Field(
+        64, ge=1, description="jobs one worker does at a time; most of a job is waiting for a connected system"
+    )
     retry_base_s: float = Field(1.0, description="longest wait before the second try, seconds; doubles with each try")
+    retry_longest_s: float = Field(900.0, description="longest wait between two tries that no system asked for, seconds")
     max_attempts: int = Field(8, description="tries of one task before it needs attention")
     bulk_ttl: Duration = Field(timedelta(days=7), description="life of a finished bulk export (seconds or ISO 8601)")
     bulk_part_rows: int = Field(50_000, description="customers a part of a bulk export looks at")
@@ -178,6 +182,20 @@ class Settings(BaseSettings):
     bulk_changes_kept: Duration = Field(
         timedelta(days=35), description="how far back a bulk export can continue (seconds or ISO 8601)"
     )
+    gdpr_api_issuer: str = Field(
+        "", description="issuer whose tokens may call /gdpr-api (its discovery names its keys); empty: nobody's"
+    )
+    gdpr_api_audience: str = Field("", description="what those tokens call us, their aud, exactly")
+    gdpr_api_scope_claim: str = Field(
+        "", description="claim that lists the scopes; empty: authorization.permissions[].scopes[]"
+    )
+    gdpr_api_query_scope: str = Field("gdprquery", description="scope that shows a person's data")
+    gdpr_api_delete_scope: str = Field("gdprdelete", description="scope that deletes a person's data")
+    gdpr_api_levels: str = Field("substantial,high", description="values of loa that suffice, comma-separated")
+    gdpr_api_numbering: str = Field(
+        "", description="issuer under which customer numbers hold that issuer's ids; default CDP_GDPR_API_ISSUER"
+    )
+    gdpr_api_wait_s: float = Field(8.0, ge=0, le=60, description="longest a deletion is waited for, seconds")
     pool_size: int = Field(8, description="database connections per role and process")
     statement_timeout_s: float = Field(15.0, description="longest SQL statement of a read, seconds")
     log_format: str = Field("console", description="console or json")

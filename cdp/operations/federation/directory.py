@@ -85,7 +85,7 @@ class Directory:
             age_s = time.monotonic() - self._keys_at
             is_outdated = but is not None and self._keys is but and age_s > KEYS_AT_MOST_EVERY_S
             if self._keys is None or is_outdated or age_s > REMEMBERED_S:
-                self._keys = _key_set(await self.fetch("GET", endpoints.jwks))
+                self._keys = key_set(await self.fetch("GET", endpoints.jwks))
                 self._keys_at = time.monotonic()
             return self._keys
 
@@ -144,8 +144,8 @@ def directory_of(platform: Platform, provider: Provider) -> Directory:
     return known[provider.issuer]
 
 
-def _key_set(found: Mapping[str, Any]) -> KeySet:
-    """The signing keys we can read; one of a kind we do not know must not hide the others."""
+def key_set(found: Mapping[str, Any]) -> KeySet:
+    """The signing keys of a JWK set; one of a kind we do not know hides no other. Raises ProviderBroken."""
     keys = []
     for one in found.get("keys") or ():
         if isinstance(one, dict) and one.get("use", "sig") == "sig":

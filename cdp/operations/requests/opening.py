@@ -9,6 +9,7 @@ Source: GDPR art. 12, 15 to 21, https://eur-lex.europa.eu/eli/reg/2016/679/oj
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import func, insert, select, text, update
@@ -68,6 +69,7 @@ KINDS: Mapping[RequestType, Kind] = {
     )
 }
 EXPORTS = frozenset({R.ACCESS, R.PORTABILITY})
+NO_TIME = timedelta(0)
 
 
 async def lock_customer(tx: Tx, customer_id: CustomerId) -> CustomerStatus:
@@ -121,13 +123,15 @@ async def write(
     channel: str | None = None,
     is_known: bool = True,
     address_hash: bytes | None = None,
+    is_confirmed: bool = False,
 ) -> Opened:
     """Write a request in its first state: the deadline is one month from now (GDPR art. 12(3)).
 
-    ``is_known`` is False for somebody of whom we hold no customer row.
+    ``is_known`` is False for somebody of whom we hold no customer row. ``is_confirmed``: whoever sends an erasure has
+    had it confirmed, so nothing cools off here.
     """
     request_id, status_key, reference = RequestId(new_id()), new_token(), new_reference(kind.prefix)
-    cools_off = kind.type is RequestType.ERASURE
+    cools_off, settings = kind.type is RequestType.ERASURE, platform.settings
     await tx.execute(
         insert(privacy_request).values(
             id=request_id,
@@ -143,7 +147,7 @@ async def write(
             key_id=subjects.key_name(request_id),
             address_hash=address_hash,
             due_at=func.now() + text("interval '1 month'"),
-            cooling_off_until=func.now() + platform.settings.cooling_off if cools_off else None,
+            cooling_off_until=func.now() + (NO_TIME if is_confirmed else settings.cooling_off) if cools_off else None,
             opened_by_id=viewer.staff_id if viewer.actor is Actor.STAFF else None,
         )
     )
@@ -160,7 +164,14 @@ async def write(
 
 
 async def start(
-    tx: Tx, platform: Platform, opened: Opened, person: Person, kind: Kind, *, is_known: bool = True
+    tx: Tx,
+    platform: Platform,
+    opened: Opened,
+    person: Person,
+    kind: Kind,
+    *,
+    is_known: bool = True,
+    is_confirmed: bool = False,
 ) -> None:
     """Begin the work of a request that stands in its kind's first state: tasks, what it freezes, and the letter."""
     customer_id = person.customer_id if is_known else None
@@ -172,7 +183,7 @@ async def start(
         await exports.prepare(tx, customer_id, opened.id, opened.reference)
         template = Template.EXPORT_OPENED
     if kind.type is RequestType.ERASURE:
-        template = Template.ERASURE_OPENED
+        template = Template.REQUEST_OPENED if is_confirmed else Template.ERASURE_OPENED
         values["until"] = iso(platform.clock() + platform.settings.cooling_off)[:16].replace("T", " ") + " UTC"
         if customer_id is not None:
             await freezing.freeze(tx, customer_id, now=platform.clock())

@@ -1,0 +1,1 @@
+"""What other systems may ask of us: the protocols of our connectors, from their other side."""

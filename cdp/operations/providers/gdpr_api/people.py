@@ -1,0 +1,86 @@
+"""Whom an id of the caller's means: a customer by that issuer's numbering, or by a sign-in of that issuer's.
+
+An erasure may have taken both away while it is not over yet (a legal hold, our own rows gone but not verified). Such a
+request is found by the identifiers it sealed, this id among them: to say "nothing here" then would be a false success.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from cdp.connectors.base import Identifier
+from cdp.core.db import Tx
+from cdp.core.errors import Conflict
+from cdp.core.ids import CustomerId, RequestId
+from cdp.core.keys import KeyGone
+from cdp.core.platform import Platform
+from cdp.core.seal import Unsealable
+from cdp.operations import subjects
+from cdp.operations.providers.gdpr_api.service import Service
+from cdp.tables.customer import IdentityType, identity
+from cdp.tables.federation import external_identity
+from cdp.tables.request import SETTLED, TaskStep, privacy_request, request_task
+from cdp.tables.system import system
+
+LONGEST_ID = 255
+
+
+class SeveralPeople(Conflict):
+    """This id means more than one customer here; somebody has to look at it."""
+
+    code = "SEVERAL_PEOPLE"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an id leads to: a customer, or an erasure that has not ended; neither when nothing is here."""
+
+    customer_id: CustomerId | None = None
+    request_id: RequestId | None = None
+
+
+async def find(tx: Tx, platform: Platform, service: Service, person: str) -> Known:
+    """What an id leads to; as the worker. Raises SeveralPeople."""
+    if not person.isprintable() or len(person) > LONGEST_ID:
+        return Known()
+    numbered = select(identity.c.customer_id).where(
+        identity.c.type == IdentityType.CUSTOMER_NUMBER,
+        identity.c.issuer == service.numbering,
+        identity.c.value == person,
+    )
+    linked = select(external_identity.c.customer_id).where(
+        external_identity.c.issuer == service.issuer,
+        external_identity.c.subject == person,
+        external_identity.c.customer_id.is_not(None),
+    )
+    found = {row.customer_id for row in await tx.all(numbered.union(linked))}
+    if len(found) > 1:
+        raise SeveralPeople
+    if found:
+        return Known(CustomerId(found.pop()))
+    return Known(request_id=await _sealed(tx, platform, as_identifier(service, person)))
+
+
+def as_identifier(service: Service, person: str) -> Identifier:
+    """An id as requests know it: the issuer's token vouched for it."""
+    return Identifier(IdentityType.CUSTOMER_NUMBER, person, service.numbering, verified=True)
+
+
+async def _sealed(tx: Tx, platform: Platform, wanted: Identifier) -> RequestId | None:
+    """An erasure whose own rows are gone, or going, and that is not over: few, so each is opened and looked at."""
+    going = (
+        select(privacy_request.c.id, privacy_request.c.identifiers_sealed)
+        .join(request_task, request_task.c.request_id == privacy_request.c.id)
+        .join(system, system.c.id == request_task.c.system_id)
+        .where(privacy_request.c.status.not_in(SETTLED), request_task.c.step == TaskStep.ERASE, system.c.kind == "own")
+    )
+    for row in await tx.all(going):
+        try:
+            known = subjects.unseal(platform.keys, row.id, row.identifiers_sealed or b"").person
+        except (KeyGone, Unsealable):
+            continue
+        if any(
+            (one.type, one.issuer, one.value) == (wanted.type, wanted.issuer, wanted.value) for one in known.identifiers
+        ):
+            return RequestId(row.id)
+    return None
