@@ -149,6 +149,8 @@ def _after_checking(tasks: Sequence[Standing]) -> Deed:
 def _while_verifying(erase: Sequence[Standing], verify: Sequence[Standing]) -> Deed:
     own_erase = [task for task in erase if task.is_own]
     own_verify = [task for task in verify if task.is_own]
+    if any(task.status in OPEN for task in (*own_erase, *own_verify)):
+        return Deed.WAIT
     deed = _after([task for task in verify if not task.is_own], Deed.BURY)
     if deed is not Deed.BURY or not own_erase or any(task.is_released for task in own_erase):
         return deed
