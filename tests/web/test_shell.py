@@ -17,6 +17,8 @@ from tests.browser import forms, title, visitor
 UNGUARDED = {
     "/graphql": "its own door: bearer token, or session with CSRF token",
     "/oauth/": "protocol: clients prove themselves",
+    "/bulk/export": "protocol: bearer tokens, checked by the operations",
+    "/v1/tasks/": "protocol: systems prove themselves by the bearer token of their task",
     "/.well-known/": "public documents",
     "/livez": "operation",
     "/readyz": "operation",
