@@ -145,7 +145,11 @@ async def test_other_staff_see_no_customer(colleague: Colleague, person: Person,
     assert "Ada" not in page.text
 
 
-@pytest.mark.parametrize("name", ["x", "%20", global_id("Order", new_id()), global_id("Customer", new_id())])
+@pytest.mark.parametrize(
+    "name",
+    ["x", "%20", global_id("Order", new_id()), global_id("Customer", new_id())],
+    ids=["a letter", "a blank", "an order", "nobody"],
+)
 async def test_there_is_no_such_customer(agent: httpx.AsyncClient, name: str):
     assert (await agent.get(f"/console/customers/{name}")).status_code == 404
 

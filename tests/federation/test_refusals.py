@@ -65,7 +65,7 @@ async def last_refusal(platform) -> str:
         {"sub": "x" * 300},
         {"alg": "HS256"},
     ],
-    ids=lambda claims: json.dumps(claims)[:40].replace(str(NOW)[:6], "now"),
+    ids=",".join,  # the same names in every process, whatever the time
 )
 async def test_a_proof_that_does_not_hold(platform, surf, newcomer, tamper, claims):
     login, _ = await newcomer()
