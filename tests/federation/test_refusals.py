@@ -1,7 +1,6 @@
 """What a provider, or somebody who plays one, may not get away with; and what its absence looks like."""
 
 import asyncio
-import json
 import time
 from urllib.parse import parse_qs, urlencode, urlsplit
 
