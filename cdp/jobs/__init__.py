@@ -5,6 +5,7 @@ from cdp.jobs.announce_logout import announce_logout
 from cdp.jobs.close_request import close_request
 from cdp.jobs.job import Job
 from cdp.jobs.pack_export import pack_export
+from cdp.jobs.purge import purge
 from cdp.jobs.remove_export import remove_export
 from cdp.jobs.run_task import run_task
 from cdp.jobs.send_message import send_message
@@ -17,6 +18,7 @@ JOBS: tuple[Job, ...] = (
     remove_export,
     send_message,
     announce_logout,
+    purge,
 )
 
 __all__ = ["JOBS"]

@@ -11,7 +11,9 @@ from sqlalchemy import ColumnElement, Table, delete, exists, func, or_, select
 
 from cdp.core.db import Tx
 from cdp.tables.account import mail_link, session, sign_in_brake
+from cdp.tables.datamap import categories
 from cdp.tables.device import oauth_device_code
+from cdp.tables.hold import EFFECTIVE, legal_hold
 from cdp.tables.logout import logout_notice
 from cdp.tables.message import MessageStatus, message
 from cdp.tables.oauth import (
@@ -37,9 +39,17 @@ async def forget(tx: Tx, *, limit: int) -> int:
     gone = 0
     for table, is_over in _rules():
         key = next(iter(table.primary_key.columns))
-        over = select(key).where(is_over).limit(limit).with_for_update(skip_locked=True)
+        over = select(key).where(is_over, *_is_free(table)).limit(limit).with_for_update(skip_locked=True)
         gone += (await tx.execute(delete(table).where(key.in_(over)))).rowcount
     return gone
+
+
+def _is_free(table: Table) -> Iterable[ColumnElement[bool]]:
+    """What a legal hold covers is not over."""
+    named = sorted(categories(table))
+    if named and "customer_id" in table.c:
+        held = (legal_hold.c.category.in_(named), legal_hold.c.status.in_(EFFECTIVE))
+        yield ~exists().where(legal_hold.c.customer_id == table.c.customer_id, *held)
 
 
 def _rules() -> Iterable[tuple[Table, ColumnElement[bool]]]:

@@ -35,6 +35,8 @@ OTHER_OBJECTS: Mapping[str, str] = {
     "OAuthGrant": "what somebody allowed an application",
     "OAuthInvitation": "leave to register an application",
     "Population": "demo data",
+    "ResidualPass": "one search for what is left of people who were erased",
+    "RetentionRun": "one run of the purge",
     "Staff": "somebody who works here",
 }
 

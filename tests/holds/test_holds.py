@@ -9,9 +9,8 @@ import pytest
 from sqlalchemy import update
 
 from cdp.access.viewer import MissingScope
-from cdp.connectors.base import State
+from cdp.connectors.base import State, Subject, System
 from cdp.connectors.registry import connect
-from cdp.connectors.base import Subject, System
 from cdp.core.db import Role
 from cdp.core.errors import PlatformError, StepUpRequired
 from cdp.core.ids import RequestId, SystemId, new_id
