@@ -46,7 +46,8 @@ async def admit(platform: Platform, authorization: str | None, person: str, deed
     _check_names(claims, service, person)
     _check_times(claims, platform.clock())
     wanted = service.query_scope if deed is Deed.QUERY else service.delete_scope
-    if wanted not in _scopes(claims, service) or claims.get("loa") not in service.levels:
+    level = claims.get("loa")
+    if wanted not in _scopes(claims, service) or not isinstance(level, str) or level not in service.levels:
         raise TokenRefused
     return service
 
