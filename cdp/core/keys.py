@@ -134,6 +134,13 @@ class KeyStore:
         """Whether the key is (still) there."""
         return self._path(name).exists()
 
+    def made_at(self, name: str) -> float:
+        """When a key was made or last sealed anew, in seconds since 1970; 0 once it is gone."""
+        try:
+            return self._path(name).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
     def destroy(self, name: str) -> None:
         """Overwrite and delete a key; destroying twice is fine."""
         path = self._path(name)

@@ -6,6 +6,7 @@ import os
 import secrets
 
 import pytest
+from joserfc.errors import JoseError
 from sqlalchemy import LargeBinary, func, select, update
 
 from cdp.access.viewer import SYSTEM
@@ -251,6 +252,25 @@ async def test_signing_keys_change_and_old_signatures_hold(fresh_settings: Setti
     assert newer.read(token)[1]["sub"] == "x"
     for one in (platform, later):
         await one.close()
+
+
+async def test_keys_of_tokens_are_kept_by_age_however_often_they_change(fresh_settings: Settings):
+    platform = Platform.open(fresh_settings)
+    tokens = TokenKeys(platform.keys)
+    token = tokens.sign({"sub": "x"}, typ="t")
+    for _ in range(3):
+        await rotation.rotate_token_keys(platform, SYSTEM)
+    names = platform.keys.names("oauth-rs256-")
+    assert len(names) == 4
+    assert TokenKeys(platform.keys).read(token)[1]["sub"] == "x"
+    for name in names[:3]:  # the third has signed nothing since its successor was made, but that was a moment ago
+        path = fresh_settings.keys_dir / f"{name}.key"
+        os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 721))
+    await rotation.rotate_token_keys(platform, SYSTEM)
+    assert platform.keys.names("oauth-rs256-")[:2] == names[2:]
+    with pytest.raises(JoseError):
+        TokenKeys(platform.keys).read(token)
+    await platform.close()
 
 
 async def test_the_verbs(fresh_settings: Settings):

@@ -1,4 +1,4 @@
-"""The RSA keys that sign tokens, in the key store; the newest signs, the one before it is still published and accepted.
+"""The RSA keys that sign tokens, in the key store; the newest signs, older ones are accepted while a token may live.
 
 Sources: RFC 7517 (JWK), RFC 7638 (a key's id is its thumbprint), RFC 8725 (one algorithm, decided by us and not by the
 token).
@@ -6,6 +6,7 @@ token).
 
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError
@@ -16,7 +17,6 @@ from cdp.core.keys import KeyGone, KeyStore
 ALGORITHM = "RS256"
 PREFIX = "oauth-rs256-"
 SIZE_BITS = 2048
-KEPT = 2
 RELOAD_EVERY_S = 60.0
 RELOAD_AT_MOST_EVERY_S = 5.0
 
@@ -78,13 +78,18 @@ class TokenKeys:
         """The key that signs."""
         return self._signing
 
-    def rotate(self) -> None:
-        """Make a new signing key and drop all but the one before it."""
+    def rotate(self, *, life_s: float) -> None:
+        """Make a new signing key, and drop those whose last token has ended; tokens live for ``life_s``.
+
+        A key signs until every process has met the next one, so it is kept for that long after the next one was made.
+        """
         names = self._store.names(PREFIX)
         number = int(names[-1].removeprefix(PREFIX)) + 1
         self._store.create(f"{PREFIX}{number:04}", _new_key())
-        for name in self._store.names(PREFIX)[:-KEPT]:
-            self._store.destroy(name)
+        needed_since = time.time() - life_s - 2 * RELOAD_EVERY_S
+        for name, following in pairwise(names):
+            if self._store.made_at(following) < needed_since:
+                self._store.destroy(name)
         self._load()
 
     def _reload_after(self, age_s: float) -> bool:

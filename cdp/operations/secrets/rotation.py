@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import func, select, update
 
 from cdp.access.viewer import Viewer
+from cdp.connectors.gdpr_api import passes
 from cdp.core.db import Role
 from cdp.core.errors import Conflict, InvalidInput, NotFound
 from cdp.core.keys import KeyStore
@@ -23,6 +24,7 @@ from cdp.core.platform import Platform
 from cdp.core.seal import LOCAL, RELOAD_EVERY_S, Unsealable, head_of, local_id
 from cdp.core.sign import SIGNING, Signer
 from cdp.operations import audit, signing_keys
+from cdp.operations.oauth import backchannel_logout
 from cdp.operations.oauth.token_keys import TokenKeys
 from cdp.operations.secrets.places import KEY_FILES, Place, counted, key_files, places
 
@@ -179,8 +181,9 @@ async def drop_local(platform: Platform, viewer: Viewer, key_id: str) -> None:
 
 
 async def rotate_token_keys(platform: Platform, viewer: Viewer) -> None:
-    """Sign tokens with a new key; the one before stays published until the next rotation."""
-    TokenKeys(platform.keys).rotate()
+    """Sign tokens with a new key; older ones stay published while a token signed with them may live."""
+    longest_s = max(platform.settings.access_token_ttl_s, passes.LIFE_S, backchannel_logout.TOKEN_LIFE_S)
+    TokenKeys(platform.keys).rotate(life_s=longest_s)
     await _record(platform, viewer, "token_keys.rotated")
 
 
