@@ -1,6 +1,7 @@
 """Real processes for tests: workers of the platform, and a Valkey that can be stopped and started again."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,10 +17,10 @@ STARTED_WITHIN_S = 60.0
 ENDED_WITHIN_S = 30.0
 
 
-class Worker:
-    """A worker process under its own settings; its log lines are kept in a file."""
+class OwnProcess:
+    """A process of the platform under its own settings; its log lines are kept in a file."""
 
-    def __init__(self, settings: Settings, log: Path) -> None:
+    def __init__(self, settings: Settings, log: Path, verb: str, **environment: str) -> None:
         self.log = log
         names = {
             "CDP_ENV": "test",
@@ -30,19 +31,27 @@ class Worker:
             "CDP_LEASE_S": settings.lease_s,
             "CDP_SWEEP_S": settings.sweep_s,
             "CDP_RETRY_BASE_S": settings.retry_base_s,
+            "CDP_RETRY_LONGEST_S": settings.retry_longest_s,
             "CDP_TASK_TIMEOUT_S": settings.task_timeout_s,
             "CDP_MAX_ATTEMPTS": settings.max_attempts,
+            "CDP_RESIDUAL_EVERY": settings.residual_every.total_seconds(),
+            "CDP_SYSTEM_CONCURRENCY": settings.system_concurrency,
+            "CDP_AUDIT_SEQUENCE_S": settings.audit_sequence_s,
+            "CDP_COOLING_OFF": settings.cooling_off.total_seconds(),
+            "CDP_BULK_PART_ROWS": settings.bulk_part_rows,
+            "CDP_BULK_MAX_BYTES_PER_S": settings.bulk_max_bytes_per_s,
             "CDP_ALLOW_PRIVATE_TARGETS": "true",
             "CDP_LOG_FORMAT": "json",
+            **environment,
         }
-        environment = {"PATH": os.environ["PATH"], **{name: str(value) for name, value in names.items()}}
+        given = {"PATH": os.environ["PATH"], **{name: str(value) for name, value in names.items()}}
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cdp", "worker"], stdout=output, stderr=output, env=environment
+                [sys.executable, "-m", "cdp", verb], stdout=output, stderr=output, env=given
             )
-        self._await("worker.started")
 
-    def _await(self, text: str) -> None:
+    def await_word(self, text: str) -> None:
+        """Wait until its log says so."""
         deadline = time.monotonic() + STARTED_WITHIN_S
         while text not in self.said():
             assert self._process.poll() is None, self.said()
@@ -51,6 +60,10 @@ class Worker:
 
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8")
+
+    def limit_files(self, most_bytes: int) -> None:
+        """Let the kernel refuse to make any file longer than this (EFBIG), as a full disk would; -1: no limit."""
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
 
     def kill(self) -> None:
         """SIGKILL: nothing is finished, nothing is given back."""
@@ -63,8 +76,28 @@ class Worker:
         return self._process.wait(ENDED_WITHIN_S)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         return self._process.poll() is None
+
+
+class Worker(OwnProcess):
+    """A worker process; ``is_patient`` waits until it works."""
+
+    def __init__(self, settings: Settings, log: Path, *, is_patient: bool = True) -> None:
+        super().__init__(settings, log, "worker")
+        if is_patient:
+            self.await_word("worker.started")
+
+
+class Api(OwnProcess):
+    """An API process on the port of the settings; whoever calls it tries until it answers."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        super().__init__(settings, log, "api", CDP_PORT=str(settings.port))
 
 
 @contextmanager

@@ -50,7 +50,7 @@ from cdp.compiler.pages import Conditions, ObjectJson, Page, Window
 from cdp.compiler.plan import Call, Path, Slot
 from cdp.compiler.render import Json, Source, global_id, json_object, quoted
 from cdp.compiler.sql import Place, Statement
-from cdp.compiler.tabular import Column, columns
+from cdp.compiler.tabular import Column, columns, flat
 from cdp.core.errors import Forbidden, InvalidInput
 from cdp.tables.bulk import customer_change
 from cdp.tables.customer import customer
@@ -63,6 +63,10 @@ PSEUDONYM_CHARACTERS = 32
 _COST = 1_000_000_000
 _DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 _ALL = literal_column("ALL", Integer)
+# As packages do: https://owasp.org/www-community/attacks/CSV_Injection
+_FORMULA = r"^[-=+@\t\r\n＝＋－＠]"
+_NUMBER = r"^-?[0-9]+(\.[0-9]+)?$"
+_WRITTEN = frozenset({Kind.TEXT, Kind.JSON})
 _ONE = literal_column("1", Integer)
 _EVERYBODY = literal_column("'00000000-0000-0000-0000-000000000000'::uuid", Uuid)
 
@@ -88,6 +92,8 @@ class BulkOptions:
     incremental: bool = False
     flat_json: bool = False
     """Whether values of type JSON become text, as table formats need it."""
+    cells: bool = False
+    """Whether a row is a column of text a cell instead of one JSON line; lists are JSON, no cell starts a formula."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +172,13 @@ class _Customer(Statement):
 
     def line(self, fields: Sequence[Selected], row: Source, path: Path) -> Json:
         """The object of one customer."""
+        keys = [one.key for one in fields]
+        return json_object([*zip(keys, self.values(fields, row, path), strict=True)])
+
+    def values(self, fields: Sequence[Selected], row: Source, path: Path) -> list[Json]:
+        """What one customer has in these fields."""
         kind = self.context.target(TYPE)
-        return json_object([(one.key, self._field(Place(kind, one, row, (*path, one.key)))) for one in fields])
+        return [self._field(Place(kind, one, row, (*path, one.key))) for one in fields]
 
     def identifier(self, type_name: str, value: ColumnElement[Any]) -> Json:
         """An id as it leaves: the recipient's pseudonym of it, or the global id in a personal export."""
@@ -262,15 +273,16 @@ class _Export:
         sets, wanted = self._node_sets(), given.get("filter")
         fields = self._fields(sets)
         self._statement.note(self._field)
+        shape = columns(self._context, TYPE, sets, customer)
+        shape = shape if any(one.name == "id" for one in shape) else (Column("id", Kind.ID), *shape)
         try:
-            output, counts, deleted = self._output(fields, wanted), self._counts(wanted), self._deleted(wanted)
+            output = self._cells(fields, shape, wanted) if self._options.cells else self._output(fields, wanted)
+            counts, deleted = self._counts(wanted), self._deleted(wanted)
         except MissingScope as error:
             raise _refusal(error, self._path) from None
         for one in self._context.denied:
             raise _refusal(one.error, one.path)
         areas = tuple(sorted(self._statement.areas | set(READ_BY_EXCLUSION)))
-        shape = columns(self._context, TYPE, sets, customer)
-        shape = shape if any(one.name == "id" for one in shape) else (Column("id", Kind.ID), *shape)
         digest = hashlib.sha256("\n".join((output.sql, counts.sql, *areas)).encode()).digest()
         return BulkPlan(output, counts, deleted, shape, areas, digest, call)
 
@@ -320,6 +332,19 @@ class _Export:
         found = select(line).select_from(row.clause).where(*wanted, self._exclusion(row).is_(None))
         return self._query(found.order_by(row["id"]))
 
+    def _cells(self, fields: Sequence[Selected], shape: Sequence[Column], given: Lifted) -> BulkQuery:
+        """One column of text a cell: objects are opened as ``tabular.flat`` opens them, lists stay JSON."""
+        row = self._row()
+        values = self._statement.values(fields, row, self._path)
+        named = [value.label(f"c{place}") for place, value in enumerate(values)]
+        wanted = [*self._cohort(given, row), *_within(row["id"]), *self._changed(row["id"])]
+        inner = select(*named, row["id"].label("key")).select_from(row.clause).where(*wanted)
+        found = inner.where(self._exclusion(row).is_(None)).subquery("line")
+        cells = [
+            _cell(found.c[f"c{place}"], path[1:], leaf) for place, one in enumerate(shape) for path, leaf in flat([one])
+        ]
+        return self._query(select(*cells).select_from(found).order_by(found.c.key))
+
     def _counts(self, given: Lifted) -> BulkQuery:
         row = self._row()
         wanted = [*self._cohort(given, row), *_within(row["id"]), *self._changed(row["id"])]
@@ -350,6 +375,17 @@ class _Export:
         names: Sequence[str] = compiled.positiontup or ()
         slots = self._context.slots
         return BulkQuery(str(compiled), tuple(names), {name: slots[name] for name in names if name in slots})
+
+
+def _cell(value: ColumnElement[Any], path: Sequence[str], leaf: Column) -> ColumnElement[Any]:
+    """A cell as text; what people wrote gets an apostrophe where a spreadsheet would take it for a formula."""
+    for name in path[:-1]:
+        value = value.op("->")(quoted(name))
+    text = value.op("->>")(quoted(path[-1])) if path else cast(value, Text)
+    if leaf.is_list or leaf.kind not in _WRITTEN:
+        return text
+    starts = func.ltrim(text, quoted(" ")).op("~")(quoted(_FORMULA))
+    return case((and_(starts, text.op("!~")(quoted(_NUMBER))), func.concat(quoted("'"), text)), else_=text)
 
 
 def pseudonym(type_name: str, value: ColumnElement[Any]) -> Json:

@@ -1,5 +1,6 @@
 """The shape of a selection as columns with types, for formats that want to know it before the first row."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from graphql import get_nullable_type, is_list_type
@@ -27,6 +28,16 @@ class Column:
 def columns(context: Context, type_name: str, sets: Sets, table: Table | None) -> tuple[Column, ...]:
     """The columns of an object of this type, whose rows come from ``table``."""
     return tuple(_column(context, type_name, one, table) for one in context.collect(type_name, sets))
+
+
+def flat(shape: Sequence[Column], before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Column]]:
+    """Cells of a row of a table, each with its path: objects are opened, lists stay whole."""
+    for one in shape:
+        path = (*before, one.name)
+        if one.members and not one.is_list:
+            yield from flat(one.members, path)
+        else:
+            yield path, one
 
 
 def _column(context: Context, type_name: str, one: Selected, table: Table | None) -> Column:

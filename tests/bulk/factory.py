@@ -30,6 +30,7 @@ from cdp.core.settings import Settings
 from cdp.operations.bulk import kickoff, pseudonyms
 from cdp.operations.bulk.floor import Floor
 from cdp.operations.bulk.kickoff import KickedOff, Wanted
+from cdp.operations.bulk.queries import Plans
 from cdp.operations.reference import ensure_reference
 from cdp.schema.schema import open_reader
 from cdp.tables.audit import audit_event
@@ -42,7 +43,7 @@ QUERY = """{ customers { nodes { id country createdAt
 QUICK: dict[str, Any] = {
     "bulk_part_rows": 3,
     "bulk_slots": 2,
-    "lease_s": 1.0,
+    "lease_s": 6.0,  # a busy machine lets shorter ones go
     "sweep_s": 0.2,
     "retry_base_s": 0.0,
     "max_attempts": 4,
@@ -98,6 +99,10 @@ class Bulk:
     reader: Reader
     floor: Floor
     compiler: BulkCompiler
+
+    @property
+    def plans(self) -> Plans:
+        return Plans(self.compiler)
 
     def with_settings(self, **changes: Any) -> "Bulk":
         """The same platform under other settings, with a floor of its own."""

@@ -29,7 +29,7 @@ from tests.population import Person, make_person
 from tests.seaweed import Seaweed, seaweed
 
 # Every moment takes long: the gate takes one in so many, from a start that moves with the day; the soak takes them all.
-STRIDE = int(os.environ.get("CDP_TEST_STRIDE", "12"))
+STRIDE = int(os.environ.get("CDP_TEST_STRIDE", "40"))
 START = 1 + datetime.now(UTC).toordinal() % STRIDE
 
 
@@ -93,13 +93,14 @@ async def test_a_part_whose_worker_died_is_redone_and_the_others_are_kept(
     asked = await bulk.ask(analyst)
     holding_ = asyncio.create_task(_hold(bulk))
     await bulk.snapshot(asked.id)
+    short = bulk.platform.settings.model_copy(update={"lease_s": 0.5})
     async with bulk.platform.db.transaction(Role.WORKER) as tx:
-        lost = await parts.claim(tx, owner="dead", settings=bulk.platform.settings)
+        lost = await parts.claim(tx, owner="dead", settings=short)
     async with bulk.platform.db.transaction(Role.WORKER) as tx:
         done = await parts.claim(tx, owner="alive", settings=bulk.platform.settings)
     assert lost is not None
     assert done is not None
-    await make(bulk.platform, bulk.compiler, done)
+    await make(bulk.platform, bulk.plans, done)
     before = {part.id: part for part in await bulk.parts(asked.id)}
     async with asyncio.timeout(60):
         while not holding_.done():  # the lease of the dead one runs out meanwhile
@@ -131,7 +132,7 @@ async def test_when_the_holder_dies_all_parts_start_anew_under_one_snapshot(
     async with bulk.platform.db.transaction(Role.WORKER) as tx:
         early = await parts.claim(tx, owner="early", settings=bulk.platform.settings)
     assert early is not None
-    await make(bulk.platform, bulk.compiler, early)
+    await make(bulk.platform, bulk.plans, early)
     holder.cancel()
     await asyncio.gather(holder, return_exceptions=True)
     async with bulk.platform.db.transaction(Role.WORKER) as tx:
@@ -152,7 +153,7 @@ async def test_a_snapshot_that_is_gone_costs_a_part_no_try(bulk: Bulk, analyst: 
         await tx.execute(update(bulk_export).where(bulk_export.c.id == asked.id).values(snapshot_name="00000003-0-1"))
         work = await parts.claim(tx, owner="x", settings=bulk.platform.settings)
     assert work is not None
-    await make(bulk.platform, bulk.compiler, work)
+    await make(bulk.platform, bulk.plans, work)
     assert {part.attempt for part in await bulk.parts(asked.id)} == {0}
     async with bulk.platform.db.transaction(Role.WORKER) as tx:
         await control.cancel(tx, analyst, asked.id)

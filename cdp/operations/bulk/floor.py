@@ -1,12 +1,11 @@
 """The floor of a worker where bulk exports are made: snapshots are held beside, parts take its slots in turn.
 
-It looks at the rows every second and needs no doorbell. It has slots of its own, so that an export never keeps a
+It looks at the rows every half second and needs no doorbell. It has slots of its own, so that an export never keeps a
 request waiting, and holders take none, so that a stuck export never keeps another one waiting.
 """
 
 import asyncio
 from collections.abc import Awaitable
-from contextlib import suppress
 from uuid import UUID
 
 import structlog
@@ -17,10 +16,11 @@ from cdp.compiler.reader import Reader
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.operations.bulk import finishing, holding, making, notifying, parts
+from cdp.operations.bulk.queries import Plans
 
 MOST_HELD = 8
 """Exports one worker holds snapshots for: a connection each."""
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.5
 BATCH = 100
 
 log = structlog.get_logger()
@@ -32,7 +32,8 @@ class Floor:
     def __init__(self, platform: Platform, reader: Reader, owner: str) -> None:
         self._platform = platform
         self._owner = owner
-        self._compiler = BulkCompiler(reader.graph, reader.limits)
+        self._plans = Plans(BulkCompiler(reader.graph, reader.limits))
+        self._laid_out = asyncio.Event()
         self._held: set[asyncio.Task[None]] = set()
         self._made: set[asyncio.Task[None]] = set()
         self._tidied_at = float("-inf")
@@ -53,7 +54,8 @@ class Floor:
         """Do everything that is due, and everything that comes of it."""
         while True:
             self._tidied_at = float("-inf")
-            if not await self._look() and not self._held | self._made:
+            was_busy = bool(self._held | self._made)  # what ends meanwhile may leave something to do
+            if not await self._look() and not was_busy:
                 return
             await self._wait(asyncio.Event(), holding.LOOK_EVERY_S)
 
@@ -65,12 +67,14 @@ class Floor:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _wait(self, stop: asyncio.Event, seconds: float) -> None:
-        """Until a slot is free, or it is time to look again, or to stop."""
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopping, *self._made}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        with suppress(asyncio.CancelledError):
-            await stopping
+        """Until a slot is free, parts are laid out, it is time to look again, or to stop."""
+        woken = [asyncio.create_task(event.wait()) for event in (stop, self._laid_out)]
+        running = self._made | self._held
+        await asyncio.wait({*woken, *running}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        self._laid_out.clear()
+        for one in woken:
+            one.cancel()
+        await asyncio.gather(*woken, return_exceptions=True)
 
     async def _look(self) -> bool:
         """Take what is due into free places; whether there was anything to do."""
@@ -81,14 +85,14 @@ class Floor:
                 held = await holding.claim(tx, owner=self._owner, settings=settings)
             if held is None:
                 break
-            self._start(self._held, holding.hold(self._platform, held))
+            self._start(self._held, holding.hold(self._platform, held, self._laid_out.set))
             found = True
         while len(self._made) < settings.bulk_slots:
             async with db.transaction(Role.WORKER) as tx:
                 work = await parts.claim(tx, owner=self._owner, settings=settings)
             if work is None:
                 break
-            self._start(self._made, making.make(self._platform, self._compiler, work))
+            self._start(self._made, making.make(self._platform, self._plans, work))
             found = True
         return found
 

@@ -6,7 +6,7 @@ Source: https://www.postgresql.org/docs/18/functions-admin.html#FUNCTIONS-SNAPSH
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -113,10 +113,13 @@ async def is_due(tx: Tx) -> bool:
     return await tx.scalar(select(bulk_export.c.id).where(_due).limit(1)) is not None
 
 
-async def hold(platform: Platform, held: Held) -> None:
-    """Hold a claimed export until it is over one way or the other. Never raises for what may pass."""
+async def hold(platform: Platform, held: Held, laid_out: Callable[[], None] = lambda: None) -> None:
+    """Hold a claimed export until it is over one way or the other. Never raises for what may pass.
+
+    ``laid_out`` is called once its parts can be claimed.
+    """
     try:
-        await _hold(platform, held)
+        await _hold(platform, held, laid_out)
     except (HolderLost, LeaseLost):
         log.warning("bulk_export.lease_lost", export=str(held.id), fence=held.fence)
     except asyncio.CancelledError:
@@ -128,7 +131,7 @@ async def hold(platform: Platform, held: Held) -> None:
             await _let_go(platform, held, delay_s=platform.settings.retry_base_s)
 
 
-async def _hold(platform: Platform, held: Held) -> None:
+async def _hold(platform: Platform, held: Held, laid_out: Callable[[], None]) -> None:
     async with kept(lambda: _extend(platform, held), every_s=beat_s(platform.settings)):
         connection = await platform.db.connect_raw(Role.WORKER)
         try:
@@ -138,6 +141,7 @@ async def _hold(platform: Platform, held: Held) -> None:
                     if not await _may_run(tx, held):
                         return
                 await _lay_out(platform, held, await _snapshot(platform, connection, held))
+                laid_out()
                 await _keep(platform, connection, held)
         finally:
             connection.terminate()

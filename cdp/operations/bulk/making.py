@@ -7,13 +7,13 @@ import structlog
 from obstore.exceptions import BaseError as StoreError
 from sqlalchemy.exc import SQLAlchemyError
 
-from cdp.compiler.bulk import BulkCompiler
 from cdp.core.db import Role
 from cdp.core.errors import PlatformError, Unavailable
 from cdp.core.platform import Platform
 from cdp.operations.bulk import parts
 from cdp.operations.bulk.leases import LeaseLost, beat_s, kept
 from cdp.operations.bulk.parts import PartWork
+from cdp.operations.bulk.queries import Plans
 from cdp.operations.bulk.writing import write
 
 log = structlog.get_logger()
@@ -22,7 +22,7 @@ SNAPSHOT_GONE = (asyncpg.InvalidParameterValueError, asyncpg.UndefinedObjectErro
 BUG = "INTERNAL"
 
 
-async def make(platform: Platform, compiler: BulkCompiler, work: PartWork) -> None:
+async def make(platform: Platform, plans: Plans, work: PartWork) -> None:
     """Write the part, settle it; a file that did not come to count is removed."""
     settings = platform.settings
     if work.attempt > settings.max_attempts:  # its workers died again and again
@@ -30,7 +30,7 @@ async def make(platform: Platform, compiler: BulkCompiler, work: PartWork) -> No
         return
     try:
         async with kept(lambda: _extend(platform, work), every_s=beat_s(settings)):
-            written = await write(platform, compiler, work)
+            written = await write(platform, plans, work)
         async with platform.db.transaction(Role.WORKER) as tx:
             is_ours = await parts.settle(tx, work, written)
         if not is_ours:

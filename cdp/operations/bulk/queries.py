@@ -14,6 +14,8 @@ from cdp.compiler.bulk import BulkCompiler, BulkOptions, BulkPlan
 from cdp.core.errors import Conflict
 from cdp.tables.bulk import BulkFormat
 
+MOST_PLANS = 32
+
 
 class QueryChanged(Conflict):
     """The schema or the access rules changed since this export was asked for."""
@@ -36,8 +38,8 @@ class Asked:
 
     def plan(self, compiler: BulkCompiler, *, incremental: bool, format_: BulkFormat) -> BulkPlan:
         """Compile it as it is run. Raises what is wrong with document, variables or access."""
-        flat = format_ is not BulkFormat.NDJSON
-        return self._compile(compiler, BulkOptions(self.needs_consent, self.personal, incremental, flat))
+        flat, cells = format_ is not BulkFormat.NDJSON, format_ is BulkFormat.CSV
+        return self._compile(compiler, BulkOptions(self.needs_consent, self.personal, incremental, flat, cells))
 
     def fingerprint(self, compiler: BulkCompiler) -> bytes:
         """Hash of query, variables and grant: whatever changes what comes out, but not how it is written."""
@@ -72,6 +74,22 @@ def plan_of(row: Row[Any], compiler: BulkCompiler) -> BulkPlan:
     if found.fingerprint(compiler) != bytes(row.query_hash):
         raise QueryChanged
     return found.plan(compiler, incremental=row.since_xid is not None, format_=row.format)
+
+
+class Plans:
+    """Plans of the exports this process works on: compiled once, not for each part."""
+
+    def __init__(self, compiler: BulkCompiler) -> None:
+        self._compiler = compiler
+        self._known: dict[UUID, BulkPlan] = {}
+
+    def of(self, row: Row[Any]) -> BulkPlan:
+        """The plan of an export. Raises QueryChanged."""
+        if row.id not in self._known:
+            while len(self._known) >= MOST_PLANS:
+                self._known.pop(next(iter(self._known)))
+            self._known[row.id] = plan_of(row, self._compiler)
+        return self._known[row.id]
 
 
 def viewer_document(viewer: Viewer) -> dict[str, Any]:

@@ -175,15 +175,15 @@ class _CsvRows:
     def feed(self, lines: bytes) -> bytes:
         """Whole rows but those of the shown."""
         held = self._held + lines
-        end = held.rfind(b"\r\n") + 2
-        while end > 1 and held[:end].count(b'"') % 2:
-            end = held.rfind(b"\r\n", 0, end - 2) + 2
-        if end < 2:
+        end = held.rfind(b"\n") + 1
+        while end and held.count(b'"', 0, end) % 2:
+            end = held.rfind(b"\n", 0, end - 1) + 1
+        if not end:
             self._held = held
             return b""
         whole, self._held = held[:end], held[end:]
         out = io.StringIO()
-        writer = csv.writer(out)
+        writer = csv.writer(out, lineterminator="\n")
         for cells in csv.reader(io.StringIO(whole.decode(), newline="")):
             if self._column < 0:
                 self._column = [name.lstrip("\ufeff") for name in cells].index(ID)

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
-from cdp.compiler.bulk import INNER_KEY, OUTER_KEY, BulkCompiler, BulkPlan
+from cdp.compiler.bulk import INNER_KEY, OUTER_KEY, BulkPlan
 from cdp.core.db import Role
 from cdp.core.errors import Unavailable
 from cdp.core.platform import Platform
@@ -23,8 +23,8 @@ from cdp.core.seal import Pepper
 from cdp.operations.bulk import pseudonyms
 from cdp.operations.bulk.formats import Encoder, Plain, encoder, suffix
 from cdp.operations.bulk.parts import PartWork, Written
-from cdp.operations.bulk.queries import plan_of
-from cdp.tables.bulk import BulkCompression, PartKind
+from cdp.operations.bulk.queries import Plans
+from cdp.tables.bulk import BulkCompression, BulkFormat, PartKind
 from cdp.tables.customer import IdentityType
 
 BATCH_BYTES = 1024 * 1024
@@ -46,10 +46,10 @@ def folder(export_id: UUID) -> str:
     return f"bulk/{export_id}/"
 
 
-async def write(platform: Platform, compiler: BulkCompiler, work: PartWork) -> Written:
+async def write(platform: Platform, plans: Plans, work: PartWork) -> Written:
     """Write a part under a name of its own claim, so that nobody else can touch it."""
     row = work.export
-    plan = plan_of(row, compiler)
+    plan = plans.of(row)
     ending = suffix(row.format, row.compression)
     if work.kind is PartKind.DELETED:
         ending = suffix(row.format.NDJSON, BulkCompression.NONE)
@@ -65,13 +65,15 @@ async def write(platform: Platform, compiler: BulkCompiler, work: PartWork) -> W
         }
         file = _File(_encoder(work, plan), max_bytes_per_s=platform.settings.bulk_max_bytes_per_s)
         query = plan.deleted if work.kind is PartKind.DELETED else plan.output
-        async with (
-            aclosing(_copied(connection, query.sql, query.bind(plan.call, bounds))) as lines,
-            aclosing(file.made_of(lines)) as chunks,
-        ):
+        copy = _Copy(connection, query.sql, query.bind(plan.call, bounds), is_table=ending.startswith(BulkFormat.CSV))
+        async with aclosing(copy.batches()) as lines, aclosing(file.made_of(lines)) as chunks:
             size = await platform.blobs.put_stream(key, chunks)
-        excluded = await _counted(connection, plan, bounds, file) if work.kind is PartKind.OUTPUT else {}
-    return Written(key, file.records, size, file.digest.digest(), excluded)
+        if file.lines != copy.rows and not copy.is_table:
+            raise PartInconsistent
+        excluded = {}
+        if work.kind is PartKind.OUTPUT:
+            excluded = await _counted(connection, plan, bounds, exported=copy.rows)
+    return Written(key, copy.rows, size, file.digest.digest(), excluded)
 
 
 def _encoder(work: PartWork, plan: BulkPlan) -> Encoder:
@@ -104,12 +106,12 @@ def _literal(text: str) -> str:
 
 
 async def _counted(
-    connection: asyncpg.Connection, plan: BulkPlan, bounds: dict[str, object], file: "_File"
+    connection: asyncpg.Connection, plan: BulkPlan, bounds: dict[str, object], *, exported: int
 ) -> dict[str, int]:
     """People left out by reason. Raises PartInconsistent unless selected = exported + excluded."""
     rows = await connection.fetch(plan.counts.sql, *plan.counts.bind(plan.call, bounds))
     counts = {row[0]: int(row[1]) for row in rows}
-    if counts.pop(None, 0) != file.records:
+    if counts.pop(None, 0) != exported:
         raise PartInconsistent
     return counts
 
@@ -144,50 +146,70 @@ def _on_the_list(pepper: Pepper, kind: str, rows: Sequence[asyncpg.Record], list
     }
 
 
-async def _copied(connection: asyncpg.Connection, sql: str, arguments: Sequence[Any]) -> AsyncGenerator[bytes, None]:
-    """Batches of whole lines, as COPY writes them: no byte of JSON is a quote, a delimiter or a line break here."""
-    queue: asyncio.Queue[bytes | None] = asyncio.Queue(BATCHES)
-    held = bytearray()
+class _Copy:
+    """A COPY under way. ``rows`` once it is through, as the server counted them.
 
-    async def take(data: bytes) -> None:
-        held.extend(data)
-        if len(held) >= BATCH_BYTES:
-            end = held.rfind(b"\n") + 1
-            await queue.put(bytes(held[:end]))
-            del held[:end]
+    Lines of JSON come as they are: no byte of theirs is a quote, a delimiter or a line break here. Tables are CSV.
+    """
 
-    async def copy() -> None:
-        await connection.copy_from_query(
-            sql, *arguments, output=take, format="csv", quote="\x01", delimiter="\x02", encoding="utf8"
+    def __init__(self, connection: asyncpg.Connection, sql: str, arguments: Sequence[Any], *, is_table: bool) -> None:
+        self.rows = 0
+        self.is_table = is_table
+        self._connection = connection
+        self._sql = sql
+        self._arguments = arguments
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(BATCHES)
+        self._held = bytearray()
+
+    async def batches(self) -> AsyncGenerator[bytes, None]:
+        """Batches of whole lines, or of bytes of a table."""
+        copying = asyncio.create_task(self._run())
+        try:
+            while True:
+                getting = asyncio.create_task(self._queue.get())
+                await asyncio.wait({copying, getting}, return_when=asyncio.FIRST_COMPLETED)
+                if not getting.done() and copying.done() and self._queue.empty():
+                    getting.cancel()
+                    await copying  # raises what broke it
+                    return
+                batch = await getting
+                if batch is None:
+                    await copying
+                    return
+                yield batch
+        finally:
+            copying.cancel()
+            await asyncio.gather(copying, return_exceptions=True)
+
+    async def _run(self) -> None:
+        quote, delimiter = ('"', ",") if self.is_table else ("\x01", "\x02")
+        tag = await self._connection.copy_from_query(
+            self._sql,
+            *self._arguments,
+            output=self._take,
+            format="csv",
+            quote=quote,
+            delimiter=delimiter,
+            encoding="utf8",
         )
-        if held:
-            await queue.put(bytes(held))
-        await queue.put(None)
+        self.rows = int(tag.removeprefix("COPY "))
+        if self._held:
+            await self._queue.put(bytes(self._held))
+        await self._queue.put(None)
 
-    copying = asyncio.create_task(copy())
-    try:
-        while True:
-            getting = asyncio.create_task(queue.get())
-            await asyncio.wait({copying, getting}, return_when=asyncio.FIRST_COMPLETED)
-            if not getting.done() and copying.done() and queue.empty():
-                getting.cancel()
-                await copying  # raises what broke it
-                return
-            batch = await getting
-            if batch is None:
-                await copying
-                return
-            yield batch
-    finally:
-        copying.cancel()
-        await asyncio.gather(copying, return_exceptions=True)
+    async def _take(self, received: bytes) -> None:
+        self._held += received
+        if len(self._held) >= BATCH_BYTES:
+            end = len(self._held) if self.is_table else self._held.rfind(b"\n") + 1
+            await self._queue.put(bytes(self._held[:end]))
+            del self._held[:end]
 
 
 class _File:
     """The bytes of a file on their way into the store, counted and hashed."""
 
     def __init__(self, encoding: Encoder, *, max_bytes_per_s: int) -> None:
-        self.records = 0
+        self.lines = 0
         self.digest = hashlib.sha256()
         self._encoding = encoding
         self._max_bytes_per_s = max_bytes_per_s
@@ -209,7 +231,7 @@ class _File:
             await asyncio.sleep(max(0.0, size / self._max_bytes_per_s - (time.monotonic() - began)))
 
     def _take(self, batch: bytes) -> bytes:
-        self.records += batch.count(b"\n")
+        self.lines += batch.count(b"\n")
         return self._hashed(self._encoding.feed(batch))
 
     def _end(self) -> bytes:
