@@ -77,6 +77,19 @@ PRIVACY: Fields = {
     "Certificate": "id reference document keyId issuedAt",
     "System": "id name title kind",
 }
+OWN_ACCESS: Fields = {
+    "Customer": "externalIdentities authenticators recoveryCodes authorizations",
+    "ExternalIdentity": "id issuer subject createdAt lastSignInAt",
+    "Authenticator": "id createdAt usedAt",
+    "RecoveryCode": "id createdAt usedAt",
+    "Application": "name",
+    "Authorization": (
+        "id application scope authorizationDetails authenticatedAt createdAt revokedAt reason caseReference tokens"
+    ),
+    "AuthorizationToken": "id scope authenticatedAt issuedAt expiresAt",
+    "Message": "body",
+}
+"""What is the customer's alone to take away: how they get in, whom they let in, and the text of letters to them."""
 HOLDS: Fields = {
     "Customer": "holds",
     "LegalHold": "id category status isEffective notice placedAt until endedAt",
@@ -120,7 +133,7 @@ MASKED: Mapping[str, Mapping[str, Mask]] = {
 REVEALABLE = frozenset(
     mask.category for fields in MASKED.values() for mask in fields.values() if mask.category is not None
 )
-NOBODYS = ("Brand", "PolicyVersion", "Purpose")
+NOBODYS = ("Application", "Brand", "PolicyVersion", "Purpose")
 SUBJECT: Mapping[str, str] = {
     "Customer": "id",
     "Account": "customer_id",
@@ -139,6 +152,11 @@ SUBJECT: Mapping[str, str] = {
     "Event": "customer_id",
     "Session": "customer_id",
     "Passkey": "customer_id",
+    "ExternalIdentity": "customer_id",
+    "Authenticator": "customer_id",
+    "RecoveryCode": "customer_id",
+    "Authorization": "customer_id",
+    "AuthorizationToken": "customer_id",
     "Message": "customer_id",
     "PolicyAcceptance": "customer_id",
     "Collection": "customer_id",
@@ -240,6 +258,7 @@ def _fields() -> Iterator[Rule]:
     yield from _masked(Who(Actor.CUSTOMER, VEILED, "profile:read"))
     yield from _rules(Who(Actor.CUSTOMER, scope="profile:read"), PROFILE)
     yield from _rules(Who(Actor.CUSTOMER, scope="privacy:read"), PRIVACY, HOLDS, OWN_AUDIT)
+    yield from _rules(Who(Actor.CUSTOMER, scope="privacy:export"), OWN_ACCESS)
     yield from _rules(Who(Actor.STAFF), {"Query": "node nodes"})
     yield from _masked(Who(Actor.STAFF, VEILED, "customers:read"))
     yield from _rules(Who(Actor.STAFF, WORKERS, "customers:read"), CUSTOMERS, PROFILE)

@@ -7,7 +7,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, Boolean, Column, DateTime, Enum, LargeBinary, Numeric, Table, Uuid, insert, select
+from sqlalchemy import ARRAY, Boolean, Column, Date, DateTime, Enum, LargeBinary, Numeric, Table, Uuid, insert, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import Integer
 
@@ -65,6 +65,8 @@ def _value(column: Column[Any]) -> Any:
             return next(iter(column.type.enum_class or ()))
         case Uuid():
             return new_id()
+        case Date():
+            return MOMENT.date()
         case DateTime():
             return MOMENT
         case Boolean():

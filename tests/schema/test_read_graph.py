@@ -21,14 +21,14 @@ NOT_SHOWN = frozenset(
         "audit_note",
         "half_sign_in",
         "mail_link",
+        "manual_task",
         "oauth_code",
-        "oauth_grant",
-        "oauth_token",
-        "recovery_code",
-        "totp",
+        "oauth_device_code",
+        "reveal",
     }
 )
-"""Secrets of sign-in; a person sees them as sessions. Notes are fields of their audit events."""
+"""Secrets of sign-in; a person sees them as sessions. Notes are fields of their audit events, reveals are such events.
+A manual task is work on a request, whose task shows it."""
 
 
 def graph_of(query: type) -> Any:

@@ -1,10 +1,14 @@
 """Usage data linked to a customer: devices, events, sessions, messages."""
 
 from datetime import datetime
+from typing import Any
 
 import strawberry
+from sqlalchemy import ColumnElement, case
 from strawberry.scalars import JSON
 
+from cdp.compiler.graph import Row
+from cdp.compiler.render import quoted
 from cdp.schema.fields import column, filtered, mapped, masked_fields, one
 from cdp.schema.types.comparison import DateTimeFilter, ExactFilter
 from cdp.schema.types.policy import COLLECTED, Collection, Purpose
@@ -78,6 +82,12 @@ class Passkey(Node):
     used_at: datetime | None = column(description="Last use.")
 
 
+def _body(row: Row) -> ColumnElement[Any]:
+    """A letter still on its way may hold a link for its reader alone; sending it takes the link out."""
+    under_way = [quoted(one.value) for one in (MessageStatus.QUEUED, MessageStatus.SENDING)]
+    return case((row["status"].not_in(under_way), row["body"]))
+
+
 @mapped(message.message, subject="customer_id", description="A message sent to a customer.")
 class Message(Node):
     """A message."""
@@ -86,6 +96,7 @@ class Message(Node):
     template: str = column(description="Kind of message.")
     recipient: str = column(description="Where it was sent.")
     subject: str = column(description="Its subject.")
+    body: str | None = column(_body, description="Its text, once it has left.")
     status: MessageStatus = column(description="Where it stands.")
     created_at: datetime = column(description="When it was written.")
     sent_at: datetime | None = column(description="When it left.")

@@ -11,6 +11,7 @@ from strawberry.scalars import JSON
 from cdp.compiler.graph import Row
 from cdp.compiler.render import quoted
 from cdp.schema.fields import OrderingSource, column, connection, embedded, filtered, many, mapped, masked_fields, one
+from cdp.schema.types.access import Authenticator, Authorization, ExternalIdentity, RecoveryCode
 from cdp.schema.types.activity import Device, Event, EventFilter, Message, Passkey, Session
 from cdp.schema.types.audit import AUDIT_ORDERINGS, AuditEvent, AuditEventFilter
 from cdp.schema.types.comparison import Choice, DateTimeFilter, ExactFilter, OrderDirection, SearchFilter
@@ -167,6 +168,18 @@ class Customer(Node):
     )
     passkeys: Connection[Passkey] | None = connection(
         _OWN, orderings=_by("CREATED_AT"), default="-CREATED_AT", description="Passkeys, newest first."
+    )
+    external_identities: list[ExternalIdentity] | None = many(
+        _OWN, order=("created_at", "id"), description="Outside providers that sign them in, oldest first."
+    )
+    authenticators: list[Authenticator] | None = many(
+        _OWN, order=("created_at", "id"), description="Authenticator apps, oldest first."
+    )
+    recovery_codes: list[RecoveryCode] | None = many(
+        _OWN, order=("created_at", "id"), description="Recovery codes, oldest first."
+    )
+    authorizations: Connection[Authorization] | None = connection(
+        _OWN, orderings=_by("CREATED_AT"), default="-CREATED_AT", description="Applications let in, newest first."
     )
     messages: Connection[Message] | None = connection(
         _OWN, orderings=_by("CREATED_AT"), default="-CREATED_AT", description="Messages sent, newest first."
