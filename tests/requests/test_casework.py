@@ -84,7 +84,8 @@ async def hire(engine: Engine, *roles: str) -> Viewer:
     staff_id = new_id()
     async with engine.platform.db.transaction(Role.WORKER) as tx:
         await tx.execute(insert(staff).values(id=staff_id, username=f"{staff_id}@x", name="Bo", roles=list(roles)))
-    return Viewer(Actor.STAFF, staff_id=staff_id, roles=frozenset(roles), scopes=STAFF_SCOPES)
+    now = engine.platform.clock()
+    return Viewer(Actor.STAFF, staff_id=staff_id, roles=frozenset(roles), scopes=STAFF_SCOPES, authenticated_at=now)
 
 
 @pytest.fixture

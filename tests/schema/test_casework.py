@@ -9,6 +9,7 @@ from sqlalchemy import insert
 
 from cdp.access.scopes import STAFF_SCOPES
 from cdp.access.viewer import Actor, Viewer
+from cdp.core.clock import utc_now
 from cdp.core.db import Database, Role
 from cdp.core.ids import global_id, new_id
 from cdp.tables.staff import staff
@@ -42,9 +43,8 @@ async def hire(db: Database, *roles: str) -> Viewer:
     staff_id = new_id()
     async with db.transaction(Role.WORKER) as tx:
         await tx.execute(insert(staff).values(id=staff_id, username=f"{staff_id}@x", name="Bo", roles=list(roles)))
-    return Viewer(
-        Actor.STAFF, staff_id=staff_id, roles=frozenset(roles), scopes=STAFF_SCOPES, purpose="customer_service"
-    )
+    who = {"staff_id": staff_id, "roles": frozenset(roles), "scopes": STAFF_SCOPES, "authenticated_at": utc_now()}
+    return Viewer(Actor.STAFF, purpose="customer_service", **who)
 
 
 @pytest.fixture

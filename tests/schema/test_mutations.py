@@ -26,6 +26,17 @@ from tests.schema.conftest import Ask
 from tests.schema.test_casework import CASEWORK
 from tests.schema.test_reveals import REVEALS
 
+# Of staff alone, and run where their subject is: tests/bulk/test_doors.py and tests/holds/test_holds.py.
+BULK = frozenset({"bulkExportRunQuery", "bulkExportCancel", "bulkExportApprove", "bulkExportRefuse"})
+HOLDS = frozenset({"placeHold", "approveHold", "refuseHold", "releaseHold"})
+OF_STAFF: dict[str, dict[str, Any]] = {
+    "bulkExportRunQuery": {"query": "{ customers { nodes { id } } }", "purpose": "orders"},
+    **{name: {"id": global_id("BulkExport", new_id())} for name in sorted(BULK - {"bulkExportRunQuery"})},
+    "placeHold": {"customerId": global_id("Customer", new_id()), "category": "ORDER", "reason": "A dispute."},
+    "approveHold": {"holdId": global_id("LegalHold", new_id())},
+    "refuseHold": {"holdId": global_id("LegalHold", new_id()), "reason": "None."},
+    "releaseHold": {"holdId": global_id("LegalHold", new_id()), "reason": "Over."},
+}
 Inputs = Callable[[Person], dict[str, Any]]
 
 
@@ -185,7 +196,21 @@ async def freeze(db: Database, person: Person) -> None:
 
 
 def test_every_mutation_of_the_schema_is_here(execution: Execution):
-    assert set(MUTATIONS) | set(CASEWORK) | REVEALS == set(execution.reader.graph.schema.mutation_type.fields)
+    here = set(MUTATIONS) | set(CASEWORK) | REVEALS | set(OF_STAFF)
+    assert here == set(execution.reader.graph.schema.mutation_type.fields)
+    assert set(OF_STAFF) == BULK | HOLDS
+
+
+@pytest.mark.parametrize("name", sorted(OF_STAFF))
+async def test_what_staff_do_is_refused_to_customers_and_recorded(
+    db: Database, ask: Ask, person: Person, bystander: Person, name: str
+):
+    before = await picture(db, person)
+    answer = await ask(fresh(person), document(name, ""), input=OF_STAFF[name])
+    assert (codes(answer), answer["data"]) == (["INSUFFICIENT_SCOPE"], {name: None})
+    after = await picture(db, person)
+    assert after.pop("audit_event")[:-1] == before.pop("audit_event")
+    assert after == before
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
@@ -228,12 +253,12 @@ async def test_while_a_deletion_cools_off_nothing_changes(db: Database, ask: Ask
 
 
 def mutations_by_id(execution: Execution) -> list[str]:
-    """Mutations whose input names something by id, read from the schema."""
+    """Mutations of customers whose input names something by id, read from the schema."""
     found = []
     for name, field in execution.reader.graph.schema.mutation_type.fields.items():
         given = get_named_type(field.args["input"].type)
         assert isinstance(given, GraphQLInputObjectType)
-        if "id" in given.fields:
+        if "id" in given.fields and name not in OF_STAFF:
             found.append(name)
     return found
 
@@ -343,7 +368,11 @@ async def test_an_email_change_needs_a_fresh_sign_in(ask: Ask, db: Database, per
         document("removeContact", "removedId"),
         input={"id": global_id("EmailAddress", person.email_id)},
     )
-    assert answer["errors"][0]["extensions"] == {"code": "STEP_UP_REQUIRED", "max_age": 600}
+    assert answer["errors"][0]["extensions"] == {
+        "code": "STEP_UP_REQUIRED",
+        "max_age": 600,
+        "acr_values": "urn:cdp:acr:multi-factor urn:cdp:acr:single-factor",
+    }
     for name in ("requestExport", "requestErasure"):
         answer = await ask(stale, document(name, "statusKey"), input=MUTATIONS[name].given(person))
         assert codes(answer) == ["STEP_UP_REQUIRED"]

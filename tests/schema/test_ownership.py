@@ -70,11 +70,13 @@ async def test_their_owner_finds_them(db: Database, execution: Execution, ask: A
 
 
 async def test_the_id_of_one_type_opens_no_other(db: Database, execution: Execution, ask: Ask, owner: Person):
-    """The row exists, and so does the type; together they are nothing."""
+    """The row exists, and so does the type; together they are nothing. A type of staff alone is refused as such."""
     names = [kind.name for kind in execution.reader.graph.node_types()]
     ids = [global_id(name, owner.email_id) for name in names if name != "EmailAddress"]
     answer = await ask(owner.viewer(), NODES, ids=ids)
-    assert answer == {"data": {"nodes": [None] * len(ids)}}
+    assert answer["data"] == {"nodes": [None] * len(ids)}
+    codes = {error["extensions"]["code"] for error in answer.get("errors", [])}
+    assert codes <= {"INSUFFICIENT_SCOPE", "FORBIDDEN"}
 
 
 async def test_roots_by_id_are_no_way_around(

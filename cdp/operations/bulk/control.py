@@ -20,6 +20,7 @@ from cdp.operations.bulk.states import (
     move,
     note,
     own,
+    require_fresh_member,
     require_ready,
 )
 from cdp.tables.bulk import BULK_SETTLED, BULK_TRANSITIONS, BulkStatus, PartStatus, bulk_part
@@ -122,11 +123,14 @@ async def fetch(
 ) -> File:
     """Open a file of the viewer's own export, whole or in part; counted when read from its start.
 
-    Raises MissingScope, BulkExportMissing also for an unknown name, BulkExportNotReady, BulkExportGone, RangeInvalid.
+    What identifies people leaves with a fresh sign-in only. Raises MissingScope, StepUpRequired, BulkExportMissing also
+    for an unknown name, BulkExportNotReady, BulkExportGone, RangeInvalid.
     """
     _require(viewer)
     async with platform.db.transaction(Role.WORKER) as tx:
         row = await own(tx, viewer, export_id)
+        if row.personal:
+            require_fresh_member(platform, viewer)
         require_ready(row)
         made = await parts.of_epoch(tx, export_id, row.epoch)
         found = [part for part in made if part.object_key and manifests.name_of(part) == name]

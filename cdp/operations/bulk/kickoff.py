@@ -20,7 +20,7 @@ from cdp.core.platform import Platform
 from cdp.operations import values
 from cdp.operations.bulk import pseudonyms, watermarks
 from cdp.operations.bulk.queries import Asked, viewer_document
-from cdp.operations.bulk.states import IdempotencyConflict, PurposeRequired, note, owner_of
+from cdp.operations.bulk.states import IdempotencyConflict, PurposeRequired, note, owner_of, require_fresh_member
 from cdp.tables.bulk import BulkCompression, BulkFormat, BulkStatus, bulk_export
 from cdp.tables.policy import purpose
 
@@ -76,13 +76,16 @@ class KickedOff:
 
 
 async def run_query(platform: Platform, compiler: BulkCompiler, viewer: Viewer, wanted: Wanted) -> KickedOff:
-    """Ask for an export; a personal one waits for a second person's approval.
+    """Ask for an export; a personal one needs a fresh sign-in, and waits for a second person's approval.
 
-    Raises MissingScope, PurposeRequired, PurposeUnknown, FullExportNeeded, IdempotencyConflict, and what is wrong with
-    the query: DocumentRefused, BulkQueryRefused, PersonalFieldsRefused, Forbidden.
+    A program has no sign-in: that second person's is the fresh one. Raises MissingScope, StepUpRequired,
+    PurposeRequired, PurposeUnknown, FullExportNeeded, IdempotencyConflict, and what is wrong with the query:
+    DocumentRefused, BulkQueryRefused, PersonalFieldsRefused, Forbidden.
     """
     if viewer.actor is not Actor.SYSTEM:
         viewer.require_scope(EXPORT_SCOPE)
+    if wanted.personal:
+        require_fresh_member(platform, viewer)
     owner = owner_of(viewer)
     _check(platform, wanted)
     async with platform.db.transaction(Role.WORKER) as tx:

@@ -9,6 +9,7 @@ from sqlalchemy import Row, func, select, update
 from cdp.access.viewer import SYSTEM, Actor, Viewer
 from cdp.core.db import Tx
 from cdp.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from cdp.core.platform import Platform
 from cdp.operations import audit
 from cdp.tables.bulk import BULK_OVER, BULK_SETTLED, BULK_TRANSITIONS, BulkStatus, bulk_export
 
@@ -75,6 +76,12 @@ def owner_of(viewer: Viewer) -> str:
             return "system"
         case _:
             raise Forbidden
+
+
+def require_fresh_member(platform: Platform, viewer: Viewer) -> None:
+    """Raise StepUpRequired unless who works here signed in a moment ago (RFC 9470); programs and terminals have not."""
+    if viewer.actor is Actor.STAFF:
+        viewer.require_fresh(platform.clock(), max_age_s=platform.settings.step_up_max_age_s)
 
 
 async def find(tx: Tx, export_id: UUID, *, lock: bool = False) -> Row[Any] | None:

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select, text, update
 
 from cdp.access.viewer import Actor, Viewer
+from cdp.access.writes import DECIDERS
 from cdp.core.db import Tx
 from cdp.core.errors import Conflict, Forbidden, InvalidInput, NotFound
 from cdp.core.ids import CustomerId, RequestId
@@ -32,13 +33,12 @@ from cdp.operations.requests import (
 from cdp.operations.requests.corrections import Wanted
 from cdp.operations.requests.evidence import Stored
 from cdp.operations.requests.opening import KINDS, Opened
-from cdp.operations.requests.permission import require_worker
+from cdp.operations.requests.permission import require_fresh_worker, require_worker
 from cdp.operations.requests.requests import is_undoable
 from cdp.tables.customer import CustomerStatus
 from cdp.tables.request import PAUSABLE, SETTLED, RequestStatus, RequestType, privacy_request
 from cdp.tables.staff import staff
 
-DECIDERS = frozenset({"supervisor", "privacy_officer"})
 CHANNEL = "customer service"
 REFUSABLE = frozenset(
     {
@@ -149,10 +149,10 @@ async def open_for(
 ) -> Opened:
     """Open a request for somebody, on evidence; it waits for a second person's decision. An open one is joined.
 
-    Raises MissingScope, NotFound, ReasonMissing, DetailsMissing, CustomerFrozen while an erasure is under way, and
-    what corrections and objections are refused for. Locks the customer row.
+    Raises MissingScope, StepUpRequired, NotFound, ReasonMissing, DetailsMissing, CustomerFrozen while an erasure is
+    under way, and what corrections and objections are refused for. Locks the customer row.
     """
-    require_worker(viewer)
+    require_fresh_worker(viewer, platform)
     reason = _reason(reason)
     details.check(kind)
     status = await opening.lock_customer(tx, customer_id)
@@ -182,9 +182,9 @@ async def open_for(
 async def approve(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID) -> RequestId:
     """Decide that a request is to be done: its work begins.
 
-    Raises MissingScope, DeciderNeeded, SecondPersonNeeded, NotFound, NothingToDecide.
+    Raises MissingScope, StepUpRequired, DeciderNeeded, SecondPersonNeeded, NotFound, NothingToDecide.
     """
-    request = await _deciding(tx, viewer, request_id)
+    request = await _deciding(tx, viewer, platform, request_id)
     if request.status is not RequestStatus.RECEIVED:
         raise NothingToDecide
     kind = KINDS[request.type]
@@ -214,10 +214,10 @@ async def approve(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID) 
 async def refuse(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID, *, reason: str) -> RequestId:
     """Decide that a request is not done, and tell the person why (GDPR art. 12(4)); nothing was erased.
 
-    Raises MissingScope, DeciderNeeded, SecondPersonNeeded, NotFound, ReasonMissing, TooLateToRefuse.
+    Raises MissingScope, StepUpRequired, DeciderNeeded, SecondPersonNeeded, NotFound, ReasonMissing, TooLateToRefuse.
     """
     reason = _reason(reason)
-    request = await _deciding(tx, viewer, request_id)
+    request = await _deciding(tx, viewer, platform, request_id)
     if request.status not in REFUSABLE or not await is_undoable(tx, request):
         raise TooLateToRefuse
     opened, person = await opening.unsealed(tx, platform, request)
@@ -239,10 +239,10 @@ async def refuse(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID, *
 async def give_up(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID, *, reason: str) -> RequestId:
     """End a request that can not be finished: what was done stays done, the person is told what was not and why.
 
-    Raises MissingScope, DeciderNeeded, SecondPersonNeeded, NotFound, ReasonMissing, NothingToGiveUp.
+    Raises MissingScope, StepUpRequired, DeciderNeeded, SecondPersonNeeded, NotFound, ReasonMissing, NothingToGiveUp.
     """
     reason = _reason(reason)
-    request = await _deciding(tx, viewer, request_id)
+    request = await _deciding(tx, viewer, platform, request_id)
     if request.status is not RequestStatus.NEEDS_ATTENTION:
         raise NothingToGiveUp
     opened, person = await opening.unsealed(tx, platform, request)
@@ -268,7 +268,7 @@ async def lift(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID, *, 
     Raises MissingScope, DeciderNeeded, NotFound, ReasonMissing, NotInForce.
     """
     reason = _reason(reason)
-    request = await _deciding(tx, viewer, request_id)
+    request = await _deciding(tx, viewer, platform, request_id)
     await restrictions.announce_end(tx, viewer, platform, request, reason=reason)
     return request.id
 
@@ -376,9 +376,9 @@ async def _locked(tx: Tx, request_id: UUID) -> RequestRow:
     return request
 
 
-async def _deciding(tx: Tx, viewer: Viewer, request_id: UUID) -> RequestRow:
+async def _deciding(tx: Tx, viewer: Viewer, platform: Platform, request_id: UUID) -> RequestRow:
     """Lock a request for a decision of somebody who may make it."""
-    require_worker(viewer)
+    require_fresh_worker(viewer, platform)
     if viewer.actor is not Actor.SYSTEM and not viewer.roles & DECIDERS:
         raise DeciderNeeded
     request = await _locked(tx, request_id)

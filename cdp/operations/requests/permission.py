@@ -41,3 +41,13 @@ def require_worker(viewer: Viewer) -> None:
     viewer.require_scope(WORK_SCOPE)
     if viewer.actor is not Actor.STAFF or not viewer.roles & WORKERS:
         raise Forbidden
+
+
+def require_fresh_worker(viewer: Viewer, platform: Platform) -> None:
+    """``require_worker``, freshly signed in: what opens or decides a request for somebody (RFC 9470).
+
+    Raises StepUpRequired too.
+    """
+    require_worker(viewer)
+    if viewer.actor is not Actor.SYSTEM:
+        viewer.require_fresh(platform.clock(), max_age_s=platform.settings.step_up_max_age_s)
