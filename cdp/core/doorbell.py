@@ -10,10 +10,14 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from arq import create_pool
 from arq.connections import ArqRedis, RedisSettings
+from arq.constants import expires_extra_ms, job_key_prefix
+from arq.jobs import serialize_job
+from arq.utils import timestamp_ms
 from redis.exceptions import RedisError
 
 from cdp.core.db import Ring
@@ -64,9 +68,7 @@ class ArqDoorbell:
             return
         try:
             async with asyncio.timeout(PATIENCE_S):
-                pool = await self._connected()
-                for ring in rings:
-                    await pool.enqueue_job(ring.job, str(ring.row_id), _defer_by=ring.defer_s or None)
+                await _enqueue(await self._connected(), rings)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._silent_until = time.monotonic() + SILENCE_S
             log.warning("doorbell.silent", reason=type(error).__name__, rings=len(rings))
@@ -90,3 +92,15 @@ class ArqDoorbell:
             with suppress(RedisError, OSError):
                 async with asyncio.timeout(PATIENCE_S):
                     await pool.aclose()
+
+
+async def _enqueue(pool: ArqRedis, rings: Sequence[Ring]) -> None:
+    """Write the jobs as arq's ``enqueue_job`` would, all in one round trip: a request may ring for fifty systems."""
+    now_ms = timestamp_ms()
+    async with pool.pipeline(transaction=True) as pipe:
+        for ring in rings:
+            job_id, defer_ms = uuid4().hex, int(ring.defer_s * 1000)
+            job = serialize_job(ring.job, (str(ring.row_id),), {}, None, now_ms, serializer=serialize)
+            pipe.psetex(job_key_prefix + job_id, defer_ms + expires_extra_ms, job)
+            pipe.zadd(QUEUE, {job_id: now_ms + defer_ms})
+        await pipe.execute()

@@ -70,12 +70,17 @@ class Sweeper:
 
     def _begin(self, found: list[Find]) -> list[asyncio.Task[None]]:
         begun = []
-        for job, row_id in found[: self._concurrency - len(self._in_hand)]:
-            task = asyncio.create_task(job({"workplace": self._place}, str(row_id)))
-            self._in_hand[job, row_id] = task
-            task.add_done_callback(lambda _, one=(job, row_id): self._in_hand.pop(one, None))
-            begun.append(task)
+        for one in found[: self._concurrency - len(self._in_hand)]:
+            self._in_hand[one] = asyncio.create_task(self._work(one))
+            begun.append(self._in_hand[one])
         return begun
+
+    async def _work(self, one: Find) -> None:
+        job, row_id = one
+        try:
+            await job({"workplace": self._place}, str(row_id))
+        finally:
+            del self._in_hand[one]
 
     async def _pause(self, stop: asyncio.Event, begun: Sequence[asyncio.Task[None]]) -> None:
         """Until the next sweep is due or ``stop`` is set; or until all that was begun is done, if that is sooner."""
