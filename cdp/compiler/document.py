@@ -12,6 +12,7 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLError,
     GraphQLInputType,
+    GraphQLSchema,
     GraphQLSyntaxError,
     InlineFragmentNode,
     ListValueNode,
@@ -43,6 +44,7 @@ from cdp.core.ids import InvalidGlobalId, parse_global_id
 
 RULES = tuple(rule for rule in specified_rules if rule is not OverlappingFieldsCanBeMergedRule)
 MAX_ERRORS = 20
+_SUGGESTS = " Did you mean"
 NO_VARIABLES: Mapping[str, Any] = {}
 _SERIALS = count()
 _PLAIN: Mapping[str, type] = {"String": str, "ID": str, "Boolean": bool}
@@ -183,6 +185,12 @@ class Operation:
         return weight
 
 
+def _suggesting(errors: list[GraphQLError], others: list[GraphQLError]) -> list[GraphQLError]:
+    """These errors, each as another schema words it if it finds the same one: with the names it knows to suggest."""
+    worded = {(*map(tuple, one.locations or ()), one.message.partition(_SUGGESTS)[0]): one for one in others}
+    return [worded.get((*map(tuple, one.locations or ()), one.message), one) for one in errors]
+
+
 def _count(value: object) -> object:
     return len(value) if isinstance(value, list) else value
 
@@ -250,8 +258,8 @@ class _Usage:
 class Document:
     """A document that may be run."""
 
-    def __init__(self, text: str, graph: Graph, limits: Limits, *, suggests: bool = False) -> None:
-        """Limit, parse and validate; errors may suggest names of the schema.
+    def __init__(self, text: str, graph: Graph, limits: Limits, *, suggestions: GraphQLSchema | None = None) -> None:
+        """Limit, parse and validate; errors suggest names of the schema ``suggestions``, a part of the whole one.
 
         Raises DocumentRefused, DocumentTooLarge, DocumentTooComplex.
         """
@@ -263,7 +271,7 @@ class Document:
         for node in nodes:
             scale = Scale(graph, self.fragments, NO_VARIABLES, limits.page)
             check_weight(scale.weigh(node), limits)
-        self._validate(graph, nodes, suggests=suggests)
+        self._validate(graph, nodes, suggestions)
         self.operations = {
             (node.name.value if node.name else None): Operation(node, self, graph, limits) for node in nodes
         }
@@ -277,10 +285,12 @@ class Document:
         except GraphQLSyntaxError as error:
             raise DocumentUnreadable(error.message, [error]) from None
 
-    def _validate(self, graph: Graph, nodes: list[OperationDefinitionNode], *, suggests: bool) -> None:
+    def _validate(self, graph: Graph, nodes: list[OperationDefinitionNode], suggestions: GraphQLSchema | None) -> None:
         if validate(graph.schema, self.ast, RULES, max_errors=1, hide_suggestions=True):
             placed = parse(self.text)
-            errors = validate(graph.schema, placed, RULES, max_errors=MAX_ERRORS, hide_suggestions=not suggests)
+            errors = validate(graph.schema, placed, RULES, max_errors=MAX_ERRORS, hide_suggestions=True)
+            if suggestions is not None:
+                errors = _suggesting(errors, validate(suggestions, placed, RULES, max_errors=MAX_ERRORS))
             raise DocumentInvalid(errors[0].message, errors)
         merge = FieldMerge(graph.schema, self.fragments)
         try:

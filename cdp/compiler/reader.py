@@ -15,7 +15,7 @@ from uuid import UUID
 
 import asyncpg
 import structlog
-from graphql import FieldNode, FragmentDefinitionNode, SelectionSetNode
+from graphql import FieldNode, FragmentDefinitionNode, GraphQLSchema, SelectionSetNode
 
 from cdp.access.decision import Rules
 from cdp.access.rules import RULES
@@ -132,10 +132,12 @@ class Reader:
             self._keep(text, document)
         return document
 
-    async def suggest(self, text: str, refused: DocumentRefused) -> DocumentRefused:
-        """The same refusal of an invalid document with suggestions of names, for those who may see the schema."""
+    async def suggest(self, text: str, refused: DocumentRefused, visible: GraphQLSchema) -> DocumentRefused:
+        """The same refusal of an invalid document, suggesting names of the part of the schema that is ``visible``."""
         try:
-            await self._workshop.make(lambda: Document(text, self.graph, self.limits, suggests=True), is_small=False)
+            await self._workshop.make(
+                lambda: Document(text, self.graph, self.limits, suggestions=visible), is_small=False
+            )
         except DocumentRefused as suggesting:
             return suggesting
         return refused

@@ -98,7 +98,7 @@ class Execution:
         self.seats = Seats(given.graphql_streams, given.graphql_streams_per_viewer)
         self._documents = Documents(platform, documents)
         is_open = given.graphql_introspection is settings.Introspection.EVERYONE
-        self._introspection = Introspection(reader.graph, is_open=is_open)
+        self._introspection = Introspection(reader.graph, reader.rules, is_open=is_open)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -140,7 +140,9 @@ class Execution:
             try:
                 document = await self.reader.learn(text)
             except DocumentInvalid as error:
-                raise await self.reader.suggest(text, error) if EXPLORE.allows(viewer) else error from None
+                if not EXPLORE.allows(viewer):
+                    raise
+                raise await self.reader.suggest(text, error, await self._introspection.schema_of(viewer)) from None
         return document
 
     async def _charge(self, viewer: Viewer, cost: int) -> None:

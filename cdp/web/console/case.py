@@ -9,6 +9,7 @@ from uuid import UUID
 from starlette.responses import Response
 
 from cdp.access.viewer import Viewer
+from cdp.access.writes import DECIDERS
 from cdp.core.db import Role, Tx
 from cdp.core.errors import Conflict, Forbidden, InvalidInput, NotFound, PlatformError, StepUpRequired
 from cdp.core.ids import RequestId, global_id
@@ -18,7 +19,7 @@ from cdp.operations.accounts import colleagues
 from cdp.operations.audit import trail
 from cdp.operations.audit.trail import Trace
 from cdp.operations.requests import cases, docket, requests
-from cdp.operations.requests.cases import DECIDERS, REFUSABLE
+from cdp.operations.requests.cases import REFUSABLE
 from cdp.operations.requests.docket import CaseChanged
 from cdp.tables.request import PAUSABLE, RequestStatus, TaskStatus, TaskStep
 from cdp.web.console.queue import view_of
