@@ -27,6 +27,7 @@ from cdp.operations import production, signing_keys
 from cdp.operations.audit import sequencer, witness
 from cdp.operations.bulk.floor import Floor
 from cdp.operations.reference import ensure_reference
+from cdp.operations.residual import passes
 from cdp.schema.schema import open_reader
 
 CONCURRENCY = 16
@@ -74,6 +75,7 @@ async def _work(place: Workplace, stop: asyncio.Event) -> None:
     loops = [
         asyncio.create_task(_sweeping(place, stop)),
         asyncio.create_task(_sequencing(place.platform, stop)),
+        asyncio.create_task(_looking(place.platform, stop)),
         asyncio.create_task(floor.run(stop)),
     ]
     if place.platform.settings.redis_url:
@@ -104,6 +106,16 @@ async def _sequencing(platform: Platform, stop: asyncio.Event) -> None:
         except Exception:  # see _sweeping
             log.exception("audit.sequencing_failed")
         await _pause(stop, platform.settings.audit_sequence_s)
+
+
+async def _looking(platform: Platform, stop: asyncio.Event) -> None:
+    """Look for what is left of erased people; beside the sweeper, since a pass over much data takes its time."""
+    while not stop.is_set():
+        try:
+            await passes.run_due(platform)
+        except Exception:  # see _sweeping
+            log.exception("residual.pass_failed")
+        await _pause(stop, platform.settings.sweep_s)
 
 
 async def _listening(place: Workplace, stop: asyncio.Event) -> None:

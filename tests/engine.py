@@ -30,6 +30,7 @@ from cdp.operations.reference import ensure_reference
 from cdp.operations.requests import certificates, exports, requests
 from cdp.operations.requests.certificates import Issued
 from cdp.operations.requests.opening import Opened
+from cdp.operations.residual import passes
 from cdp.operations.systems import Registration
 from cdp.schema.schema import open_reader
 from cdp.tables.audit import audit_event
@@ -46,6 +47,7 @@ QUICK: dict[str, Any] = {
     "retry_base_s": 0.0,
     "task_timeout_s": 1.0,
     "max_attempts": 4,
+    "residual_every": timedelta(0),
 }
 
 
@@ -78,7 +80,8 @@ class Engine:
     async def work(self) -> None:
         """Everything that is due, and every retry that comes due at once."""
         for _ in range(self.platform.settings.max_attempts + 2):
-            if not await sweep(self.place, concurrency=8):
+            swept = await sweep(self.place, concurrency=8)
+            if not await passes.run_due(self.platform) and not swept:
                 break
 
     def with_settings(self, **changes: Any) -> "Engine":

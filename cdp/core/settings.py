@@ -158,6 +158,11 @@ class Settings(BaseSettings):
     session_ttl_s: int = Field(12 * 3600, description="life of a browser session without use, seconds")
     lease_s: float = Field(30.0, description="seconds a claimed task stays with its worker without a heartbeat")
     sweep_s: float = Field(10.0, description="seconds between two sweeps for work whose doorbell was lost")
+    residual_every: Duration = Field(
+        timedelta(days=1),
+        description="how often the whole database is looked through for what is left of people who were erased,"
+        " counted from 02:00 UTC; 0: as soon as somebody was (seconds or ISO 8601)",
+    )
     audit_sequence_s: float = Field(5.0, description="seconds between two rounds that put audit events into the tree")
     audit_witness_url: str = Field("", description="second object store that signed audit heads are put into")
     audit_witness_mail: str = Field("", description="address outside that signed audit heads are mailed to")

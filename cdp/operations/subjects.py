@@ -8,10 +8,10 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from sqlalchemy import CompoundSelect, String, literal, select, union_all
+from sqlalchemy import CompoundSelect, String, literal, select, union, union_all
 
 from cdp.connectors.base import Identifier, Subject
 from cdp.core.db import Tx
@@ -20,9 +20,12 @@ from cdp.core.keys import KeyStore
 from cdp.core.seal import Sealer
 from cdp.core.sign import canonical
 from cdp.tables.account import account
-from cdp.tables.contact import email_address, phone_number
+from cdp.tables.contact import email_address, phone_number, postal_address
 from cdp.tables.customer import IdentityType, customer, identity
+from cdp.tables.order import sales_order
 
+# An address line, and the names that stand beside it; together they say who lives there.
+Home = tuple[str, tuple[str, ...]]
 _PREFERRED = (IdentityType.EMAIL, IdentityType.PHONE, IdentityType.CUSTOMER_NUMBER, IdentityType.USERNAME)
 
 
@@ -35,6 +38,7 @@ class Person:
     identifiers: tuple[Identifier, ...] = field(repr=False)
     recipient: str | None = field(repr=False)
     locale: str | None
+    homes: tuple["Home", ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,12 @@ class SealedPerson:
     person: Person
     status_key: str = field(repr=False)
 
-    def with_identifiers(self, more: Iterable[Identifier]) -> "SealedPerson":
-        """The same person known by more identifiers."""
+    def with_identifiers(self, more: Iterable[Identifier], homes: Iterable[Home] = ()) -> "SealedPerson":
+        """The same person known by more identifiers, and by where they live."""
         known = self.person
         together = merged([*known.identifiers, *more])
-        return SealedPerson(
-            Person(known.customer_id, known.subject_ref, together, known.recipient, known.locale), self.status_key
-        )
+        lived = tuple(dict.fromkeys([*known.homes, *homes]))
+        return replace(self, person=replace(known, identifiers=together, homes=lived))
 
     def subject(self, keys: KeyStore, request_id: RequestId) -> Subject:
         """The person as connectors see them; their tombstone secret dies with the request's key."""
@@ -116,6 +119,29 @@ def _identifiers(customer_id: CustomerId) -> CompoundSelect[str, str, str, bool]
     )
 
 
+async def homes(tx: Tx, customer_id: CustomerId) -> list[Home]:
+    """Every address line of a customer, with each name by which somebody there is known."""
+    who = await tx.first(
+        select(customer.c.given_name, customer.c.family_name, customer.c.organisation_name).where(
+            customer.c.id == customer_id
+        )
+    )
+    lived = union(
+        *(
+            select(line, name).where(line.table.c.customer_id == customer_id, line.is_not(None))
+            for line, name in (
+                (postal_address.c.line1, postal_address.c.recipient),
+                (sales_order.c.billing_line1, sales_order.c.billing_name),
+            )
+        )
+    )
+    own = tuple(name for name in (who.family_name, who.organisation_name) if name) if who else ()
+    found: dict[str, set[str]] = {}
+    for line, name in await tx.all(lived):
+        found.setdefault(line, set(own)).update({name} if name else ())
+    return [(line, tuple(sorted(names))) for line, names in sorted(found.items())]
+
+
 def merged(identifiers: Iterable[Identifier]) -> tuple[Identifier, ...]:
     """One of each; verified if any of its sources says so."""
     known_as: dict[tuple[str, str, str], bool] = {}
@@ -136,6 +162,7 @@ def seal(keys: KeyStore, request_id: RequestId, sealed: SealedPerson) -> bytes:
             "recipient": known.recipient,
             "locale": known.locale,
             "statusKey": sealed.status_key,
+            "homes": [[line, list(names)] for line, names in known.homes],
         }
     )
     return _sealer(keys.create(key_name(request_id))).seal(plain, _context(request_id))
@@ -150,6 +177,7 @@ def unseal(keys: KeyStore, request_id: RequestId, sealed: bytes) -> SealedPerson
         tuple(Identifier(kind, value, issuer, verified) for kind, value, issuer, verified in read["identifiers"]),
         read["recipient"],
         read["locale"],
+        tuple((line, tuple(names)) for line, names in read.get("homes", ())),
     )
     return SealedPerson(person, read["statusKey"])
 

@@ -31,7 +31,7 @@ class ResidualStatus(StrEnum):
 R = ResidualStatus
 RESIDUAL_TRANSITIONS: Mapping[ResidualStatus, frozenset[ResidualStatus]] = {
     R.WAITING: frozenset({R.CLEAN, R.FOUND, R.IMPOSSIBLE}),
-    R.FOUND: frozenset({R.WAITING}),
+    R.FOUND: frozenset({R.WAITING, R.CLEAN, R.IMPOSSIBLE}),
     R.CLEAN: frozenset(),
     R.IMPOSSIBLE: frozenset(),
 }

@@ -7,6 +7,7 @@ comment is SEAL, key id and signature over the SHA-256 of every byte before it.
 import hashlib
 
 CERTIFICATE = "cdp.erasure-certificate"
+ADDENDUM = "cdp.erasure-addendum"
 PACKAGE = "cdp.export"
 VERSION = 1
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"

@@ -27,6 +27,7 @@ from cdp.operations.audit import sequencer
 from cdp.operations.moves import RequestRow
 from cdp.operations.packages.formats import CERTIFICATE, VERSION, subject_hash
 from cdp.operations.requests import certificate_pdf, holding
+from cdp.operations.residual import checks
 from cdp.operations.subjects import SealedPerson
 from cdp.tables.certificate import certificate
 from cdp.tables.request import RequestStatus, TaskStep, request_task
@@ -96,6 +97,7 @@ async def issue(tx: Tx, platform: Platform, request: RequestRow, person: SealedP
             issued_at=now,
         )
     )
+    await checks.wait(tx, request.id)
     return True
 
 

@@ -1,6 +1,7 @@
 """The very end of a request: publish the proof, drop what was parked, destroy the key of its sealed identifiers.
 
-It runs after the request is settled and may run again: ``key_id`` is cut last, and the sweeper looks for it.
+It runs after the request is settled and may run again: ``key_id`` is cut last, and the sweeper looks for it. The key of
+an erasure outlives it until the residual pass has looked for what is left of the person; then this runs once more.
 """
 
 from uuid import UUID
@@ -14,13 +15,16 @@ from cdp.core.platform import Platform
 from cdp.operations import audit
 from cdp.operations.packages import parked
 from cdp.operations.requests import certificates
+from cdp.operations.residual import addenda, checks
 from cdp.tables.request import SETTLED, privacy_request
 
 
 async def unclosed(tx: Tx, *, limit: int) -> list[UUID]:
     """Settled requests whose key is still there."""
     found = select(privacy_request.c.id).where(
-        privacy_request.c.status.in_(SETTLED), privacy_request.c.key_id.is_not(None)
+        privacy_request.c.status.in_(SETTLED),
+        privacy_request.c.key_id.is_not(None),
+        ~checks.is_waiting(privacy_request.c.id),
     )
     return [row.id for row in await tx.all(found.limit(limit))]
 
@@ -33,11 +37,17 @@ async def close(platform: Platform, request_id: UUID) -> None:
         )
         row = await tx.first(settled)
         issued = await certificates.of_request(tx, request_id)
+        addendum = await addenda.of_request(tx, request_id)
     if row is None or row.key_id is None:
         return
     if issued is not None:
         await certificates.publish(platform, issued)
+        if addendum is not None:
+            await addenda.publish(platform, addendum, issued.reference)
     await parked.discard(platform.blobs, RequestId(request_id))
+    async with platform.db.transaction(Role.WORKER) as tx:
+        if await checks.published(tx, request_id):
+            return
     platform.keys.destroy(row.key_id)
     async with platform.db.transaction(Role.WORKER) as tx:
         cut = await tx.execute(
