@@ -104,11 +104,19 @@ async def test_pages_of_a_customer(site: Site, open_page: OpenPage):
         "/security/authenticator",
         "/security/passkeys",
         "/delete",
+        "/rights",
+        "/rights/restrict",
+        "/rights/object",
         *(f"/data/{one}" for one in lists),
     )
     for folder in folders:
         await page.goto(f"/account{folder}")
         await inspect(page)
+    await page.goto("/account/data")
+    await page.get_by_role("link", name="Correct it").first.click()
+    await inspect(page)
+    await page.get_by_role("link", name="Correct given name").click()
+    await inspect(page)
     await page.goto("/account/sign-in?reauth=1")
     await inspect(page)
     await page.goto("/account/download")

@@ -1,13 +1,15 @@
 """Privacy requests: opened, undone and retried by people; everything in between is the work of ``phases``."""
 
+import math
+from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from cdp.access.viewer import Viewer
 from cdp.core.db import Tx
-from cdp.core.errors import Conflict, NotFound
-from cdp.core.ids import RequestId
+from cdp.core.errors import Conflict, NotFound, RateLimited
+from cdp.core.ids import CustomerId, RequestId
 from cdp.core.platform import Platform
 from cdp.operations import letters, messages, moves, subjects
 from cdp.operations.collection import CustomerFrozen
@@ -20,6 +22,8 @@ from cdp.operations.requests.progress import retry_of
 from cdp.tables.customer import CustomerStatus
 from cdp.tables.request import RequestStatus, RequestType, TaskStep, privacy_request
 
+MOST_DELETIONS, BRAKE_WINDOW = 5, timedelta(hours=1)
+MOST_COPIES, COPIES_WINDOW = 10, timedelta(days=1)
 CANCELLABLE = frozenset(
     {
         RequestStatus.RECEIVED,
@@ -41,6 +45,18 @@ class TooLateToUndo(Conflict):
     code = "TOO_LATE_TO_UNDO"
 
 
+class DeletionAskedTooOften(RateLimited):
+    """You have asked for deletion and undone it several times; wait a while before you ask again."""
+
+    code = "DELETION_ASKED_TOO_OFTEN"
+
+
+class CopyAskedTooOften(RateLimited):
+    """You have asked for many copies of your data within a day; wait a while before you ask for another."""
+
+    code = "COPY_ASKED_TOO_OFTEN"
+
+
 class NothingToRetry(Conflict):
     """Nothing in this request waits for a retry."""
 
@@ -52,7 +68,8 @@ async def open_export(
 ) -> Opened:
     """Ask for a copy of everything (GDPR art. 15 and 20); whoever has one under way joins it.
 
-    Raises StepUpRequired, MissingScope, and CustomerFrozen while an erasure is under way. Locks the customer row.
+    Raises StepUpRequired, MissingScope, CopyAskedTooOften, and CustomerFrozen while an erasure is under way. Locks the
+    customer row.
     """
     return await _open(tx, viewer, platform, kind, scope=EXPORT_SCOPE, reason=reason)
 
@@ -60,7 +77,8 @@ async def open_export(
 async def open_erasure(tx: Tx, viewer: Viewer, platform: Platform, *, reason: str | None = None) -> Opened:
     """Ask for deletion everywhere (GDPR art. 17): freezes the account, signs it out, starts the cooling-off time.
 
-    Whoever has one under way joins it. Raises StepUpRequired, MissingScope. Locks the customer row.
+    Whoever has one under way joins it. Raises StepUpRequired, MissingScope, DeletionAskedTooOften. Locks the customer
+    row.
     """
     return await _open(tx, viewer, platform, RequestType.ERASURE, scope=ERASE_SCOPE, reason=reason)
 
@@ -75,6 +93,7 @@ async def _open(
         return there
     if status is not CustomerStatus.ACTIVE and which is not RequestType.ERASURE:
         raise CustomerFrozen
+    await _brake(tx, customer_id, which)
     person = await subjects.gather(tx, customer_id)
     if person is None:
         raise NotFound
@@ -82,6 +101,22 @@ async def _open(
     opened = await opening.write(tx, viewer, platform, person, kind, status=kind.status, reason=reason)
     await opening.start(tx, platform, opened, person, kind)
     return opened
+
+
+async def _brake(tx: Tx, customer_id: CustomerId, which: RequestType) -> None:
+    """Every deletion or copy asks every system and writes letters: undoing and asking again has an end."""
+    is_erasure = which is RequestType.ERASURE
+    most, window = (MOST_DELETIONS, BRAKE_WINDOW) if is_erasure else (MOST_COPIES, COPIES_WINDOW)
+    left = func.min(privacy_request.c.requested_at) + window - func.now()
+    asked = select(func.count().label("number"), func.extract("epoch", left).label("left_s")).where(
+        privacy_request.c.customer_id == customer_id,
+        privacy_request.c.type.in_([which] if is_erasure else opening.EXPORTS),
+        privacy_request.c.requested_at > func.now() - window,
+    )
+    found = await tx.first(asked)
+    if found is not None and found.number >= most:
+        refusal = DeletionAskedTooOften if is_erasure else CopyAskedTooOften
+        raise refusal(retryAfterS=math.ceil(found.left_s))
 
 
 async def cancel(tx: Tx, viewer: Viewer, reference: str) -> RequestId:

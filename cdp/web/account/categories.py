@@ -74,6 +74,7 @@ CATEGORIES = (
                 ),
                 "",
                 paged=False,
+                correctable=True,
             ),
             Listing(
                 "account",
@@ -141,6 +142,7 @@ CATEGORIES = (
                 ),
                 "Your postal addresses would be here.",
                 paged=False,
+                correctable=True,
             ),
         ),
     ),
@@ -165,6 +167,7 @@ CATEGORIES = (
                     Column("Invoice to", lines("billingName", "billingLine1", "billingPostalCode", "billingCity")),
                 ),
                 "Your orders would be here.",
+                correctable=True,
             ),
         ),
     ),
@@ -187,6 +190,7 @@ CATEGORIES = (
                     Column("Answered", plain("answeredAt")),
                 ),
                 "What you ask us would be here.",
+                correctable=True,
             ),
             Listing(
                 "quotations",

@@ -35,7 +35,8 @@ class Column:
 class Listing:
     """One list: where its rows are in the customer's answer, and its columns. ``paged`` ones may be long.
 
-    ``table`` is where the rows live, by whose name they are counted.
+    ``table`` is where the rows live, by whose name they are counted. Rows of a ``correctable`` one have values
+    that can be corrected.
     """
 
     slug: str
@@ -45,6 +46,7 @@ class Listing:
     columns: tuple[Column, ...]
     empty: str
     paged: bool = True
+    correctable: bool = False
 
     def of(self, customer: Row) -> Any:  # noqa: ANN401
         """The list, or the connection, or the one object."""

@@ -6,10 +6,12 @@ import zipfile
 from io import BytesIO
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
 from cdp.core.db import Role
+from cdp.operations.requests.requests import COPIES_WINDOW, MOST_COPIES
 from cdp.tables.export import export
+from cdp.tables.request import privacy_request
 from tests.browser import forms, submit
 from tests.web.account.conftest import Desk
 
@@ -224,3 +226,37 @@ async def test_a_file_tampered_with_in_the_store_is_never_served_as_if_it_were_w
     await blobs.put(key, bytes(sealed))
     with pytest.raises(Exception, match="broke off"):
         await browser.get(f"/account/downloads/{reference}/file")
+
+
+async def test_a_copy_that_is_gone_is_made_again(desk: Desk, ready):
+    _, browser, reference = ready
+    await submit(browser, f"/account/downloads/{reference}", action=f"/account/downloads/{reference}/remove")
+    answer = await submit(browser, f"/account/downloads/{reference}", action="/account/download")
+    following = answer.headers["location"]
+    assert following != f"/account/downloads/{reference}"
+    await desk.engine.work()
+    assert "Your copy is ready" in (await browser.get(following)).text
+
+
+async def test_copies_have_a_rolling_limit_of_their_own(desk: Desk):
+    person, browser = await desk.newcomer()
+    _, other = await desk.newcomer()
+    for _ in range(MOST_COPIES):
+        reference = await desk.copy(browser)
+        page = f"/account/downloads/{reference}"
+        assert (await submit(browser, page, action=f"{page}/remove")).status_code == 303
+    refused = await submit(browser, "/account/download")
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) > 86_000
+    assert await desk.copy(other)
+    async with desk.engine.platform.db.transaction(Role.WORKER) as tx:
+        oldest = select(func.min(privacy_request.c.requested_at)).where(
+            mine := privacy_request.c.customer_id == person.customer_id
+        )
+        past = func.now() - COPIES_WINDOW
+        await tx.execute(
+            update(privacy_request)
+            .where(mine, privacy_request.c.requested_at == oldest.scalar_subquery())
+            .values(requested_at=past)
+        )
+    assert await desk.copy(browser)

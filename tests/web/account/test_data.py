@@ -10,7 +10,7 @@ import cdp.web
 from cdp.access.scopes import CUSTOMER_SCOPES
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role
-from cdp.core.ids import CustomerId, new_id
+from cdp.core.ids import CustomerId, global_id, new_id
 from cdp.operations.accounts.accounts import Registration, register
 from cdp.tables.customer import customer
 from cdp.tables.event import event
@@ -102,6 +102,7 @@ async def test_a_pages_document_fits_the_schema_and_is_one_statement(desk: Desk,
     viewer = Viewer(Actor.CUSTOMER, customer_id=CustomerId(new_id()), scopes=CUSTOMER_SCOPES)
     flags = {one.slug: True for one in PAGED}
     variables = {"data": {"first": 5, "whole": True, **flags}, "package": {"reference": "EX-2222-2222"}}
+    variables["correct"] = {"id": global_id("Customer", new_id())}
     plan, _ = desk.app.state.reader.compile(path.read_text(), viewer, variables.get(path.stem, {}))
     assert plan.sql.count(";") == 0
     assert not plan.denied
