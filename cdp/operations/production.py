@@ -10,6 +10,8 @@ from cdp.tables.account import account
 from cdp.tables.policy import collection
 
 DEMO_SOURCE = "demo registration"
+OUTSIDE = ("database_url", "redis_url", "objects_url")
+LONGEST_STEP_UP_S = 600
 
 
 class ProductionRefused(Forbidden):
@@ -33,6 +35,13 @@ def problems(settings: Settings) -> list[str]:
         found.append("CDP_KEY_STORE_DIR is missing: name a folder that is backed up apart from the database")
     if not settings.smtp_url:
         found.append("CDP_SMTP_URL is missing: messages would only land in a folder")
+    found += [
+        f"CDP_{name.upper()} is missing: nothing is embedded here" for name in OUTSIDE if not getattr(settings, name)
+    ]
+    if settings.step_up_max_age_s > LONGEST_STEP_UP_S:
+        found.append(f"CDP_STEP_UP_MAX_AGE_S is at most {LONGEST_STEP_UP_S}")
+    if settings.staff_second_factor is False:
+        found.append("CDP_STAFF_SECOND_FACTOR must be on")
     if settings.allow_private_targets:
         found.append("CDP_ALLOW_PRIVATE_TARGETS must be off")
     return found

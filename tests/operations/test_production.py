@@ -29,6 +29,7 @@ def fit(settings: Settings) -> Settings:
             "master_keys": KEYS,
             "key_store_dir": settings.keys_dir,
             "smtp_url": "smtps://mail.example.com",
+            "objects_url": "memory:///",
             "allow_private_targets": False,
         }
     )
@@ -47,6 +48,11 @@ def test_a_fit_configuration_passes(settings: Settings) -> None:
         ("key_store_dir", None, "CDP_KEY_STORE_DIR"),
         ("smtp_url", "", "CDP_SMTP_URL"),
         ("allow_private_targets", True, "CDP_ALLOW_PRIVATE_TARGETS"),
+        ("database_url", "", "CDP_DATABASE_URL"),
+        ("redis_url", "", "CDP_REDIS_URL"),
+        ("objects_url", "", "CDP_OBJECTS_URL"),
+        ("step_up_max_age_s", 601, "CDP_STEP_UP_MAX_AGE_S"),
+        ("staff_second_factor", False, "CDP_STAFF_SECOND_FACTOR"),
     ],
 )
 def test_each_convenience_is_named(settings: Settings, name: str, value: object, said: str) -> None:
