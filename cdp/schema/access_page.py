@@ -1,7 +1,7 @@
 """The page docs/access.md: who may do what, written from the rules and from what resolvers ask for.
 
-Fields come from the catalogue in ``access/rules.py``; the scopes of mutations and subscriptions are read from the code
-of their resolvers, where each names its own in ``scope=``. A test compares the page with this.
+Fields come from the catalogue in ``access/rules.py``, mutations and subscriptions from ``access/writes.py``. The
+scopes their resolvers really ask for (``scope=``) are read from the code; tests compare them, and the page with this.
 """
 
 import ast
@@ -9,11 +9,12 @@ import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from cdp.access.decision import Mask, Rule
+from cdp.access.decision import Mask, Rule, Rules
 from cdp.access.privileges import PRIVILEGES
 from cdp.access.rules import RULES
 from cdp.access.scopes import CUSTOMER_SCOPES, SCOPES, STAFF_SCOPES
 from cdp.access.viewer import Actor
+from cdp.access.writes import WRITES
 from cdp.compiler.explain import described_rows
 from cdp.schema.schema import build_schema
 
@@ -58,8 +59,8 @@ def _who(rule: Rule) -> str:
     return f"{said}: masked ({rule.decision.sql.__name__})" if isinstance(rule.decision, Mask) else said
 
 
-def _deciding(type_name: str, field: str) -> str:
-    found = [_who(rule) for rule in RULES.fields if rule.type == type_name and field in rule.fields]
+def _deciding(type_name: str, field: str, *, rules: Rules = RULES) -> str:
+    found = [_who(rule) for rule in rules.fields if rule.type == type_name and field in rule.fields]
     return "; ".join(found) or "nobody"
 
 
@@ -73,12 +74,12 @@ def _queries() -> str:
 def _writes() -> str:
     schema = build_schema()._schema  # noqa: SLF001 - see above
     rows = (
-        (word, f"`{name}`", ", ".join(f"`{scope}`" for scope in sorted(scopes)) or "any sign-in")
+        (word, f"`{name}`", _deciding(kind.name, name, rules=WRITES))
         for word, kind in (("mutation", schema.mutation_type), ("subscription", schema.subscription_type))
-        for name in (kind.fields if kind else ())
-        for scopes in (needed(word)[name],)
+        if kind is not None
+        for name in kind.fields
     )
-    return _table("Mutations and subscriptions", ("kind", "name", "scope"), rows)
+    return _table("Mutations and subscriptions", ("kind", "name", "who"), rows)
 
 
 def needed(word: str) -> Mapping[str, frozenset[str]]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cdp.access.writes import WRITES
 from cdp.schema.access_page import needed, reference
 from cdp.schema.schema import build_schema
 
@@ -20,3 +21,6 @@ def test_every_mutation_and_subscription_names_its_scope():
         found = needed(word)
         assert found.keys() == kind.fields.keys()
         assert {name for name, scopes in found.items() if not scopes} == WITHOUT_SCOPE & found.keys()
+        rules = [rule for rule in WRITES.fields if rule.type == kind.name]
+        listed = {name: {rule.who.scope for rule in rules if name in rule.fields} for name in found}
+        assert listed == {name: set(scopes) for name, scopes in found.items()}

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from cdp.access.rules import VEILED, WORKERS
 from cdp.web.visit import Visit
 
 
 @dataclass(frozen=True)
 class Example:
-    """One tab: a document, and variables to begin with."""
+    """One tab: a document, variables to begin with, and the roles that can run it; none named means every role."""
 
     query: str
     variables: str = ""
+    roles: frozenset[str] = frozenset()
 
 
 EXAMPLES: Sequence[Example] = (
@@ -31,6 +33,7 @@ query FindCustomer($name: String!) {
 }
 """,
         '{ "name": "mendes" }',
+        WORKERS,
     ),
     Example(
         """# Privacy requests by the day they must be answered.
@@ -39,7 +42,8 @@ query DueSoon {
     nodes { reference type status isSettled dueAt tasks { step status system { title } } }
   }
 }
-"""
+""",
+        roles=WORKERS,
     ),
     Example(
         """# See masked details of one customer for a minute. The customer can read who looked, and why.
@@ -54,13 +58,19 @@ mutation Reveal($input: RevealFieldsInput!) {
             {"input": {"customerId": "", "categories": ["CONTACT"], "reason": "CUSTOMER_ASKED", "caseRef": ""}},
             indent=2,
         ),
+        VEILED,
     ),
     Example("# Who you are here, and what you may do.\nquery WhoAmI {\n  viewer { kind roles scopes }\n}\n"),
 )
 
 
+def examples_of(roles: frozenset[str]) -> list[Example]:
+    """The tabs of somebody with these roles: only what their schema has."""
+    return [one for one in EXAMPLES if not one.roles or one.roles & roles]
+
+
 async def show(visit: Visit) -> Response:
     """The page."""
     visit.request.scope["state"]["font_sources"] = ("data:",)
-    tabs = [{"query": one.query, "variables": one.variables} for one in EXAMPLES]
+    tabs = [{"query": one.query, "variables": one.variables} for one in examples_of(visit.viewer.roles)]
     return visit.page("console/graphql.html", title="GraphQL", tabs=json.dumps(tabs))
