@@ -9,7 +9,7 @@ from cdp.access.viewer import MissingScope
 from cdp.core.db import Role
 from cdp.core.errors import NotFound
 from cdp.operations.requests import request_views, requests
-from cdp.operations.requests.requests import TooLateToUndo
+from cdp.operations.requests.requests import DeletionAskedTooOften, TooLateToUndo
 from cdp.tables.account import AccountStatus, account
 from cdp.tables.customer import CustomerStatus, customer
 from cdp.tables.export import ExportStatus, export
@@ -34,6 +34,21 @@ async def test_undo_leaves_everything_as_it_was(engine: Engine) -> None:
     assert engine.keys("request-") == []
     assert "request.cancelled" in await engine.audited(ada)
     assert "was undone" in engine.letters(ada)[-1]
+
+
+async def test_asking_and_undoing_again_and_again_has_an_end(engine: Engine) -> None:
+    ada, bystander = await make_person(engine.platform.db), await make_person(engine.platform.db)
+    for _ in range(5):
+        opened = await engine.open_erasure(ada)
+        await engine.cancel(ada, opened.reference)
+    with pytest.raises(DeletionAskedTooOften) as refused:
+        await engine.open_erasure(ada)
+    assert 3500 < refused.value.extensions["retryAfterS"] <= 3600
+    await engine.open_erasure(bystander)
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        past = privacy_request.c.requested_at - timedelta(hours=1)
+        await tx.execute(privacy_request.update().values(requested_at=past))
+    assert not (await engine.open_erasure(ada)).joined
 
 
 async def test_undo_works_until_the_cooling_off_time_is_over(engine: Engine) -> None:
