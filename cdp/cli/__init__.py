@@ -44,6 +44,7 @@ VERBS = {
     "whoami": "cdp.cli.login",
     "keys": "cdp.cli.keys",
     "request": "cdp.cli.request",
+    "residual": "cdp.cli.residual",
     "retention": "cdp.cli.retention",
     "staff": "cdp.cli.staff",
     "system": "cdp.cli.system",

@@ -10,9 +10,10 @@ import typer
 
 from cdp.cli.environment import read_settings
 from cdp.core.errors import InvalidInput
+from cdp.core.sign import Verdict
 from cdp.embedded.layout import layout_of
 from cdp.operations import pinned_keys
-from cdp.operations.verification import Keys, Kind, Report, names_subject, verify_file, verify_log
+from cdp.operations.verification import Keys, Kind, Report, names_subject, verify_addendum, verify_file, verify_log
 
 app = typer.Typer()
 
@@ -53,6 +54,9 @@ def verify(
         list[Path] | None,
         typer.Option(help="Heads kept outside: a JSON file, a mail, another export, or a folder of these. Repeatable."),
     ] = None,
+    addendum: Annotated[
+        Path | None, typer.Option(help="The addendum: is it genuine too, and of this certificate?")
+    ] = None,
     identifier: Annotated[str, typer.Option(help="Is the certificate about this identifier? Needs --salt.")] = "",
     salt: Annotated[str, typer.Option(help="The salt from the person's last letter, hexadecimal.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
@@ -64,6 +68,7 @@ def verify(
     known = _keys(keys)
     try:
         report = verify_log(file, known, witnesses=witness or []) if log or witness else verify_file(file, known)
+        reports = [report, *_addenda(addendum, file, known)]
     except OSError as error:
         raise FileUnreadable(f"The file can not be read: {error.strerror}") from None
     except ValueError as error:
@@ -71,11 +76,19 @@ def verify(
     about = None
     if identifier and report.kind is Kind.CERTIFICATE:
         about = names_subject(file.read_bytes(), identifier, salt)
-    _show(report, about, as_json=as_json)
-    if report.is_consistent:
-        raise typer.Exit(UNKNOWN_SIGNER)
-    if not report.is_valid or about is False:
+    for one in reports:
+        _show(one, about if one is report else None, as_json=as_json)
+    if about is False or any(one.problems or one.verdict is Verdict.INVALID for one in reports):
         raise typer.Exit(FAILED)
+    if any(one.is_consistent for one in reports):
+        raise typer.Exit(UNKNOWN_SIGNER)
+
+
+def _addenda(addendum: Path | None, certificate: Path, keys: Keys) -> list[Report]:
+    """What checking the addendum finds, where there is one."""
+    if addendum is None:
+        return []
+    return [verify_addendum(addendum.read_bytes(), keys, certificate=certificate.read_bytes())]
 
 
 def _keys(given: str) -> Keys:

@@ -1,8 +1,9 @@
 """Check what we issued, offline and without trusting us: certificates, export packages, the audit log, byte for byte.
 
-A certificate is canonical JSON under an Ed25519 signature: its bytes must be exactly the canonical form of what they
-say, so that no second spelling of a signed document passes. A package is checked twice: its seal covers every byte of
-the archive, and its signed manifest covers the size and SHA-256 of every file, with nothing missing and nothing extra.
+A certificate, like the addendum that follows it, is canonical JSON under an Ed25519 signature: its bytes must be the
+canonical form of what they say, so that no second spelling of a signed document passes. A package is checked twice: its
+seal covers every byte of the archive, and its signed manifest covers the size and SHA-256 of every file, with nothing
+missing and nothing extra.
 Nothing here reads a database or a network.
 """
 
@@ -11,7 +12,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +21,16 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cdp.core.sign import Verdict, canonical, check, decode, encode, key_id
-from cdp.operations.packages.formats import CERTIFICATE, MANIFEST, PACKAGE, SEAL, SIGNATURE, VERSION, subject_hash
+from cdp.operations.packages.formats import (
+    ADDENDUM,
+    CERTIFICATE,
+    MANIFEST,
+    PACKAGE,
+    SEAL,
+    SIGNATURE,
+    VERSION,
+    subject_hash,
+)
 from cdp.operations.proofs.checks import Findings, SignedHead, check_inclusion, read_head
 from cdp.operations.proofs.log import LogCheck, is_log, witnessed
 
@@ -37,6 +47,7 @@ class Kind(StrEnum):
     """What a file turned out to be."""
 
     CERTIFICATE = "certificate"
+    ADDENDUM = "addendum"
     PACKAGE = "package"
     LOG = "audit log"
     HEAD = "head of the audit log"
@@ -77,8 +88,17 @@ def verify_file(path: Path, keys: Keys) -> Report:
     if path.stat().st_size > LARGEST_DOCUMENT_BYTES:
         return Report(Kind.UNKNOWN, Verdict.INVALID, ("This is neither a certificate nor a package.",))
     document = path.read_bytes()
-    head = read_head(_json_object(document), keys)
-    return _head(head, document) if head is not None else verify_certificate(document, keys)
+    read = _json_object(document)
+    head = read_head(read, keys)
+    if head is not None:
+        return _head(head, document)
+    return verify_statement(document, keys)
+
+
+def verify_statement(document: bytes, keys: Keys) -> Report:
+    """Check a certificate or an addendum, whichever it says it is."""
+    is_addendum = (_json_object(document) or {}).get("kind") == ADDENDUM
+    return (verify_addendum if is_addendum else verify_certificate)(document, keys)
 
 
 def verify_log(path: Path, keys: Keys, *, witnesses: Sequence[Path] = ()) -> Report:
@@ -104,26 +124,57 @@ def verify_certificate(document: bytes, keys: Keys) -> Report:
     read = _json_object(document)
     if read is None or read.get("kind") != CERTIFICATE:
         return Report(Kind.UNKNOWN, Verdict.INVALID, ("This is not an erasure certificate.",))
-    logged = _logged(read, keys)
+    return _statement(document, read, Kind.CERTIFICATE, "Certificate", keys)
+
+
+def verify_addendum(document: bytes, keys: Keys, *, certificate: bytes | None = None) -> Report:
+    """Check an addendum byte for byte, and that it belongs to this very certificate, where one is given."""
+    read = _json_object(document)
+    if read is None or read.get("kind") != ADDENDUM:
+        return Report(Kind.UNKNOWN, Verdict.INVALID, ("This is not an addendum to an erasure certificate.",))
+    report = _statement(document, read, Kind.ADDENDUM, "CertificateAddendum", keys)
+    more = []
+    if certificate is not None and not _belongs(read, certificate):
+        more.append("It belongs to another certificate.")
+    if read.get("found") != []:
+        more.append("It does not say that nothing was found.")
+    return replace(report, problems=(*report.problems, *more))
+
+
+def certificate_of(document: bytes) -> str:
+    """Reference of the certificate that an addendum says it belongs to."""
+    named = (_json_object(document) or {}).get("certificate")
+    return str(named.get("reference")) if isinstance(named, dict) else ""
+
+
+def _belongs(read: dict[str, Any], certificate: bytes) -> bool:
+    known = _json_object(certificate) or {}
+    said = {"reference": known.get("reference"), "sha256": hashlib.sha256(certificate).hexdigest()}
+    return read.get("certificate") == said
+
+
+def _statement(document: bytes, read: dict[str, Any], kind: Kind, object_type: str, keys: Keys) -> Report:
+    """Check one spelling, the signature, and the place in the audit log."""
+    logged = _logged(read, keys, object_type)
     problems = [*_canonical_problems(document, read), *_version_problems(read), *logged.problems]
     verdict = check(read, keys)
     if verdict is Verdict.INVALID:
-        problems.append("The signature does not fit the certificate.")
+        problems.append(f"The signature does not fit the {kind.value}.")
     elif logged.verdict is not Verdict.VALID:
         verdict = logged.verdict
     signature = read.get("signature")
     signer = str(signature.get("keyId")) if isinstance(signature, dict) else None
-    return Report(Kind.CERTIFICATE, verdict, tuple(problems), str(read.get("reference")), signer)
+    return Report(kind, verdict, tuple(problems), str(read.get("reference")), signer)
 
 
-def _logged(read: dict[str, Any], keys: Keys) -> Findings:
-    """Whether an entry of the audit log holds the hash of what the certificate states."""
+def _logged(read: dict[str, Any], keys: Keys, object_type: str) -> Findings:
+    """Whether an entry of the audit log holds the hash of what the document states."""
     stated = {name: value for name, value in read.items() if name not in {"log", "signature"}}
     try:
         details = {"sha256": hashlib.sha256(canonical(stated)).hexdigest(), "reference": str(read.get("reference"))}
     except (TypeError, ValueError, RecursionError):
-        return Findings(("The certificate has no canonical form.",), Verdict.INVALID)
-    return check_inclusion(read.get("log"), keys, details=details, object_type="Certificate")
+        return Findings(("The document has no canonical form.",), Verdict.INVALID)
+    return check_inclusion(read.get("log"), keys, details=details, object_type=object_type)
 
 
 def names_subject(document: bytes, identifier: str, salt: str) -> bool:

@@ -110,6 +110,8 @@ PAGES: Sequence[Page] = (
     Page(f"{REQUEST}/certificate.pdf", request.certificate_pdf, allow=Allow.ANYONE),
     Page(f"{REQUEST}/addendum.json", request.addendum_json, allow=Allow.ANYONE),
     Page(f"{REQUEST}/verify_certificate.py", request.verifier, allow=Allow.ANYONE),
+    Page(f"{REQUEST}/addendum.json", request.addendum_json, allow=Allow.ANYONE),
+    Page(f"{REQUEST}/verify_certificate.py", request.verifier, allow=Allow.ANYONE),
     Page(SECURITY, security.show),
     Page(f"{SECURITY}/password", security.show_password, security.submit_password, fresh=True, own=True),
     Page(f"{SECURITY}/send-link", None, security.send_proof, back=SECURITY),

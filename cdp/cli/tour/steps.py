@@ -7,6 +7,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +24,8 @@ from cdp.cli.tour.systems import Copy
 from cdp.cli.tour.visitor import TourFailed, Visitor
 from cdp.core.db import Role
 from cdp.core.platform import Platform
-from cdp.operations.verification import Report, verify_certificate, verify_package
+from cdp.operations.requests import certificates
+from cdp.operations.verification import Report, verify_addendum, verify_certificate, verify_package
 from cdp.tables.account import account
 from cdp.tables.contact import email_address
 from cdp.tables.customer import identity
@@ -133,9 +136,11 @@ class Tour:
             self.say(f"asked for deletion, {reference}; signed out everywhere, undo possible for a moment")
         async with self.visitor() as visitor:
             document = await self._watch_erasure(visitor, reference, key)
+            await self._await_addendum(visitor, reference)
         path = self.out / "certificate.json"
         path.write_bytes(document)
         self._check_certificate(path)
+        self._check_addendum(path)
         await self._look_for_leftovers(person, bystander)
 
     async def _watch_erasure(self, visitor: Visitor, reference: str, key: str) -> bytes:
@@ -172,6 +177,35 @@ class Tour:
         if verify_certificate(_flipped(document), keys).is_valid:
             raise TourFailed("an altered certificate was accepted")
         self.say("the same certificate with one byte changed is rejected")
+
+    async def _await_addendum(self, visitor: Visitor, reference: str) -> None:
+        """Wait until every table was looked through, and take what says so, with the program that checks it."""
+        deadline = asyncio.get_running_loop().time() + FINISHED_WITHIN_S
+        while asyncio.get_running_loop().time() < deadline:
+            if "addendum.json" in await visitor.status(reference):
+                for name in ("addendum.json", certificates.VERIFIER):
+                    (self.out / name).write_bytes(await visitor.fetch(f"/account/requests/{reference}/{name}"))
+                return
+            await asyncio.sleep(POLL_S)
+        raise TourFailed("the addendum did not come")
+
+    def _check_addendum(self, certificate: Path) -> None:
+        """Check both with the standalone verifier, in a process that knows nothing of the platform."""
+        path, keys = self.out / "addendum.json", self.out / "verify-keys.json"
+        keys.write_text(json.dumps({"keys": self.platform.signer.keys()}), encoding="utf-8")
+        document = path.read_bytes()
+        _expect(
+            verify_addendum(document, self.platform.signer.keys(), certificate=certificate.read_bytes()), "the addendum"
+        )
+        command = [sys.executable, "-I", self.out / certificates.VERIFIER, certificate, "--addendum", path]
+        told = subprocess.run([*command, "--keys", keys], capture_output=True, check=False, timeout=60)  # noqa: S603 - our own file
+        if told.returncode != 0:
+            raise TourFailed("the standalone verifier does not accept them")
+        looked = json.loads(document)["pass"]
+        self.say(
+            f"looked through {looked['rows']:,} rows of {looked['columns']} text columns: nothing left;"
+            f" the addendum and the certificate also pass {certificates.VERIFIER} alone"
+        )
 
     async def _look_for_leftovers(self, person: Person, bystander: Person) -> None:
         owner = self.stage.settings.database_owner_url or self.platform.settings.database_url

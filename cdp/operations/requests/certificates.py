@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from cdp.operations import audit, moves, subjects
 from cdp.operations.audit import sequencer
 from cdp.operations.moves import RequestRow
 from cdp.operations.packages.formats import CERTIFICATE, VERSION, subject_hash
+from cdp.operations.proofs import verify_certificate
 from cdp.operations.requests import certificate_pdf, holding
 from cdp.operations.residual import checks
 from cdp.operations.subjects import SealedPerson
@@ -34,6 +36,7 @@ from cdp.tables.request import RequestStatus, TaskStep, request_task
 from cdp.tables.system import system
 
 LABELS = {TaskStep.CHECK: "announced", TaskStep.ERASE: "erased", TaskStep.VERIFY: "verified"}
+VERIFIER = "verify_certificate.py"
 NOT_SCANNED = (
     ("write-ahead-log", "Removed as the database recycles it; never read for any purpose but recovery."),
     ("dead-rows", "Overwritten as the database vacuums; not readable by any query."),
@@ -195,7 +198,16 @@ async def find(platform: Platform, reference: str) -> Issued | None:
     return None if row is None else _issued(reference, row.document)
 
 
+def verifier() -> bytes:
+    """The one file by which anybody checks a certificate without us."""
+    return Path(verify_certificate.__file__).read_bytes()
+
+
 async def publish(platform: Platform, issued: Issued) -> None:
-    """Put JSON and PDF into the object store, where they outlive the database; doing it again writes the same."""
+    """Put JSON and PDF into the object store, where they outlive the database, with the program that checks them.
+
+    Doing it again writes the same.
+    """
+    await platform.blobs.put(f"certificates/{VERIFIER}", verifier())
     await platform.blobs.put(f"certificates/{issued.reference}.json", issued.document)
     await platform.blobs.put(f"certificates/{issued.reference}.pdf", issued.pdf())

@@ -32,6 +32,7 @@ from cdp.tables.request import (
     privacy_request,
     request_task,
 )
+from cdp.tables.residual import certificate_addendum
 from cdp.tables.system import system
 
 # In the order they happen.
@@ -104,6 +105,7 @@ class RequestView:
     pause_reason: str | None = field(default=None, repr=False)
     systems: tuple[SystemView, ...] = ()
     certificate: str | None = field(default=None, repr=False)
+    addendum: str | None = field(default=None, repr=False)
 
     @property
     def is_settled(self) -> bool:
@@ -180,8 +182,13 @@ async def _row(tx: Tx, where: ColumnElement[bool]) -> Row[Any] | None:
             table.extension_reason,
             table.pause_reason,
             certificate.c.document.label("certificate"),
+            certificate_addendum.c.document.label("addendum"),
         )
-        .select_from(privacy_request.outerjoin(certificate, certificate.c.request_id == table.id))
+        .select_from(
+            privacy_request.outerjoin(certificate, certificate.c.request_id == table.id).outerjoin(
+                certificate_addendum, certificate_addendum.c.request_id == table.id
+            )
+        )
         .where(where)
     )
 
@@ -218,6 +225,7 @@ async def _view(tx: Tx, row: Row[Any]) -> RequestView:
         pause_reason=row.pause_reason,
         systems=_by_system(tasks),
         certificate=row.certificate,
+        addendum=row.addendum,
     )
 
 

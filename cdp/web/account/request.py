@@ -13,7 +13,7 @@ from starlette.responses import Response
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.errors import NotFound
 from cdp.operations.accounts import sessions
-from cdp.operations.requests import request_views
+from cdp.operations.requests import certificates, request_views
 from cdp.operations.requests.certificate_pdf import render as render_pdf
 from cdp.operations.requests.opening import EXPORTS
 from cdp.operations.requests.request_views import RequestView
@@ -139,6 +139,22 @@ async def certificate_pdf(visit: Visit) -> Response:
     reference, document = await _certificate(visit)
     pdf = await run_sync(render_pdf, document)
     return _attachment(pdf, f"certificate-{reference}.pdf", "application/pdf")
+
+
+async def addendum_json(visit: Visit) -> Response:
+    """The signed addendum, byte for byte."""
+    view = await _find(visit)
+    if view.addendum is None:
+        raise NotFound
+    return _attachment(view.addendum.encode(), f"addendum-{view.reference}.json", "application/json")
+
+
+async def verifier(visit: Visit) -> Response:
+    """The program that checks both without us."""
+    view = await _find(visit)
+    if view.certificate is None:
+        raise NotFound
+    return _attachment(certificates.verifier(), certificates.VERIFIER, "text/x-python")
 
 
 async def _certificate(visit: Visit) -> tuple[str, bytes]:

@@ -7,7 +7,15 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from cdp.operations import signing_keys
-from cdp.operations.verification import Report, names_subject, verify_certificate
+from cdp.operations.requests import certificates
+from cdp.operations.verification import (
+    Kind,
+    Report,
+    certificate_of,
+    names_subject,
+    verify_addendum,
+    verify_statement,
+)
 from cdp.web.visit import Problem, Visit
 from cdp.web.words import records
 
@@ -26,9 +34,22 @@ async def submit(visit: Visit) -> Response:
     document = await _document(visit)
     if not document:
         return _page(visit, [Problem("pasted", NOTHING)])
-    report = verify_certificate(document, signing_keys.known(visit.platform))
+    report = verify_statement(document, signing_keys.known(visit.platform))
+    if report.kind is Kind.ADDENDUM and report.is_valid:
+        report = await _together(visit, document, report)
     read = json.loads(document) if report.is_valid else None
-    return _page(visit, [], report=report, read=read, is_subject=_is_subject(visit, document) if read else None)
+    is_certificate = read is not None and report.kind is Kind.CERTIFICATE
+    return _page(
+        visit, [], report=report, read=read, is_subject=_is_subject(visit, document) if is_certificate else None
+    )
+
+
+async def _together(visit: Visit, addendum: bytes, report: Report) -> Report:
+    """An addendum, held against the certificate that it says it belongs to, where that is ours."""
+    issued = await certificates.find(visit.platform, certificate_of(addendum))
+    if issued is None:
+        return report
+    return verify_addendum(addendum, signing_keys.known(visit.platform), certificate=issued.document)
 
 
 async def _document(visit: Visit) -> bytes:
@@ -66,7 +87,7 @@ def _page(
         problems=problems,
         report=report,
         read=read,
-        deleted={one["name"]: _deleted(one) for one in read["systems"]} if read else {},
+        deleted={one["name"]: _deleted(one) for one in read.get("systems", [])} if read else {},
         is_subject=is_subject,
         identifier=visit.field("identifier"),
         keys=signing_keys.known(visit.platform),
