@@ -208,3 +208,21 @@ async def test_who_acts_in_its_own_name_can_prove_itself(platform):
                 await clients.add(tx, SYSTEM, "X", redirect_uris=[], grant_types=["client_credentials"], **given)
         with pytest.raises(UnusableKey):  # whoever sends a private key has just lost it
             await clients.add(tx, SYSTEM, "X", redirect_uris=[], jwks={"keys": [KEY.as_dict(private=True)]})
+
+
+async def test_a_client_that_can_not_prove_itself_leaves_an_event(platform, http):
+    known = await _add(platform, secret=True)
+    for path, client_id in (
+        ("token", known.client.client_id),
+        ("par", known.client.client_id),
+        ("introspect", known.client.client_id),
+        ("token", "somebody@example.org"),
+    ):
+        answer = await http.post(f"/oauth/{path}", data={**CREDENTIALS, "token": "x"}, auth=(client_id, "guessed"))
+        assert answer.json()["error"] == "invalid_client"
+    async with platform.db.transaction(Role.WORKER) as tx:
+        log = audit_event.c
+        newest = select(log.action, log.outcome, log.code, log.object_id, log.details).order_by(log.id.desc()).limit(4)
+        strange, *others = [tuple(row) for row in await tx.all(newest)]
+    assert strange == ("client.authenticated", "refused", "INVALID_CLIENT", None, {})
+    assert others == [("client.authenticated", "refused", "INVALID_CLIENT", known.client.id, {})] * 3

@@ -14,6 +14,7 @@ from anyio import from_thread, to_thread
 from authlib.oauth2 import AuthorizationServer, OAuth2Error, OAuth2Request
 from authlib.oauth2.rfc6749 import InvalidClientError, InvalidRequestError
 from authlib.oauth2.rfc6749.requests import OAuth2Payload
+from authlib.oauth2.rfc6749.util import extract_basic_authorization
 from authlib.oauth2.rfc6750 import BearerTokenGenerator
 from starlette.datastructures import Headers, ImmutableMultiDict
 from starlette.requests import Request
@@ -137,9 +138,13 @@ class Server(AuthorizationServer):  # type: ignore[misc]
     def authenticate_client(
         self, request: ProtocolRequest, methods: Sequence[str], endpoint: str = "token"
     ) -> OAuthClient:
-        """See Authlib; one way to prove oneself at a time."""
-        wanted = methods_for(request.form, request.headers, methods)
-        client: OAuthClient = super().authenticate_client(request, wanted, endpoint)
+        """See Authlib; one way to prove oneself at a time. Who fails leaves an event, in the same transaction."""
+        try:
+            wanted = methods_for(request.form, request.headers, methods)
+            client: OAuthClient = super().authenticate_client(request, wanted, endpoint)
+        except InvalidClientError:
+            self.call(clients.record_refusal, self.tx, _claimed(request))
+            raise
         return client
 
     def _by_assertion(self, query_client: object, request: ProtocolRequest) -> OAuthClient:  # noqa: ARG002 - Authlib's
@@ -194,6 +199,12 @@ class Server(AuthorizationServer):  # type: ignore[misc]
 
     def _life_s(self, client: OAuthClient, grant_type: str) -> int:  # noqa: ARG002
         return self.platform.settings.access_token_ttl_s
+
+
+def _claimed(request: ProtocolRequest) -> str | None:
+    """Which client a request says it is from."""
+    basic, _ = extract_basic_authorization(request.headers)
+    return basic or request.form.get("client_id")
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from cdp.access.authorization_types import TYPES
 from cdp.access.scopes import CUSTOMER_SCOPES, SCOPES, STAFF_SCOPES
-from cdp.access.viewer import SYSTEM, Viewer
+from cdp.access.viewer import ANONYMOUS, SYSTEM, Viewer
 from cdp.core.db import Tx
 from cdp.core.errors import InvalidInput
 from cdp.core.ids import new_id, new_token
@@ -224,6 +224,21 @@ async def find(tx: Tx, client_id: str) -> OAuthClient | None:
     if not client_id.isascii() or not client_id.isprintable():
         return None
     return await _find(tx, oauth_client.c.client_id == client_id)
+
+
+async def record_refusal(tx: Tx, claimed: str | None) -> None:
+    """Leave an event of a client that could not prove itself; what was sent stays out of the log."""
+    client = await find(tx, claimed) if claimed else None
+    await audit.record(
+        tx,
+        ANONYMOUS,
+        "client.authenticated",
+        subject_ref=None,
+        object_type="OAuthClient",
+        object_id=client.id if client else None,
+        outcome="refused",
+        code="INVALID_CLIENT",
+    )
 
 
 async def find_by_id(tx: Tx, row_id: UUID) -> OAuthClient | None:
