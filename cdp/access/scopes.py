@@ -21,6 +21,7 @@ SCOPES: Mapping[str, str] = {
     "bulk:approve": "Approve exports that identify people (staff)",
     "audit:read": "Read the audit log (staff)",
     "graphql:explore": "Ask for anything in the schema, and see it with suggestions (staff)",
+    "opendsr": "Send the privacy requests of its own customers (programs)",
     "access:explain": "See which rule decided a field, and the SQL (staff)",
 }
 

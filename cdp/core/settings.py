@@ -201,6 +201,15 @@ class Settings(BaseSettings):
         "", description="issuer under which customer numbers hold that issuer's ids; default CDP_GDPR_API_ISSUER"
     )
     gdpr_api_wait_s: float = Field(8.0, ge=0, le=60, description="longest a deletion is waited for, seconds")
+    opendsr_domain: str = Field("", description="our domain as an OpenDSR processor; default that of CDP_BASE_URL")
+    opendsr_certificate_file: Path | None = Field(
+        None, description="certificate chain (PEM) for that domain, of an authority that controllers trust"
+    )
+    opendsr_key_file: Path | None = Field(
+        None,
+        description="its private key (PEM, RSA of 4096 bits); without both, development makes its own, "
+        "production serves no OpenDSR",
+    )
     pool_size: int = Field(8, description="database connections per role and process")
     statement_timeout_s: float = Field(15.0, description="longest SQL statement of a read, seconds")
     log_format: str = Field("console", description="console or json")

@@ -2,6 +2,7 @@
 
 from cdp.jobs.advance_request import advance_request
 from cdp.jobs.announce_logout import announce_logout
+from cdp.jobs.call_controller import call_controller
 from cdp.jobs.close_request import close_request
 from cdp.jobs.job import Job
 from cdp.jobs.pack_export import pack_export
@@ -9,6 +10,7 @@ from cdp.jobs.purge import purge
 from cdp.jobs.remove_export import remove_export
 from cdp.jobs.run_task import run_task
 from cdp.jobs.send_message import send_message
+from cdp.jobs.work_on_asked import work_on_asked
 
 JOBS: tuple[Job, ...] = (
     run_task,
@@ -19,6 +21,8 @@ JOBS: tuple[Job, ...] = (
     send_message,
     announce_logout,
     purge,
+    work_on_asked,
+    call_controller,
 )
 
 __all__ = ["JOBS"]

@@ -14,15 +14,18 @@ import structlog
 from cdp.core.db import Role
 from cdp.jobs.advance_request import advance_request
 from cdp.jobs.announce_logout import announce_logout
+from cdp.jobs.call_controller import call_controller
 from cdp.jobs.close_request import close_request
 from cdp.jobs.job import Job, Workplace
 from cdp.jobs.pack_export import pack_export
 from cdp.jobs.remove_export import remove_export
 from cdp.jobs.run_task import run_task
 from cdp.jobs.send_message import send_message
+from cdp.jobs.work_on_asked import work_on_asked
 from cdp.operations import expired, messages
 from cdp.operations.holds import holds
 from cdp.operations.oauth import backchannel_logout
+from cdp.operations.providers.opendsr import calls, working
 from cdp.operations.requests import closing, exports, guests, phases, tasks
 from cdp.tables.request import TaskStep
 
@@ -136,10 +139,14 @@ async def _find(place: Workplace) -> list[Find]:
         untold = await backchannel_logout.due(tx, limit=BATCH)
         unclosed = await closing.unclosed(tx, limit=BATCH)
         over = await exports.removable(tx, limit=BATCH)
+        asked = await working.due(tx, limit=BATCH)
+        uncalled = await calls.due(tx, limit=BATCH)
     found: list[Find] = [(pack_export if s is TaskStep.PACK else run_task, one) for one, s in due]
     found += [(send_message, one) for one in unsent]
     found += [(announce_logout, one) for one in untold]
     found += [(advance_request, one) for one in still]
     found += [(close_request, one) for one in unclosed]
     found += [(remove_export, one) for one in over]
+    found += [(work_on_asked, one) for one in asked]
+    found += [(call_controller, one) for one in uncalled]
     return found

@@ -25,7 +25,9 @@ from cdp.tables.base import (
 
 # What events are about beside the types of the API, in the same spelling; nobody reads these by GraphQL.
 OTHER_OBJECTS: Mapping[str, str] = {
+    "AskedRequest": "what a controller asks of us as its processor",
     "AuditLog": "the log itself, when somebody exports it",
+    "Controller": "somebody whose processor we are",
     "ExternalIdentity": "an account with another identity provider",
     "Import": "one run of an import",
     "Key": "a key the platform signs or seals with",

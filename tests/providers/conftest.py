@@ -11,7 +11,7 @@ from cdp.operations.oauth.tokens import issuer_of
 from cdp.schema.schema import open_reader
 from tests.conftest import fresh_place
 from tests.engine import QUICK, Engine
-from tests.providers.two import AUDIENCE, NUMBERING, Two
+from tests.providers.two import AUDIENCE, DOMAIN, NUMBERING, Two
 from tests.site import listening
 
 QUIETLY = {**{name: value for name, value in QUICK.items() if name != "cooling_off"}, "redis_url": ""}
@@ -30,6 +30,7 @@ async def two(running: Settings, worker_name: str) -> AsyncIterator[Two]:
             "gdpr_api_audience": AUDIENCE,
             "gdpr_api_numbering": NUMBERING,
             "gdpr_api_wait_s": 10.0,
+            "opendsr_domain": DOMAIN,
         }
         called, home = await stack.enter_async_context(listening(there.model_copy(update=agreed)))
         reader = open_reader(home)

@@ -12,15 +12,11 @@ from cdp.connectors.base import Identifier
 from cdp.core.db import Tx
 from cdp.core.errors import Conflict
 from cdp.core.ids import CustomerId, RequestId
-from cdp.core.keys import KeyGone
 from cdp.core.platform import Platform
-from cdp.core.seal import Unsealable
-from cdp.operations import subjects
+from cdp.operations.providers import going
 from cdp.operations.providers.gdpr_api.service import Service
 from cdp.tables.customer import IdentityType, identity
 from cdp.tables.federation import external_identity
-from cdp.tables.request import SETTLED, TaskStep, privacy_request, request_task
-from cdp.tables.system import system
 
 LONGEST_ID = 255
 
@@ -58,29 +54,11 @@ async def find(tx: Tx, platform: Platform, service: Service, person: str) -> Kno
         raise SeveralPeople
     if found:
         return Known(CustomerId(found.pop()))
-    return Known(request_id=await _sealed(tx, platform, as_identifier(service, person)))
+    wanted = (IdentityType.CUSTOMER_NUMBER, service.numbering, person)
+    going_on = await going.find(tx, platform, lambda one: (one.type, one.issuer, one.value) == wanted)
+    return Known(request_id=going_on)
 
 
 def as_identifier(service: Service, person: str) -> Identifier:
     """An id as requests know it: the issuer's token vouched for it."""
     return Identifier(IdentityType.CUSTOMER_NUMBER, person, service.numbering, verified=True)
-
-
-async def _sealed(tx: Tx, platform: Platform, wanted: Identifier) -> RequestId | None:
-    """An erasure whose own rows are gone, or going, and that is not over: few, so each is opened and looked at."""
-    going = (
-        select(privacy_request.c.id, privacy_request.c.identifiers_sealed)
-        .join(request_task, request_task.c.request_id == privacy_request.c.id)
-        .join(system, system.c.id == request_task.c.system_id)
-        .where(privacy_request.c.status.not_in(SETTLED), request_task.c.step == TaskStep.ERASE, system.c.kind == "own")
-    )
-    for row in await tx.all(going):
-        try:
-            known = subjects.unseal(platform.keys, row.id, row.identifiers_sealed or b"").person
-        except (KeyGone, Unsealable):
-            continue
-        if any(
-            (one.type, one.issuer, one.value) == (wanted.type, wanted.issuer, wanted.value) for one in known.identifiers
-        ):
-            return RequestId(row.id)
-    return None

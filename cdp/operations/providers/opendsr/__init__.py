@@ -1,0 +1,1 @@
+"""OpenDSR, answered: requests of controllers whose processor we are."""
