@@ -7,6 +7,7 @@ import json
 import zipfile
 from typing import Any
 
+import jsonschema
 import pytest
 from sqlalchemy import insert, update
 
@@ -153,6 +154,9 @@ async def test_the_schema_describes_every_json_file(engine: Engine) -> None:
     files = {name for name in package.namelist() if name.startswith("data/") and name.endswith(".json")}
     assert set(schema["$defs"]) == files
     assert schema["$defs"]["data/orders.json"]["items"]["properties"]["items"]["items"]["type"] == "object"
+    for name in files:
+        validator = jsonschema.Draft202012Validator(schema["$defs"][name])
+        assert not list(validator.iter_errors(data(package, name))), name
 
 
 async def test_one_snapshot_for_everything(engine: Engine) -> None:
