@@ -90,8 +90,17 @@ OWN_ACCESS: Fields = {
     "Message": "body",
 }
 """What is the customer's alone to take away: how they get in, whom they let in, and the text of letters to them."""
+PEOPLES_WORK: Fields = {
+    "Query": "manualTasks paperRecords",
+    "ManualTask": (
+        "id system request step status isOverdue outcome records code note fileName sha256 reportedById createdAt"
+        " dueAt reportedAt settledAt"
+    ),
+    "PaperRecord": "office location isOverdue method fileName destroyedById dueAt reportedAt customer",
+}
 HOLDS: Fields = {
-    "Customer": "holds",
+    "Customer": "holds paperRecords",
+    "PaperRecord": "id reference category description status retainUntil filedAt destroyedAt",
     "LegalHold": "id category status isEffective notice placedAt until endedAt",
 }
 """What customers see of holds on their records: that something is kept and since when, and why unless it is secret."""
@@ -167,6 +176,8 @@ SUBJECT: Mapping[str, str] = {
     "Objection": "customer_id",
     "Export": "customer_id",
     "LegalHold": "customer_id",
+    "ManualTask": "customer_id",
+    "PaperRecord": "customer_id",
 }
 BULK: Fields = {
     "Query": "bulkExport bulkExports",
@@ -262,13 +273,13 @@ def _fields() -> Iterator[Rule]:
     yield from _rules(Who(Actor.STAFF), {"Query": "node nodes"})
     yield from _masked(Who(Actor.STAFF, VEILED, "customers:read"))
     yield from _rules(Who(Actor.STAFF, WORKERS, "customers:read"), CUSTOMERS, PROFILE)
-    yield from _rules(Who(Actor.STAFF, WORKERS, "requests:work"), PRIVACY, WORK, HOLDS)
+    yield from _rules(Who(Actor.STAFF, WORKERS, "requests:work"), PRIVACY, WORK, HOLDS, PEOPLES_WORK)
     yield from _rules(Who(Actor.STAFF, WORKERS, "holds:manage"), HOLD_CASES)
     yield from _rules(Who(Actor.STAFF, ADMINISTRATORS, "systems:read"), SYSTEMS)
     yield from _rules(Who(Actor.STAFF, ADMINISTRATORS, "audit:read"), AUDIT)
     yield from _rules(Who(Actor.STAFF, frozenset({"analyst"}), "bulk:export"), BULK)
     yield from _rules(Who(Actor.STAFF, UNVEILED, "bulk:approve"), BULK)
-    everything = (CUSTOMERS, PROFILE, PRIVACY, WORK, HOLDS, HOLD_CASES, SYSTEMS, AUDIT, BULK)
+    everything = (CUSTOMERS, PROFILE, PRIVACY, WORK, HOLDS, HOLD_CASES, PEOPLES_WORK, SYSTEMS, AUDIT, BULK)
     yield from _rules(Who(Actor.SYSTEM), {"Query": "node nodes"}, *everything)
 
 

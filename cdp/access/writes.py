@@ -28,7 +28,8 @@ _CUSTOMERS: Mapping[str, str] = {
 _STAFF: Mapping[tuple[frozenset[str], str], str] = {
     (WORKERS, "requests:work"): (
         "openRequestFor addEvidence extendRequest pauseRequest resumeRequest retryRequest assignRequest"
-        " completeManualTask confirmManualTask sendBackManualTask registerPaperRecord reportDestruction witnessDestruction"
+        " completeManualTask confirmManualTask sendBackManualTask registerPaperRecord reportDestruction"
+        " witnessDestruction"
     ),
     (DECIDERS, "requests:work"): "approveRequest refuseRequest giveUpRequest liftRestriction",
     (HOLD_PLACERS, "holds:manage"): "placeHold releaseHold",

@@ -6,8 +6,11 @@ from cdp.connectors.base import ConfigurationInvalid, Connector, Problem, System
 from cdp.connectors.blobs.connector import BlobFiles
 from cdp.connectors.gdpr_api.connector import GdprApi
 from cdp.connectors.http.connector import Http
+from cdp.connectors.mail.connector import Mail
+from cdp.connectors.manual.connector import Manual
 from cdp.connectors.opendsr.connector import OpenDsr
 from cdp.connectors.own.connector import Own
+from cdp.connectors.paper.connector import Paper
 from cdp.connectors.sql.connector import Sql
 from cdp.connectors.valkey.connector import Valkey
 from cdp.connectors.webhook.connector import Webhook
@@ -17,8 +20,11 @@ KINDS: Mapping[str, Callable[[System, Platform], Connector]] = {
     "blobs": BlobFiles,
     "gdpr_api": GdprApi,
     "http": Http,
+    "mail": Mail,
+    "manual": Manual,
     "opendsr": OpenDsr,
     "own": Own,
+    "paper": Paper,
     "sql": Sql,
     "valkey": Valkey,
     "webhook": Webhook,

@@ -17,6 +17,7 @@ WITH_A_LINK = frozenset(
         "account_registered",
         "email_proof",
         "password_reset",
+        "processor_request",
         "request_opened",
         "request_refused",
         "request_extended",

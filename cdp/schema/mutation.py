@@ -8,6 +8,8 @@ from cdp.schema.mutations.consents import ConsentMutations
 from cdp.schema.mutations.contacts import ContactMutations
 from cdp.schema.mutations.holds import HoldMutations
 from cdp.schema.mutations.inquiries import InquiryMutations
+from cdp.schema.mutations.manual import ManualMutations
+from cdp.schema.mutations.paper import PaperMutations
 from cdp.schema.mutations.profile import ProfileMutations
 from cdp.schema.mutations.requests import RequestMutations
 from cdp.schema.mutations.reveals import RevealMutations
@@ -24,6 +26,8 @@ class Mutation(
     RightsMutations,
     CaseworkMutations,
     HoldMutations,
+    ManualMutations,
+    PaperMutations,
     RevealMutations,
     BulkMutations,
 ):

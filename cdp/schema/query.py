@@ -7,6 +7,8 @@ from cdp.schema.types.audit import AUDIT_ORDERINGS, AuditEvent, AuditEventFilter
 from cdp.schema.types.bulk import BULK_ORDERINGS, BulkExport, BulkExportFilter, BulkExportOrder
 from cdp.schema.types.customer import CUSTOMER_ORDERINGS, Customer, CustomerFilter, CustomerOrder
 from cdp.schema.types.hold import HOLD_ORDERINGS, LegalHold, LegalHoldFilter
+from cdp.schema.types.manual import MANUAL_ORDERINGS, ManualTask, ManualTaskFilter
+from cdp.schema.types.paper import PAPER_ORDERINGS, PaperRecord, PaperRecordFilter
 from cdp.schema.types.policy import Brand, PolicyVersion, Purpose
 from cdp.schema.types.relay import Connection, Node
 from cdp.schema.types.request import REQUEST_ORDERINGS, PrivacyRequest, PrivacyRequestFilter, PrivacyRequestOrder
@@ -38,6 +40,18 @@ class Query:
         order_by=PrivacyRequestOrder,
         filter_by=PrivacyRequestFilter,
         description="Privacy requests: your own, or everybody's for staff.",
+    )
+    manual_tasks: Connection[ManualTask] | None = connection(
+        orderings=MANUAL_ORDERINGS,
+        default="DUE_AT",
+        filter_by=ManualTaskFilter,
+        description="Steps of requests that people carry out, the next one due first, for staff.",
+    )
+    paper_records: Connection[PaperRecord] | None = connection(
+        orderings=PAPER_ORDERINGS,
+        default="-FILED_AT",
+        filter_by=PaperRecordFilter,
+        description="Papers in our offices, newest first, for staff.",
     )
     legal_holds: Connection[LegalHold] | None = connection(
         orderings=HOLD_ORDERINGS,

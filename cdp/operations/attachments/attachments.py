@@ -8,17 +8,20 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, null, select, update
+from sqlalchemy import ColumnElement, Row, Table, null, select, update
 
 from cdp.core.db import Role
 from cdp.core.errors import InvalidInput, TooLarge
-from cdp.core.ids import new_id
+from cdp.core.ids import CustomerId, new_id
 from cdp.core.platform import Platform
 from cdp.core.seal import Sealer
 from cdp.operations import values
 from cdp.tables.hold import EFFECTIVE, legal_hold
+from cdp.tables.manual import manual_task
+from cdp.tables.paper import paper_record
 
 MAX_BYTES = 5 * 1024 * 1024
 MEDIA_TYPES = frozenset(
@@ -84,9 +87,12 @@ NONE = Attachment()
 
 
 @asynccontextmanager
-async def stored(platform: Platform, given: Document | None) -> AsyncIterator[Attachment]:
+async def stored(
+    platform: Platform, given: Document | None, *, replaces: tuple[Table, UUID] | None = None
+) -> AsyncIterator[Attachment]:
     """Seal and store a document for the time of a block that writes the row; undone when the block fails.
 
+    ``replaces`` is the row whose earlier document this one takes the place of; that one is destroyed afterwards.
     Raises DocumentTooLarge, DocumentTypeRefused, InvalidText.
     """
     if given is None:
@@ -97,6 +103,7 @@ async def stored(platform: Platform, given: Document | None) -> AsyncIterator[At
     if len(given.content) > MAX_BYTES:
         raise DocumentTooLarge(limit_bytes=MAX_BYTES)
     name = values.text(given.name, "fileName", longest=200)
+    earlier = await _earlier(platform, replaces)
     document_id = new_id()
     key_id, object_key = f"attachment-{document_id}", f"attachments/{document_id}"
     key = platform.keys.create(key_id)
@@ -108,6 +115,19 @@ async def stored(platform: Platform, given: Document | None) -> AsyncIterator[At
         platform.keys.destroy(key_id)
         await platform.blobs.delete(object_key)
         raise
+    if earlier is not None:
+        platform.keys.destroy(earlier.key_id)
+        await platform.blobs.delete(earlier.object_key)
+
+
+async def _earlier(platform: Platform, replaces: tuple[Table, UUID] | None) -> Row[Any] | None:
+    if replaces is None:
+        return None
+    table, row_id = replaces
+    async with platform.db.transaction(Role.WORKER) as tx:
+        return await tx.first(
+            select(table.c.object_key, table.c.key_id).where(table.c.id == row_id, table.c.object_key.is_not(None))
+        )
 
 
 async def read(platform: Platform, object_key: str, key_id: str) -> bytes:
@@ -132,7 +152,13 @@ async def destroy(platform: Platform, table: Table, where: ColumnElement[bool]) 
     return len(found)
 
 
-async def destroy_of_holds(platform: Platform, subject_ref: UUID) -> int:
-    """Destroy the documents of somebody's holds that are over; returns how many."""
+async def destroy_of(platform: Platform, subject_ref: UUID, customer_id: CustomerId) -> int:
+    """Destroy every document about somebody who is being erased; those of holds that still keep something stay."""
     over = legal_hold.c.status.not_in(EFFECTIVE)
-    return await destroy(platform, legal_hold, (legal_hold.c.subject_ref == subject_ref) & over)
+    return sum(
+        [
+            await destroy(platform, legal_hold, (legal_hold.c.subject_ref == subject_ref) & over),
+            await destroy(platform, manual_task, manual_task.c.customer_id == customer_id),
+            await destroy(platform, paper_record, paper_record.c.customer_id == customer_id),
+        ]
+    )

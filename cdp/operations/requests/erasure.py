@@ -34,6 +34,7 @@ from cdp.operations.requests.tasks import open_tasks
 from cdp.operations.subjects import SealedPerson
 from cdp.tables.base import Category
 from cdp.tables.export import export
+from cdp.tables.manual import manual_task
 from cdp.tables.request import SETTLED, RequestStatus, TaskStep, privacy_request, request_task
 
 SCOPE = "privacy:erase"
@@ -117,8 +118,9 @@ async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) ->
         await exports.remove(platform, export_id)
     if Category.REQUEST not in {hold.category for hold in held}:
         await evidence.destroy(platform, customer_id=request.customer_id, request_id=request.id)
+    await attachments.destroy(platform, manual_task, manual_task.c.request_id == request.id)
     if not held:
-        await attachments.destroy_of_holds(platform, request.subject_ref)
+        await attachments.destroy_of(platform, request.subject_ref, sealed.person.customer_id)
     if request.customer_id is not None and not await reach.forget(platform, request.id, request.customer_id):
         return False
     async with platform.db.transaction(Role.WORKER) as tx:

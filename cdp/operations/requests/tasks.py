@@ -15,7 +15,8 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Row, Update, and_, case, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, String, Update, and_, case, delete, func, or_, select, tuple_, update
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import insert
 
 from cdp.access.viewer import SYSTEM
@@ -27,6 +28,7 @@ from cdp.operations import audit, moves
 from cdp.operations.backoff import wait_s
 from cdp.operations.requests.progress import OPEN, RUNS_IN, Standing
 from cdp.operations.systems import OWN
+from cdp.tables.manual import ManualOutcome, ManualStatus, manual_task
 from cdp.tables.request import (
     SETTLED,
     TASK_TRANSITIONS,
@@ -412,8 +414,33 @@ async def run_again(tx: Tx, task_ids: frozenset[UUID]) -> None:
         )
         .returning(request_task.c.id, request_task.c.step)
     )
+    await _ask_people_again(tx, [row.id for row in rows])
     for row in rows:
         tx.ring(job_of(row.step), row.id)
+
+
+async def _ask_people_again(tx: Tx, task_ids: list[UUID]) -> None:
+    """Open what people answered with no, or not in time: the same key asks them once more."""
+    unanswered = manual_task.c.status == ManualStatus.LAPSED
+    said_no = manual_task.c.outcome.in_((ManualOutcome.REFUSED, ManualOutcome.HELD))
+    again = or_(unanswered, and_(manual_task.c.status == ManualStatus.SETTLED, said_no))
+    await tx.execute(
+        update(manual_task)
+        .where(
+            request_task.c.id.in_(task_ids),
+            manual_task.c.request_id == request_task.c.request_id,
+            manual_task.c.system_id == request_task.c.system_id,
+            manual_task.c.step == request_task.c.step,
+            again,
+        )
+        .values(
+            status=ManualStatus.OPEN,
+            outcome=None,
+            due_at=func.now() + (manual_task.c.due_at - manual_task.c.created_at),
+            reminded_at=None,
+            settled_at=None,
+        )
+    )
 
 
 async def wake(tx: Tx, task_id: UUID) -> bool:
@@ -440,6 +467,17 @@ async def ring_open(tx: Tx, request_id: UUID) -> None:
 
 async def make_anew(tx: Tx, task_ids: frozenset[UUID]) -> None:
     """Forget verifications that proved an erase wrong; they are written again once the erase ran again."""
+    # What people once saw stays; the same key asks them to look anew.
+    await tx.execute(
+        update(manual_task)
+        .where(
+            request_task.c.id.in_(task_ids),
+            manual_task.c.request_id == request_task.c.request_id,
+            manual_task.c.system_id == request_task.c.system_id,
+            manual_task.c.step == request_task.c.step,
+        )
+        .values(key=manual_task.c.key + ":" + sql_cast(manual_task.c.id, String))
+    )
     await tx.execute(delete(request_task).where(request_task.c.id.in_(task_ids)))
 
 

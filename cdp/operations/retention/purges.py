@@ -19,7 +19,8 @@ from cdp.core.ids import RequestId, new_id
 from cdp.core.platform import Platform
 from cdp.operations import audit
 from cdp.operations.packages import parked
-from cdp.operations.retention.rules import PARKED, RULES, Rule
+from cdp.operations.paper import records
+from cdp.operations.retention.rules import PAPER, PARKED, RULES, Rule
 from cdp.tables.base import Category
 from cdp.tables.request import SETTLED, privacy_request
 from cdp.tables.retention import RunStatus, retention_run
@@ -88,6 +89,7 @@ async def preview(tx: Tx) -> Mapping[str, int]:
 async def carry_out(platform: Platform, run: Run) -> Mapping[str, int]:
     """Remove everything that is past its time, and settle the run; what was removed by rule."""
     await _unpark(platform, run)
+    await _demand_paper(platform, run)
     for rule in RULES:
         while await _batch(platform, run, rule) == BATCH:
             pass
@@ -157,6 +159,13 @@ async def _unpark(platform: Platform, run: Run) -> None:
         await parked.discard(platform.blobs, RequestId(row.id))
     async with platform.db.transaction(Role.WORKER) as tx:
         await _count(tx, run, PARKED, Category.REQUEST, len(found))
+
+
+async def _demand_paper(platform: Platform, run: Run) -> None:
+    """Paper goes by people's hands: what is past its day becomes due."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        made = await records.demand_over(tx, limit=BATCH)
+        await _count(tx, run, PAPER, Category.SUPPORT, made)
 
 
 async def _count(tx: Tx, run: Run, code: str, category: Category, gone: int) -> None:

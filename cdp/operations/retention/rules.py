@@ -27,6 +27,8 @@ USAGE = timedelta(days=730)
 PROOF = timedelta(days=3 * 366)
 # Sealed files of the object store, not rows: what was parked for a request that is closed.
 PARKED = "parked"
+# Made due, not removed: paper is destroyed by people.
+PAPER = "paper_due"
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,7 @@ def reference() -> str:
         lines.append(f"| {rule.code} | {rule.title} | {rule.category} | {kept} | {counted} | {basis} |")
     lines += [
         f"| {PARKED} | What systems gave to copy | {Category.REQUEST} | not at all | end of request | {LIMITATION} |",
+        f"| {PAPER} | Paper whose day is over | its own | until that day | `paper_record.retain_until` | {LIMITATION} |",
         "",
         "## What outlives a deletion",
         "",

@@ -20,6 +20,7 @@ from cdp.schema.types.contact import Contacts
 from cdp.schema.types.hold import LegalHold
 from cdp.schema.types.inquiry import Inquiry, Quotation, SurveyResponse
 from cdp.schema.types.order import ORDER_ORDERINGS, Order, OrderFilter, OrderOrder
+from cdp.schema.types.paper import PaperRecord
 from cdp.schema.types.policy import COLLECTED, Brand, Collection, PolicyAcceptance
 from cdp.schema.types.relay import Connection, Node
 from cdp.schema.types.request import (
@@ -194,6 +195,9 @@ class Customer(Node):
         order_by=PrivacyRequestOrder,
         filter_by=PrivacyRequestFilter,
         description="Privacy requests, newest first.",
+    )
+    paper_records: list[PaperRecord] | None = many(
+        _OWN, order=("filed_at", "id"), description="Papers in our offices, oldest first."
     )
     holds: list[LegalHold] | None = many(
         _OWN, order=("placed_at", "id"), description="Legal holds: what has to be kept, oldest first."

@@ -1,0 +1,1 @@
+"""A processor that is asked by mail and answers through a link."""

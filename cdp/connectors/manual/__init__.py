@@ -1,0 +1,1 @@
+"""A system without an API: people carry out each step."""

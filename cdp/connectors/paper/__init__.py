@@ -1,0 +1,1 @@
+"""Paper in our offices, as a connected system."""

@@ -1,0 +1,1 @@
+"""The register of paper records, and their destruction before a witness."""
