@@ -22,12 +22,14 @@ from cdp.core.platform import Platform
 from cdp.core.settings import Settings
 from cdp.jobs import JOBS
 from cdp.jobs.job import Workplace
+from cdp.jobs.purge import purge
 from cdp.jobs.sweep import sweep
 from cdp.operations import production, signing_keys
 from cdp.operations.audit import sequencer, witness
 from cdp.operations.bulk.floor import Floor
 from cdp.operations.reference import ensure_reference
 from cdp.operations.residual import passes
+from cdp.operations.retention import purges as retention
 from cdp.schema.schema import open_reader
 
 CONCURRENCY = 16
@@ -35,6 +37,7 @@ GRACE_S = 5.0
 POLL_S = 0.05
 LONGEST_JOB_S = 24 * 3600
 LONGEST_PAUSE_S = 10.0
+PURGE_POLL_S = 60.0
 
 log = structlog.get_logger()
 
@@ -77,6 +80,7 @@ async def _work(place: Workplace, stop: asyncio.Event) -> None:
         asyncio.create_task(_sequencing(place.platform, stop)),
         asyncio.create_task(_looking(place.platform, stop)),
         asyncio.create_task(floor.run(stop)),
+        asyncio.create_task(_purging(place, stop)),
     ]
     if place.platform.settings.redis_url:
         loops.append(asyncio.create_task(_listening(place, stop)))
@@ -116,6 +120,18 @@ async def _looking(platform: Platform, stop: asyncio.Event) -> None:
         except Exception:  # see _sweeping
             log.exception("residual.pass_failed")
         await _pause(stop, platform.settings.sweep_s)
+
+
+async def _purging(place: Workplace, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            async with place.platform.db.transaction(Role.WORKER) as tx:
+                due = await retention.due(tx)
+            for run_id in due:
+                await purge({"workplace": place}, str(run_id))
+        except Exception:  # see _sequencing
+            log.exception("retention.scheduling_failed")
+        await _pause(stop, PURGE_POLL_S)
 
 
 async def _listening(place: Workplace, stop: asyncio.Event) -> None:
