@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -85,10 +86,16 @@ def strict_json(body: bytes) -> Json:
     return read
 
 
+@lru_cache(maxsize=64)
+def _adapter(shape: type[object]) -> TypeAdapter[Any]:
+    """The reader of a shape, built once: building takes longer than many readings."""
+    return TypeAdapter(shape)
+
+
 def configured(shape: type[T], configuration: object) -> T:
     """The configuration in its shape. Raises ConfigurationInvalid with every place that is wrong."""
     try:
-        return TypeAdapter(shape).validate_python(configuration)
+        read: T = _adapter(shape).validate_python(configuration)  # type: ignore[arg-type] # a class can be hashed
     except ValidationError as error:
         raise ConfigurationInvalid(
             tuple(
@@ -96,6 +103,7 @@ def configured(shape: type[T], configuration: object) -> T:
                 for one in error.errors(include_url=False, include_input=False, include_context=False)
             )
         ) from None
+    return read
 
 
 def require_url(url: str, at: str, platform: Platform) -> None:

@@ -3,6 +3,8 @@
 import binascii
 import json
 from base64 import b64decode
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -19,11 +21,26 @@ from cdp.core.clock import Clock
 from cdp.core.http import Answer
 
 RESULTS_MAX_BYTES = 8 * 1024 * 1024
+# How long a certificate that was checked is not asked for again; one that changes earlier is found by its signatures.
+KEY_FRESH = timedelta(minutes=1)
 S = TypeVar("S", Accepted, Standing)
 
 
+@dataclass(frozen=True)
+class CheckedKey:
+    """A key whose certificate held at a time, for what was agreed then."""
+
+    key: RSAPublicKey
+    at: datetime
+    authorities: list[Certificate]
+
+
+# By address and domain.
+_CHECKED: dict[tuple[str, str], CheckedKey] = {}
+
+
 class Processor:
-    """Calls one processor; what it says about itself is asked for once a step."""
+    """Calls one processor; its certificate is asked for and checked once a minute."""
 
     def __init__(
         self, url: str, domain: str, controller_id: str, authorities: list[Certificate], *, grant: Grant, clock: Clock
@@ -34,7 +51,6 @@ class Processor:
         self._authorities = authorities
         self._grant = grant
         self._clock = clock
-        self._key: RSAPublicKey | None = None
 
     async def discover(self) -> Discovery | Outcome:
         """What the processor says about itself."""
@@ -45,22 +61,29 @@ class Processor:
 
     async def key(self) -> RSAPublicKey | Outcome:
         """The key its answers are signed with, from a certificate that holds."""
-        if self._key is None:
-            found = await self.discover()
-            if isinstance(found, Outcome):
-                return found
-            if not self._is_here(found.processor_certificate):
-                return Outcome(State.FAILED, "CERTIFICATE_ELSEWHERE")
-            answer = await self._get(found.processor_certificate)
-            if isinstance(answer, Outcome):
-                return answer
-            if answer.status != 200:
-                return _refused(answer)
-            try:
-                self._key = checked_key(answer.body, self._authorities, self.domain, self._clock())
-            except CertificateRefused:
-                return Outcome(State.FAILED, "CERTIFICATE_REFUSED")
-        return self._key
+        known = _CHECKED.get((self._url, self.domain))
+        if known and known.authorities == self._authorities and known.at <= self._clock() < known.at + KEY_FRESH:
+            return known.key
+        fresh = await self._fetched_key()
+        if not isinstance(fresh, Outcome):
+            _CHECKED[self._url, self.domain] = CheckedKey(fresh, self._clock(), self._authorities)
+        return fresh
+
+    async def _fetched_key(self) -> RSAPublicKey | Outcome:
+        found = await self.discover()
+        if isinstance(found, Outcome):
+            return found
+        if not self._is_here(found.processor_certificate):
+            return Outcome(State.FAILED, "CERTIFICATE_ELSEWHERE")
+        answer = await self._get(found.processor_certificate)
+        if isinstance(answer, Outcome):
+            return answer
+        if answer.status != 200:
+            return _refused(answer)
+        try:
+            return checked_key(answer.body, self._authorities, self.domain, self._clock())
+        except CertificateRefused:
+            return Outcome(State.FAILED, "CERTIFICATE_REFUSED")
 
     async def standing(self, request_id: UUID) -> Standing | Outcome | None:
         """Where a request stands, None if the processor does not know it."""
@@ -107,6 +130,18 @@ class Processor:
         return await self._grant.call("GET", url, headers={"Accept": "application/json"}, max_bytes=max_bytes)
 
     async def _signed(self, answer: Answer, shape: type[S], request_id: UUID) -> S | Outcome:
+        refused = await self._unproven(answer)
+        if refused and _CHECKED.pop((self._url, self.domain), None):
+            refused = await self._unproven(answer)  # its certificate may have changed since
+        if refused:
+            return refused
+        said = shaped(answer.body, shape)
+        if isinstance(said, Outcome):
+            return said
+        is_ours = said.controller_id == self._controller_id and said.subject_request_id == str(request_id)
+        return said if is_ours else Outcome(State.FAILED, "ANSWER_OF_ANOTHER_REQUEST")
+
+    async def _unproven(self, answer: Answer) -> Outcome | None:
         key = await self.key()
         if isinstance(key, Outcome):
             return key
@@ -114,11 +149,7 @@ class Processor:
             require_signature(answer, key, self.domain)
         except SignatureRefused:
             return Outcome(State.FAILED, "SIGNATURE_REFUSED")
-        said = shaped(answer.body, shape)
-        if isinstance(said, Outcome):
-            return said
-        is_ours = said.controller_id == self._controller_id and said.subject_request_id == str(request_id)
-        return said if is_ours else Outcome(State.FAILED, "ANSWER_OF_ANOTHER_REQUEST")
+        return None
 
     def _is_here(self, url: str) -> bool:
         """Whether an address is on the server that was configured: our credentials go along."""

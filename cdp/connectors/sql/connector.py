@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Generator
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import anyio.to_thread
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -25,11 +25,12 @@ from cdp.connectors.base import (
 )
 from cdp.connectors.failures import outcome_of
 from cdp.connectors.sql.database import Database, DriverMissing, functions
-from cdp.connectors.sql.mapping import parse
+from cdp.connectors.sql.fingerprint import fingerprint
+from cdp.connectors.sql.mapping import Declared, parse
 from cdp.connectors.sql.reach import Search
-from cdp.connectors.sql.schema import problems, reflect, undeclared
+from cdp.connectors.sql.schema import Schema, problems, reflect, undeclared
 from cdp.connectors.sql.steps import LeftBehind, Step
-from cdp.core.ids import new_id
+from cdp.core.ids import SystemId, new_id
 from cdp.core.platform import Platform
 
 T = TypeVar("T")
@@ -49,6 +50,19 @@ class Address:
 
     url: str
     timeout_s: Annotated[int, Field(gt=0, le=600)] = 15
+
+
+class Known(NamedTuple):
+    """A schema as it was read, by which mapping, and the mark it had."""
+
+    declared: Declared
+    mark: str
+    schema: Schema
+
+
+_ADDRESS = TypeAdapter(Address)
+# One entry a system of this process; a change of the database or of the mapping replaces it.
+_SCHEMAS: dict[SystemId, Known] = {}
 
 
 class Sql:
@@ -131,12 +145,23 @@ class Sql:
         return Step(connection, self._search(connection, subject.proven, subject.secret))
 
     def _search(self, connection: Connection, identifiers: tuple[Identifier, ...], secret: bytes) -> Search:
-        schema = reflect(connection, self._declared)
-        found = tuple(problems(self._declared, schema))
-        if found:
-            raise MappingMismatch(found)
+        schema = self._schema(connection)
         known = functions(schema.dialect)
         return Search(self._declared, schema, known, identifiers, secret, str(self._system.id))
+
+    def _schema(self, connection: Connection) -> Schema:
+        """The tables as they are now: read anew, unless nothing about them changed since they were read last."""
+        declared, mark = self._declared, fingerprint(connection, self._declared)
+        known = _SCHEMAS.get(self._system.id)
+        if known is not None and mark is not None and (known.declared, known.mark) == (declared, mark):
+            return known.schema
+        schema = reflect(connection, declared)
+        found = tuple(problems(declared, schema))
+        if found:
+            raise MappingMismatch(found)
+        if mark is not None:
+            _SCHEMAS[self._system.id] = Known(declared, mark, schema)
+        return schema
 
     async def _run(self, subject: Subject, step: Callable[[Subject], Outcome]) -> Outcome:
         if refused := self._unsearchable(subject):
@@ -187,7 +212,7 @@ def _secrets(system: System, platform: Platform) -> dict[str, Json]:
 def _database(system: System, secrets: dict[str, Json]) -> Database:
     plain = {name: value for name, value in system.configuration.items() if name != "mapping"}
     try:
-        known = TypeAdapter(Address).validate_python(plain | ({"url": secrets["url"]} if "url" in secrets else {}))
+        known = _ADDRESS.validate_python(plain | ({"url": secrets["url"]} if "url" in secrets else {}))
         url = make_url(known.url)
     except ValidationError as error:
         raise ConfigurationInvalid(
