@@ -6,14 +6,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from cdp.access.bulk import APPROVE_SCOPE, EXPORT_SCOPE, IDENTIFYING
 from cdp.access.rules import MASKED
 from cdp.access.viewer import ANONYMOUS, SYSTEM, Actor, Viewer
+from cdp.core.db import Role
 from cdp.core.errors import PlatformError
 from cdp.core.ids import global_id
 from cdp.operations.bulk import control
 from cdp.tables.bulk import BulkCompression, BulkFormat, BulkStatus
+from cdp.tables.staff import staff
 from tests.bulk.factory import QUERY, Bulk
 from tests.population import Person, make_person
 
@@ -140,3 +143,16 @@ async def test_a_refused_personal_export_is_over(bulk: Bulk, analyst: Viewer, of
 def test_what_is_masked_live_identifies_people() -> None:
     for type_name, fields in MASKED.items():
         assert set(fields) <= set(IDENTIFYING[type_name].split()), type_name
+
+
+@pytest.mark.parametrize("change", [{"active": False}, {"roles": ["agent"]}], ids=["left", "changed roles"])
+async def test_who_may_no_longer_export_gets_nothing(bulk: Bulk, change: dict[str, Any]) -> None:
+    member, bystander = await bulk.member("analyst"), await bulk.member("analyst")
+    asked, other = await bulk.ask(member), await bulk.ask(bystander)
+    async with bulk.platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(update(staff).where(staff.c.id == member.staff_id).values(change))
+    await bulk.floor.drain()
+    row = await bulk.row(asked.id)
+    assert (row.status, row.code, row.manifest) == (BulkStatus.FAILED, "OWNER_GONE", None)
+    assert (await bulk.audited(asked.id))[-1] == "bulk_export.failed"
+    assert await bulk.status(other.id) is BulkStatus.COMPLETED

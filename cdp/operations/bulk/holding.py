@@ -16,9 +16,10 @@ from uuid import UUID
 import asyncpg
 import structlog
 from obstore.exceptions import BaseError as StoreError
-from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ARRAY, Text, and_, cast, delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from cdp.access.bulk import EXPORTERS
 from cdp.access.viewer import SYSTEM
 from cdp.core.clock import iso
 from cdp.core.db import Role, Tx
@@ -152,8 +153,9 @@ async def _hold(platform: Platform, held: Held, laid_out: Callable[[], None]) ->
 
 
 async def _may_run(tx: Tx, held: Held) -> bool:
-    """Whether who asked for it still works here; otherwise it has failed."""
-    gone = select(staff.c.id).where(staff.c.id == bulk_export.c.staff_id, ~staff.c.active)
+    """Whether who asked for it still works here, and still in a role that exports; otherwise it has failed."""
+    may = and_(staff.c.active, staff.c.roles.op("&&")(cast(sorted(EXPORTERS), ARRAY(Text))))
+    gone = select(staff.c.id).where(staff.c.id == bulk_export.c.staff_id, ~may)
     found = await tx.scalar(select(bulk_export.c.id).where(bulk_export.c.id == held.id, exists(gone)))
     if found is None:
         return True
