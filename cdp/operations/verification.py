@@ -21,6 +21,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cdp.core.sign import Verdict, canonical, check, decode, encode, key_id
+from cdp.operations.bulk.finishing import MANIFEST as BULK_MANIFEST
+from cdp.operations.bulk.folders import verify_folder
+from cdp.operations.bulk.manifests import KIND as BULK_EXPORT
 from cdp.operations.packages.formats import (
     ADDENDUM,
     CERTIFICATE,
@@ -49,6 +52,7 @@ class Kind(StrEnum):
     CERTIFICATE = "certificate"
     ADDENDUM = "addendum"
     PACKAGE = "package"
+    BULK = "bulk export"
     LOG = "audit log"
     HEAD = "head of the audit log"
     UNKNOWN = "unknown"
@@ -89,6 +93,8 @@ def verify_file(path: Path, keys: Keys) -> Report:
         return Report(Kind.UNKNOWN, Verdict.INVALID, ("This is neither a certificate nor a package.",))
     document = path.read_bytes()
     read = _json_object(document)
+    if (read or {}).get("kind") == BULK_EXPORT:
+        return _bulk(path, keys)
     head = read_head(read, keys)
     if head is not None:
         return _head(head, document)
@@ -99,6 +105,14 @@ def verify_statement(document: bytes, keys: Keys) -> Report:
     """Check a certificate or an addendum, whichever it says it is."""
     is_addendum = (_json_object(document) or {}).get("kind") == ADDENDUM
     return (verify_addendum if is_addendum else verify_certificate)(document, keys)
+
+
+def _bulk(path: Path, keys: Keys) -> Report:
+    """A bulk export by its manifest, with the files that were downloaded beside it."""
+    if path.name != BULK_MANIFEST:
+        return Report(Kind.BULK, Verdict.INVALID, (f"A manifest is checked beside its files, as {BULK_MANIFEST}.",))
+    found = verify_folder(path.parent, keys)
+    return Report(Kind.BULK, found.verdict, found.problems, found.reference, found.signer, found.files, found.records)
 
 
 def verify_log(path: Path, keys: Keys, *, witnesses: Sequence[Path] = ()) -> Report:

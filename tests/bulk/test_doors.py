@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import pytest
@@ -22,6 +22,7 @@ from cdp.operations.bulk import folders
 from cdp.operations.oauth.clients import ensure_command_line
 from cdp.operations.oauth.grants import open_grant
 from cdp.operations.oauth.tokens import issuer_of
+from cdp.operations.verification import verify_file
 from cdp.schema.request import GraphQLRequest
 from cdp.tables.bulk import BulkStatus
 from tests.browser import BASE, serving
@@ -227,7 +228,12 @@ class Shell:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([str(one) for one in arguments]) + "\n")
         self._process.stdin.flush()
-        return tuple(json.loads(await asyncio.to_thread(self._process.stdout.readline)))
+        return await asyncio.to_thread(self._answer, self._process.stdout)
+
+    def _answer(self, output: IO[str]) -> tuple[int, str, str]:
+        """The next line that is an answer: a library may print past a redirection."""
+        code, printed, said = json.loads(next(line for line in output if line.startswith("[")))
+        return code, printed, said
 
     def close(self) -> None:
         self._process.communicate(timeout=60)
@@ -274,11 +280,13 @@ async def test_a_folder_is_checked_to_the_byte(app: Starlette, bulk: Bulk, analy
     assert sum(told) == made.manifest["output"][0]["bytes"] + sum(f["bytes"] for f in made.manifest["output"][1:])
     assert folders.verify_folder(folder, keys).is_valid
     assert folders.verify_folder(folder, {}).is_consistent
+    assert verify_file(folder / "manifest.json", keys).is_valid
     file, manifest = folder / "output-00001.ndjson", folder / "manifest.json"
     whole, signed = file.read_bytes(), manifest.read_bytes()
     for broken in (whole[:-1] + b"x", whole[:-1], whole + whole, b""):
         file.write_bytes(broken)
         assert folders.verify_folder(folder, keys).problems == ("output-00001.ndjson was changed.",)
+        assert not verify_file(manifest, keys).is_valid
     file.unlink()
     assert folders.verify_folder(folder, keys).problems == ("output-00001.ndjson is missing.",)
     file.write_bytes(whole)
