@@ -36,6 +36,7 @@ VERBS = {
     "demo": "cdp.cli.demo",
     "documents": "cdp.cli.documents",
     "explain": "cdp.cli.explain",
+    "controller": "cdp.cli.controller",
     "export": "cdp.cli.export",
     "import": "cdp.cli.load",
     "seed": "cdp.cli.load",

@@ -133,6 +133,6 @@ Index(
     postgresql_where="status IN ('pending', 'in_progress')",
 )
 Index("status_call_due_idx", status_call.c.next_run_at, postgresql_where="status IN ('queued', 'sending')")
-foreign_key_indexes(controller)
+foreign_key_indexes(controller, skip=("client_id",))
 foreign_key_indexes(asked_request)
 foreign_key_indexes(status_call)
