@@ -135,8 +135,11 @@ async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) ->
         if locked is None or locked.status is not RequestStatus.VERIFYING:
             return False
         suppressed = await suppression.suppress(tx, request.id, lines)
-        await holding.again(tx, request.id)
-        await open_tasks(tx, request.id, request.customer_id, TaskStep.ERASE, [await systems.own_id(tx)])
+        own = [await systems.own_id(tx)]
+        is_again = await holding.again(tx, request.id)
+        is_first = await open_tasks(tx, request.id, request.customer_id, TaskStep.ERASE, own) > 0
+        if not (is_again or is_first):  # another worker was here at the same time, and did all of this
+            return False
         await audit.record(
             tx,
             SYSTEM,

@@ -118,8 +118,11 @@ async def lock_of(tx: Tx, customer_id: CustomerId | UUID) -> None:
     await tx.all(mine.order_by(privacy_request.c.id).with_for_update())
 
 
-async def again(tx: Tx, request_id: RequestId) -> None:
-    """Let the held erasure of our own tables run once more; what it did before stays in its evidence."""
+async def again(tx: Tx, request_id: RequestId) -> bool:
+    """Let the held erasure of our own tables run once more; what it did before stays in its evidence.
+
+    False where none is held.
+    """
     own = select(system.c.id).where(system.c.kind == "own")
     row = await tx.first(
         update(request_task)
@@ -135,6 +138,7 @@ async def again(tx: Tx, request_id: RequestId) -> None:
     )
     if row is not None:
         tx.ring(tasks.RUN, row.id)
+    return row is not None
 
 
 async def with_earlier(tx: Tx, request_id: RequestId, outcome: Outcome) -> Outcome:

@@ -136,19 +136,21 @@ def job_of(step: TaskStep) -> str:
 
 async def open_tasks(
     tx: Tx, request_id: RequestId, customer_id: CustomerId | None, step: TaskStep, systems: list[SystemId]
-) -> None:
-    """Write one task of a step for each system, all at once, and ring for each; those already there stay."""
+) -> int:
+    """Write one task of a step for each system, all at once, and ring for each; returns how many were not there yet."""
     if not systems:
-        return
+        return 0
     ids = [new_id() for _ in systems]
     rows = [
         {"id": task_id, "customer_id": customer_id, "request_id": request_id, "system_id": one, "step": step}
         for task_id, one in zip(ids, systems, strict=True)
     ]
     place = [request_task.c.request_id, request_task.c.system_id, request_task.c.step]
-    await tx.execute(insert(request_task).values(rows).on_conflict_do_nothing(index_elements=place))
-    for task_id in ids:
-        tx.ring(job_of(step), task_id)
+    written = insert(request_task).values(rows).on_conflict_do_nothing(index_elements=place)
+    fresh = await tx.all(written.returning(request_task.c.id))
+    for row in fresh:
+        tx.ring(job_of(step), row.id)
+    return len(fresh)
 
 
 async def of_request(tx: Tx, request_id: UUID) -> list[Standing]:
