@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx
 import pytest
@@ -190,53 +190,19 @@ async def test_approval_and_cancelling_by_graphql(app: Starlette, bulk: Bulk, an
     assert refused["data"]["bulkExportRefuse"]["bulkExport"]["status"] == "CANCELLED"
 
 
-# One interpreter for many commands: most of a command's time is its start.
-SHELL = """
-import contextlib, io, json, sys
-from cdp.__main__ import main
-for line in sys.stdin:
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        sys.argv = ["cdp", "export", *json.loads(line)]
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
-"""
-
-
-class Shell:
-    """``cdp export …`` again and again in one process."""
-
-    def __init__(self, bulk: Bulk) -> None:
-        settings = bulk.platform.settings
-        environment = {
-            "PATH": os.environ["PATH"],
-            "CDP_ENV": "test",
-            "CDP_STATE_DIR": str(settings.state_dir),
-            "CDP_DATABASE_URL": settings.database_url,
-            "CDP_REDIS_URL": "unix:///nowhere/valkey.sock",
-            "CDP_OBJECTS_URL": settings.objects_url,
-        }
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process = subprocess.Popen([sys.executable, "-c", SHELL], env=environment, **pipes)
-
-    async def __call__(self, *arguments: str | Path) -> tuple[int, str, str]:
-        """Exit code, output and errors of a command."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([str(one) for one in arguments]) + "\n")
-        self._process.stdin.flush()
-        return await asyncio.to_thread(self._answer, self._process.stdout)
-
-    def _answer(self, output: IO[str]) -> tuple[int, str, str]:
-        """The next line that is an answer: a library may print past a redirection."""
-        code, printed, said = json.loads(next(line for line in output if line.startswith("[")))
-        return code, printed, said
-
-    def close(self) -> None:
-        self._process.communicate(timeout=60)
+async def cdp(bulk: Bulk, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    settings = bulk.platform.settings
+    environment = {
+        "PATH": os.environ["PATH"],
+        "CDP_ENV": "test",
+        "CDP_STATE_DIR": str(settings.state_dir),
+        "CDP_DATABASE_URL": settings.database_url,
+        "CDP_REDIS_URL": "unix:///nowhere/valkey.sock",
+        "CDP_OBJECTS_URL": settings.objects_url,
+    }
+    command = [sys.executable, "-m", "cdp", "export", *map(str, arguments)]
+    run = {"env": environment, "capture_output": True, "text": True, "timeout": 120, "check": False}
+    return await asyncio.to_thread(subprocess.run, command, **run)
 
 
 async def test_at_a_terminal(app: Starlette, bulk: Bulk, tmp_path: Path) -> None:
@@ -244,32 +210,29 @@ async def test_at_a_terminal(app: Starlette, bulk: Bulk, tmp_path: Path) -> None
     query.write_text(QUERY, encoding="utf-8")
     keys.write_text(json.dumps({"keys": bulk.platform.signer.keys()}), encoding="utf-8")
     create = ("create", "--query", query, "--format", "ndjson", "--compression", "zstd", "--json")
-    cdp = Shell(bulk)
-    code, _, said = await cdp(*create)
-    assert (code, "PURPOSE_REQUIRED" in said) == (1, True)
-    running = asyncio.create_task(cdp(*create, "--purpose", "orders", "--out", out))
+    refused = await cdp(bulk, *create)
+    assert (refused.returncode, "PURPOSE_REQUIRED" in refused.stderr) == (1, True)
+    running = asyncio.create_task(cdp(bulk, *create, "--purpose", "orders", "--out", out))
     while not running.done():
         await bulk.floor.drain()
         await asyncio.sleep(0.05)
-    code, printed, said = await running
-    assert code == 0, said
-    lines = [json.loads(line) for line in printed.splitlines()]
+    done = await running
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines[-2]["state"] == "completed"
     reference = lines[0]["reference"]
-    code, printed, _ = await cdp("verify", out, "--keys", keys, "--json")
-    assert (code, json.loads(printed)["records"]) == (0, 4)
+    valid = await cdp(bulk, "verify", out, "--keys", keys, "--json")
+    assert (valid.returncode, json.loads(valid.stdout)["records"]) == (0, 4)
     file = next(one for one in sorted(out.iterdir()) if one.name.startswith("output"))
     whole = file.read_bytes()
     file.write_bytes(whole[:7])  # a download that broke off
-    code, _, said = await cdp("download", reference, "--out", out)
-    assert code == 0, said
+    again = await cdp(bulk, "download", reference, "--out", out)
+    assert again.returncode == 0, again.stderr
     assert file.read_bytes() == whole
-    _, printed, _ = await cdp("show", reference, "--json")
-    assert json.loads(printed)["manifest"]["exported"] == 4
-    code, _, _ = await cdp("cancel", reference)
-    assert code == 0
+    shown = json.loads((await cdp(bulk, "show", reference, "--json")).stdout)
+    assert shown["manifest"]["exported"] == 4
+    assert (await cdp(bulk, "cancel", reference)).returncode == 0
     assert (await bulk.row(lines[0]["id"])).status is BulkStatus.DESTROYED
-    cdp.close()
 
 
 async def test_a_folder_is_checked_to_the_byte(app: Starlette, bulk: Bulk, analyst: Viewer, tmp_path: Path) -> None:
