@@ -175,7 +175,9 @@ class Settings(BaseSettings):
         64, ge=1, description="jobs one worker does at a time; most of a job is waiting for a connected system"
     )
     retry_base_s: float = Field(1.0, description="longest wait before the second try, seconds; doubles with each try")
-    retry_longest_s: float = Field(900.0, description="longest wait between two tries that no system asked for, seconds")
+    retry_longest_s: float = Field(
+        900.0, description="longest wait between two tries that no system asked for, seconds"
+    )
     max_attempts: int = Field(8, description="tries of one task before it needs attention")
     bulk_ttl: Duration = Field(timedelta(days=7), description="life of a finished bulk export (seconds or ISO 8601)")
     bulk_part_rows: int = Field(50_000, description="customers a part of a bulk export looks at")
