@@ -197,8 +197,9 @@ class Tour:
         _expect(
             verify_addendum(document, self.platform.signer.keys(), certificate=certificate.read_bytes()), "the addendum"
         )
-        command = [sys.executable, "-I", self.out / certificates.VERIFIER, certificate, "--addendum", path]
-        told = subprocess.run([*command, "--keys", keys], capture_output=True, check=False, timeout=60)  # noqa: S603 - our own file
+        command: list[str | Path] = [sys.executable, "-I", self.out / certificates.VERIFIER, certificate]
+        command += ["--addendum", path, "--keys", keys]
+        told = subprocess.run(command, capture_output=True, check=False, timeout=60)  # noqa: S603 - our own file
         if told.returncode != 0:
             raise TourFailed("the standalone verifier does not accept them")
         looked = json.loads(document)["pass"]
