@@ -138,7 +138,7 @@ async def homes(tx: Tx, customer_id: CustomerId) -> list[Home]:
     own = tuple(name for name in (who.family_name, who.organisation_name) if name) if who else ()
     found: dict[str, set[str]] = {}
     for row in await tx.all(lived):
-        line, name = row[0], row[1]
+        line, name = row.line1, row.recipient
         found.setdefault(line, set(own)).update({name} if name else ())
     return [(line, tuple(sorted(names))) for line, names in sorted(found.items())]
 

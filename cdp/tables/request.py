@@ -12,8 +12,8 @@ itself. After an erasure ``customer_id`` is cut; ``subject_ref`` (random, from `
 
 ``received`` waits for an agent's decision: yes leads where the request's type begins, no to ``refused``.
 Until ``erasing`` the person can undo (``cancelled``). Every working state can end in ``needs_attention``, from where
-an operator's retry leads back to it or an agent gives it up (``failed``), and can be ``paused``, which stops our work and never the clock of the law;
-``operations.progress`` decides every move.
+an operator's retry leads back to it or an agent gives it up (``failed``), and can be ``paused``, which stops our work
+and never the clock of the law; ``operations.requests.progress`` decides every move.
 """
 
 from collections.abc import Mapping
