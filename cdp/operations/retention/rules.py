@@ -237,8 +237,10 @@ def reference() -> str:
         lines.append(f"| {rule.code} | {rule.title} | {rule.category} | {kept} | {counted} | {basis} |")
     lines += [
         f"| {PARKED} | What systems gave to copy | {Category.REQUEST} | not at all | end of request | {LIMITATION} |",
-        f"| {PAPER} | Paper whose day is over | its own | until that day | `paper_record.retain_until` |"
-        f" {LIMITATION} |",
+        (
+            f"| {PAPER} | Paper whose day is over | its own | until that day | `paper_record.retain_until` |"
+            f" {LIMITATION} |"
+        ),
         "",
         "## What outlives a deletion",
         "",
