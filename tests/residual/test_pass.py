@@ -1,4 +1,4 @@
-"""The residual pass: it finds what is left wherever it is, says nothing when it can not see, and survives every death."""
+"""The residual pass: it finds what is left wherever it is, says nothing when it can not see, survives every death."""
 
 import asyncio
 import json
@@ -213,7 +213,8 @@ async def test_rows_of_their_own_are_never_others(nightly: Engine) -> None:
             (ada.customer_id, new_id(), other.customer_id),
         )
         await connection.execute(
-            "INSERT INTO email_address (id, customer_id, collection_id, address, normalized) VALUES (%s, %s, %s, %s, %s)",
+            "INSERT INTO email_address (id, customer_id, collection_id, address, normalized)"
+            " VALUES (%s, %s, %s, %s, %s)",
             (new_id(), ada.customer_id, other.origin["collection_id"], ada.email, ada.email),
         )
     await passes.run(nightly.platform)
@@ -234,8 +235,8 @@ BLIND = {
         "DROP POLICY wall ON device",
     ),
     "RESIDUAL_CANARY_MISSING": (
-        "CREATE FUNCTION eat() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
-        "CREATE TRIGGER eat BEFORE INSERT ON system FOR EACH ROW EXECUTE FUNCTION eat()",
+        """CREATE FUNCTION eat() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER eat BEFORE INSERT ON system FOR EACH ROW EXECUTE FUNCTION eat()""",
         "DROP TRIGGER eat ON system",
     ),
 }
@@ -325,7 +326,7 @@ async def test_without_the_key_nothing_can_be_looked_for(nightly: Engine) -> Non
 
 @pytest.mark.parametrize("is_left", [False, True])
 async def test_killed_at_every_moment(nightly: Engine, *, is_left: bool) -> None:
-    """Between any two writes: the next pass says the same, once, and the key dies after the addendum and never before."""
+    """Between any two writes: the next pass says the same, once, and the key never dies before the addendum."""
     ada, other = await make_person(nightly.platform.db), await make_person(nightly.platform.db)
     reference = await erased(nightly, ada)
     if is_left:

@@ -219,7 +219,7 @@ def check_addendum(document: bytes, keys: dict[str, str], certificate: bytes | N
         digest = hashlib.sha256(certificate).hexdigest()
         try:
             known = _object(json.loads(certificate)).get("reference")
-        except (ValueError, RecursionError):
+        except (ValueError, TypeError, RecursionError):
             known = None
         if said != {"reference": known, "sha256": digest}:
             found.problems.append("It belongs to another certificate.")
