@@ -20,10 +20,11 @@ ENDED_WITHIN_S = 30.0
 class OwnProcess:
     """A process of the platform under its own settings; its log lines are kept in a file."""
 
-    def __init__(self, settings: Settings, log: Path, verb: str, **environment: str) -> None:
+    def __init__(self, settings: Settings, log: Path, verb: str) -> None:
         self.log = log
         names = {
             "CDP_ENV": "test",
+            "CDP_PORT": settings.port,
             "CDP_STATE_DIR": settings.state_dir,
             "CDP_DATABASE_URL": settings.database_url,
             "CDP_REDIS_URL": settings.redis_url,
@@ -40,9 +41,9 @@ class OwnProcess:
             "CDP_COOLING_OFF": settings.cooling_off.total_seconds(),
             "CDP_BULK_PART_ROWS": settings.bulk_part_rows,
             "CDP_BULK_MAX_BYTES_PER_S": settings.bulk_max_bytes_per_s,
+            "CDP_STEP_UP_MAX_AGE_S": settings.step_up_max_age_s,
             "CDP_ALLOW_PRIVATE_TARGETS": "true",
             "CDP_LOG_FORMAT": "json",
-            **environment,
         }
         given = {"PATH": os.environ["PATH"], **{name: str(value) for name, value in names.items()}}
         with log.open("ab") as output:
@@ -97,7 +98,7 @@ class Api(OwnProcess):
     """An API process on the port of the settings; whoever calls it tries until it answers."""
 
     def __init__(self, settings: Settings, log: Path) -> None:
-        super().__init__(settings, log, "api", CDP_PORT=str(settings.port))
+        super().__init__(settings, log, "api")
 
 
 @contextmanager
