@@ -10,6 +10,7 @@ from cdp.tables.base import (
     enum_type,
     foreign_key_indexes,
     id_column,
+    identifies,
     metadata,
     personal,
     structural,
@@ -51,7 +52,12 @@ email_address = Table(
     id_column(),
     *subject_columns(),
     Column("address", String(320), nullable=False, info=personal(Category.CONTACT)),
-    Column("normalized", String(320), nullable=False, info=personal(Category.CONTACT, export=False)),
+    Column(
+        "normalized",
+        String(320),
+        nullable=False,
+        info={**personal(Category.CONTACT, export=False), **identifies("email")},
+    ),
     *_state(),
 )
 
@@ -61,7 +67,7 @@ phone_number = Table(
     id_column(),
     *subject_columns(),
     Column("number", String(40), nullable=False, info=personal(Category.CONTACT)),
-    Column("e164", String(20), info=personal(Category.CONTACT)),
+    Column("e164", String(20), info={**personal(Category.CONTACT), **identifies("phone")}),
     Column(
         "kind",
         enum_type(PhoneKind, "phone_kind"),

@@ -9,6 +9,7 @@ from cdp.tables.base import (
     enum_type,
     foreign_key_indexes,
     id_column,
+    identifies,
     metadata,
     personal,
     structural,
@@ -85,7 +86,12 @@ identity = Table(
     *subject_columns(),
     Column("type", enum_type(IdentityType, "identity_type"), nullable=False, info=personal(Category.IDENTITY)),
     Column("issuer", String(100), nullable=False, server_default="", info=personal(Category.IDENTITY)),
-    Column("value", String(320), nullable=False, info=personal(Category.IDENTITY)),
+    Column(
+        "value",
+        String(320),
+        nullable=False,
+        info={**personal(Category.IDENTITY), **identifies(*(type_.value for type_ in IdentityType))},
+    ),
     timestamp("verified_at", nullable=True, info=personal(Category.IDENTITY)),
     timestamp("created_at", now=True),
 )

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Column, Table
 
-from cdp.tables.base import Category, Erase, Personal, Retention, Structural, metadata
+from cdp.tables.base import Category, Erase, Identifies, Personal, Retention, Structural, metadata
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,15 @@ def entries() -> Iterator[Entry]:
                     declared.export,
                     declared.basis,
                 )
+
+
+def identity_columns() -> Iterator[tuple[Column[str], Identifies]]:
+    """Every column that holds identifiers, with their types."""
+    for table in personal_tables():
+        for column in table.columns:
+            declared = column.info.get("identifies")
+            if isinstance(declared, Identifies):
+                yield column, declared
 
 
 def retention(table: Table) -> Retention | None:
@@ -133,6 +142,7 @@ __all__ = [
     "categories",
     "entries",
     "gaps",
+    "identity_columns",
     "keeps_rows",
     "personal_tables",
     "reference",

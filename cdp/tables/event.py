@@ -10,6 +10,7 @@ from cdp.tables.base import (
     enum_type,
     foreign_key_indexes,
     id_column,
+    identifies,
     metadata,
     personal,
     structural,
@@ -36,7 +37,7 @@ device = Table(
     Column("operating_system", String(100), info=personal(Category.DEVICE)),
     Column("browser", String(100), info=personal(Category.DEVICE)),
     Column("language", String(20), info=personal(Category.DEVICE)),
-    Column("cookie_id", String(100), info=personal(Category.DEVICE)),
+    Column("cookie_id", String(100), index=True, info={**personal(Category.DEVICE), **identifies("cookie")}),
     timestamp("first_seen_at", info=personal(Category.DEVICE)),
     timestamp("last_seen_at", info=personal(Category.DEVICE)),
 )

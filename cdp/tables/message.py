@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text, Uuid
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text, Uuid, func
 
 from cdp.tables.base import (
     Category,
     enum_type,
     foreign_key_indexes,
     id_column,
+    identifies,
     metadata,
     personal,
     structural,
@@ -46,7 +47,12 @@ message = Table(
     Column("request_id", Uuid, ForeignKey("privacy_request.id"), info=structural()),
     Column("purpose", String(60), ForeignKey("purpose.code"), nullable=False, info=structural()),
     Column("template", String(60), nullable=False, info=personal(Category.MESSAGE)),
-    Column("recipient", String(320), nullable=False, info=personal(Category.MESSAGE)),
+    Column(
+        "recipient",
+        String(320),
+        nullable=False,
+        info={**personal(Category.MESSAGE), **identifies("email", lower=True)},
+    ),
     Column("subject", String(300), nullable=False, info=personal(Category.MESSAGE)),
     Column("body", Text, nullable=False, info=personal(Category.MESSAGE)),
     Column(
@@ -64,6 +70,7 @@ message = Table(
     timestamp("sent_at", nullable=True, info=personal(Category.MESSAGE)),
 )
 
+Index("message_lower_recipient_idx", func.lower(message.c.recipient))
 Index("message_due_idx", message.c.next_run_at, postgresql_where="status IN ('queued', 'sending')")
 Index(None, message.c.customer_id, message.c.created_at.desc(), message.c.id.desc())
 foreign_key_indexes(message)

@@ -4,12 +4,13 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-from sqlalchemy import Column, MetaData, String, Table, Uuid, insert, select, update
+from sqlalchemy import Column, MetaData, String, Table, Uuid, insert, select, text, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from cdp.connectors.base import Connector, Identifier, State, Subject, System
 from cdp.connectors.own.connector import bury_exports
-from cdp.connectors.own.rows import cut_values, erase_rows
+from cdp.connectors.own.rows import cut_values, erase_rows, trace_statements
 from cdp.connectors.registry import connect
 from cdp.core.blobs import ObjectMissing
 from cdp.core.db import Role
@@ -17,12 +18,14 @@ from cdp.core.ids import CustomerId, RequestId, SystemId, new_id
 from cdp.core.keys import KeyGone
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
+from cdp.operations.reference import Purpose
 from cdp.tables import metadata
 from cdp.tables.base import Category, Erase, personal
 from cdp.tables.contact import email_address
 from cdp.tables.customer import CustomerKind, customer
-from cdp.tables.datamap import keeps_rows, personal_tables
+from cdp.tables.datamap import identity_columns, keeps_rows, personal_tables
 from cdp.tables.export import export
+from cdp.tables.message import message
 from cdp.tables.order import ACCOUNTING_LAW, sales_order, sales_order_item
 from cdp.tables.request import privacy_request
 from tests.connectors.conformance import SECRET, Conformance, key_of, steps
@@ -214,3 +217,22 @@ async def test_a_column_that_is_hashed_keeps_nothing_of_its_value(platform: Plat
         one, same, nothing = await tx.all(select(payer).order_by(payer.nulls_last()))
     assert (one, nothing.payer) == (same, None)
     assert (len(one.payer), "Ada" in one.payer) == (64, False)
+
+
+async def test_every_identity_column_is_looked_up_at_once(ours: OurTables) -> None:
+    """By an index: an erasure of one person must not read whole tables."""
+    subject, other = await ours.person(), await ours.person()
+    known = (Identifier("email", "ada@example.com"), Identifier("cookie", "c-1"), Identifier("phone", "+4915112345678"))
+    looked = [f"{column.table.name}.{column.name}" for column, _ in identity_columns()]
+    assert {"message.recipient", "mail_link.address", "device.cookie_id", "identity.value"} < set(looked)
+    async with ours.platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(text("SET LOCAL enable_seqscan = off"))
+        for statement in trace_statements(other.customer_id, known):
+            compiled = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+            plan = "\n".join(row[0] for row in await tx.all(text(f"EXPLAIN {compiled}".replace(":", r"\:"))))
+            assert "Seq Scan" not in plan, plan
+        origin = {"customer_id": other.customer_id, "purpose": Purpose.ACCOUNT_NOTICES.value, "template": "test"}
+        left = {"recipient": ours.people[subject.customer_id].email.upper(), "subject": "Hello", "body": "Hello"}
+        await tx.execute(insert(message).values(id=new_id(), **origin, **left))
+    *_, verify = await steps(ours.connector, subject)
+    assert verify.evidence["held_by_other_customers"] == {"message.recipient": 1}

@@ -35,11 +35,9 @@ from cdp.connectors.own.held import LINKED, delete_unheld, kept_rows, loosen
 from cdp.core.db import Tx
 from cdp.core.ids import CustomerId, RequestId
 from cdp.tables import metadata
-from cdp.tables.account import account
 from cdp.tables.base import Erase, Personal
-from cdp.tables.contact import email_address, phone_number
-from cdp.tables.customer import IdentityType, customer, identity
-from cdp.tables.datamap import keeps_rows, personal_tables, retention, subject_column
+from cdp.tables.customer import customer, identity
+from cdp.tables.datamap import identity_columns, keeps_rows, personal_tables, retention, subject_column
 from cdp.tables.request import privacy_request
 
 
@@ -137,11 +135,14 @@ async def _retained(tx: Tx, customer_id: CustomerId, held: Sequence[Hold]) -> tu
 
 async def traces(tx: Tx, customer_id: CustomerId, identifiers: Sequence[Identifier]) -> list[Trace]:
     """Look every identifier up in every identity column, by indexed equality, in one statement."""
-    looks = [*_looks(identifiers)]
-    if not looks:
-        return []
-    found = await tx.all(union_all(*(_trace(name, table, where, customer_id) for name, table, where in looks)))
+    looks = trace_statements(customer_id, identifiers)
+    found = await tx.all(union_all(*looks)) if looks else ()
     return [Trace(row.column_name, row.own, row.elsewhere) for row in found if row.own or row.elsewhere]
+
+
+def trace_statements(customer_id: CustomerId, identifiers: Sequence[Identifier]) -> list[Select[str, int, int]]:
+    """The look into each identity column, by itself."""
+    return [_trace(name, table, where, customer_id) for name, table, where in _looks(identifiers)]
 
 
 def kept(found: Sequence[Holding]) -> tuple[Retained, ...]:
@@ -206,21 +207,19 @@ def _goes(table: Table) -> bool:
 
 
 def _looks(identifiers: Sequence[Identifier]) -> Iterator[tuple[str, Table, ColumnElement[bool]]]:
-    """Which column carries which type of identifier; usernames are often e-mail addresses."""
-    by_type: dict[str, list[str]] = {}
-    for known in identifiers:
-        by_type.setdefault(known.type, []).append(known.value)
-    emails, phones = by_type.get(IdentityType.EMAIL, []), by_type.get(IdentityType.PHONE, [])
-    usernames = by_type.get(IdentityType.USERNAME, []) + emails
-    for column, values in (
-        (email_address.c.normalized, emails),
-        (phone_number.c.e164, phones),
-        (account.c.username, usernames),
-    ):
-        if values:
-            yield f"{column.table.name}.{column.name}", column.table, column.in_(values)
-    if identifiers:
-        yield "identity.value", identity, or_(*(_same_identity(known) for known in identifiers))
+    """Which column of the data map carries which type of identifier; usernames are often e-mail addresses."""
+    for column, holds in identity_columns():
+        table = metadata.tables[column.table.name]
+        values = [known.value for known in identifiers if known.type in holds.types]
+        if not values:
+            continue
+        if table is identity:  # there a value is one person's only together with its type and issuer
+            where = or_(*(_same_identity(known) for known in identifiers))
+        elif holds.lower:
+            where = func.lower(column).in_([value.lower() for value in values])
+        else:
+            where = column.in_(values)
+        yield f"{table.name}.{column.name}", table, where
 
 
 def _same_identity(known: Identifier) -> ColumnElement[bool]:
@@ -231,5 +230,5 @@ def _same_identity(known: Identifier) -> ColumnElement[bool]:
 
 def _trace(name: str, table: Table, where: ColumnElement[bool], customer_id: CustomerId) -> Select[str, int, int]:
     own = func.count().filter(table.c.customer_id == customer_id)
-    elsewhere = func.count().filter(table.c.customer_id != customer_id)
+    elsewhere = func.count().filter(table.c.customer_id.is_distinct_from(customer_id))
     return select(literal(name, Text).label("column_name"), own.label("own"), elsewhere.label("elsewhere")).where(where)
