@@ -1,7 +1,7 @@
 """Any SQL database with a declared mapping: synchronous drivers in a thread, one transaction a step."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from typing import Annotated, NamedTuple, TypeVar
 
 import anyio.to_thread
@@ -24,6 +24,7 @@ from cdp.connectors.base import (
     Unfinished,
 )
 from cdp.connectors.failures import outcome_of
+from cdp.connectors.sql.crowd import crowd_of
 from cdp.connectors.sql.database import Database, DriverMissing, functions
 from cdp.connectors.sql.fingerprint import fingerprint
 from cdp.connectors.sql.mapping import Declared, parse
@@ -95,6 +96,20 @@ class Sql:
         """Cut and delete in one transaction that commits only if the read-back finds nothing."""
         return await self._run(subject, self._erase)
 
+    async def erase_many(self, subjects: Sequence[Subject]) -> Outcome:
+        """Cut and delete what many people left, all of them or nobody, in one transaction and a statement a table.
+
+        Each can be verified alone afterwards. Unsupported where only one by one will do (``crowd``), or where one of
+        them can not be looked for.
+        """
+        for subject in subjects:
+            if refused := self._unsearchable(subject):
+                return refused
+        try:
+            return await _in_thread(lambda: self._erase_many(subjects))
+        except (SQLAlchemyError, OSError, DriverMissing, MappingMismatch, LeftBehind) as error:
+            return _failure(error)
+
     async def verify(self, subject: Subject, key: str) -> Outcome:  # noqa: ARG002
         """Read again: no identifier, and nothing uncut behind a tombstone."""
         return await self._run(subject, self._verify)
@@ -110,6 +125,16 @@ class Sql:
     def _erase(self, subject: Subject) -> Outcome:
         with self._database.writing() as connection:
             return self._step(connection, subject).erase()
+
+    def _erase_many(self, subjects: Sequence[Subject]) -> Outcome:
+        with self._database.writing() as connection:
+            crowd = crowd_of(self._search(connection, (), b""))
+            if crowd is None:
+                return Outcome(State.UNSUPPORTED, Code.NOT_OFFERED)
+            crowd.prepare(connection, subjects)
+            outcome = Step(connection, crowd).erase()
+            crowd.close(connection)
+            return outcome
 
     def _verify(self, subject: Subject) -> Outcome:
         with self._database.looking() as connection:

@@ -187,7 +187,7 @@ def digits_of(text: str) -> str:
 
 def hmac_of(key: bytes, text: str) -> str:
     """HMAC-SHA256 in hexadecimal, as the databases' functions compute it."""
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, text.encode(), "sha256").hex()
 
 
 def _bytes(column: TextColumn) -> ColumnElement[bytes]:

@@ -34,7 +34,7 @@ from cdp.connectors.base import Identifier
 from cdp.connectors.sql.database import Functions, digits_of
 from cdp.connectors.sql.mapping import Declared, IdentityRule, Normalise, Rows, Strategy, TableRule
 from cdp.connectors.sql.schema import Schema, delete_order, is_text
-from cdp.connectors.sql.strategies import column_key, normalised, tombstone
+from cdp.connectors.sql.strategies import column_key, new_values, normalised, tombstone
 
 MIN_DIGITS = 6
 KeySet = tuple[str, tuple[str, ...]]
@@ -72,14 +72,14 @@ class Search:
     def exposed(self, rule: TableRule) -> ColumnElement[bool]:
         """Rows that carry identifiers an erasure should have removed: all but preserved numbers."""
         return or_(
-            false(), *(self._carries(rule, identity) for identity in rule.identities if not _preserved(rule, identity))
+            false(), *(self._carries(rule, identity) for identity in rule.identities if not preserved(rule, identity))
         )
 
     def buried(self, rule: TableRule) -> ColumnElement[bool]:
         """Kept rows of the person after an erasure: by tombstone, or by a number that was preserved."""
         found: list[ColumnElement[bool]] = []
         for identity in rule.identities if rule.rows is Rows.KEEP else ():
-            if _preserved(rule, identity):
+            if preserved(rule, identity):
                 found.append(self._carries(rule, identity))
             else:
                 column = self.schema.tables[rule.key].c[identity.column]
@@ -94,6 +94,11 @@ class Search:
         if self.functions.exact is None or not is_text(column):
             return found.in_(values)
         return and_(found.in_(values), self.functions.exact(found).in_(values))  # the first may use an index
+
+    def new_values(self, rule: TableRule) -> dict[str, ColumnElement[Any]]:
+        """What the columns of a kept row become."""
+        keys = {name: self.key(rule, name) for name in rule.columns}
+        return new_values(rule, self.schema.tables[rule.key], self.functions, keys)
 
     def exactly(self, column: Column[Any]) -> ColumnElement[Any]:
         """A column in the form in which the keys of rows are compared."""
@@ -199,7 +204,8 @@ class Reach:
         return exists(select(literal(1)).select_from(keys).where(and_(*pairs))).correlate(table)
 
 
-def _preserved(rule: TableRule, identity: IdentityRule) -> bool:
+def preserved(rule: TableRule, identity: IdentityRule) -> bool:
+    """Whether an identifier stays in kept rows: a number that is nobody's without its table."""
     decided = rule.columns.get(identity.column)
     return rule.rows is Rows.KEEP and decided is not None and decided.strategy is Strategy.PRESERVE
 

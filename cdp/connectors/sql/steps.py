@@ -12,7 +12,7 @@ from cdp.connectors.records import record
 from cdp.connectors.sql.mapping import Rows, Strategy, TableRule
 from cdp.connectors.sql.reach import Reach, Search
 from cdp.connectors.sql.schema import delete_order
-from cdp.connectors.sql.strategies import new_values, uncut
+from cdp.connectors.sql.strategies import uncut
 
 PAGE_RECORDS = 500
 
@@ -116,8 +116,7 @@ class Step:
         for rule in self.search.declared.tables:
             if rule.rows is Rows.KEEP and any(c.strategy is not Strategy.PRESERVE for c in rule.columns.values()):
                 table = self.search.schema.tables[rule.key]
-                keys = {name: self.search.key(rule, name) for name in rule.columns}
-                values = new_values(rule, table, self.search.functions, keys)
+                values = self.search.new_values(rule)
                 where = and_(reach.rows(rule), uncut(rule, table))
                 counts[rule.key] = self.connection.execute(update(table).where(where).values(values)).rowcount
         return counts

@@ -4,7 +4,6 @@ Hashed and random values carry a prefix, so that a second run leaves them alone 
 what was there before.
 """
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +25,7 @@ _DIGEST_LENGTH = 32
 
 def column_key(secret: bytes, system: str, table: str, column: str) -> bytes:
     """The key of one column's tombstones: no two columns, systems or requests share one."""
-    return hmac.new(secret, f"{system}\0{table}\0{column}".encode(), hashlib.sha256).digest()
+    return hmac.digest(secret, f"{system}\0{table}\0{column}".encode(), "sha256")
 
 
 def tombstone(column: Column[str], key: bytes, value: str) -> str:
@@ -68,6 +67,14 @@ def new_values(
                 fresh = literal(prefix, Text).concat(func.substr(digest, 1, _room(column, prefix)))
                 values[name] = case((_unhashed(column, prefix), fresh), else_=column)
     return values
+
+
+def tombstone_or_noise(column: Column[Any], known: ColumnElement[Any], functions: Functions) -> ColumnElement[Any]:
+    """A tombstone that was computed beforehand; a value nobody knows becomes one that nobody finds. NULL stays NULL."""
+    assert functions.random is not None
+    room = _room(column, TOMBSTONE)
+    noise = literal(TOMBSTONE, Text).concat(func.substr(functions.random(), 1, room))
+    return case((_unhashed(column, TOMBSTONE), func.coalesce(known, noise)), else_=column)
 
 
 def uncut(rule: TableRule, table: Table) -> ColumnElement[bool]:
