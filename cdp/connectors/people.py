@@ -20,6 +20,8 @@ from cdp.tables.request import TaskStep, privacy_request
 
 WAITING = "WAITING_FOR_A_PERSON"
 NO_ANSWER = "NO_ANSWER"
+# In a task that an operator opened anew: whoever is asked by mail gets another one.
+ASK_AGAIN = "ASK_AGAIN"
 NOT_POSSIBLE = "NOT_POSSIBLE"
 REFUSED = "REFUSED_BY_A_PERSON"
 HELD = "LEGAL_HOLD"

@@ -7,8 +7,17 @@ without it. Metric labels hold route templates, methods and statuses only.
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,6 +29,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cdp.core.db import Role
 from cdp.core.errors import Unavailable
 from cdp.core.platform import Platform
+from cdp.operations.manual import work
+from cdp.operations.paper import records
 
 READY_WITHIN_S = 2.0
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
@@ -37,6 +48,7 @@ class Metrics:
         self.seconds = Histogram(
             "cdp_http_request_seconds", "Time to the last byte of an answer", ("route",), registry=self.registry
         )
+        self.overdue = Gauge("cdp_overdue_tasks", "Tasks of people past their day", ("kind",), registry=self.registry)
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def note(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -96,6 +108,11 @@ async def readyz(request: Request) -> Response:
 async def show_metrics(request: Request) -> Response:
     """Prometheus text (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
     metrics: Metrics = request.app.state.metrics
+    platform: Platform = request.app.state.platform
+    with suppress(SQLAlchemyError, OSError, TimeoutError):  # the other numbers are worth most when the database is away
+        async with asyncio.timeout(READY_WITHIN_S), platform.db.transaction(Role.WORKER) as tx:
+            metrics.overdue.labels("manual").set(await work.overdue(tx))
+            metrics.overdue.labels("paper").set(await records.overdue(tx))
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -6,6 +6,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
 from cdp.access.viewer import Actor
+from cdp.connectors.mail import letters
 from cdp.operations.requests import guests
 from cdp.web import assets
 from cdp.web.account import (
@@ -30,9 +31,9 @@ from cdp.web.account import (
     sign_out,
     verify_email,
 )
-from cdp.web.console import case, customer, graphql, opening, queue, search
+from cdp.web.console import case, customer, graphql, holds, opening, papers, queue, search, tasks, uploads
 from cdp.web.guard import Allow, Page
-from cdp.web.public import device, privacy_request, verify
+from cdp.web.public import device, privacy_request, processor, verify
 from cdp.web.visit import Visit
 
 
@@ -77,6 +78,26 @@ def _external_pages(home: str, realm: Actor) -> Sequence[Page]:
     )
 
 
+def _work_pages() -> Sequence[Page]:
+    """What people carry out: tasks of systems without an interface, paper, legal holds."""
+    staff, upload = Allow.STAFF, uploads.LARGEST_BYTES
+    task, paper, hold = "/console/tasks/{id}", "/console/paper/{id}", "/console/holds/{id}"
+    placing, filing = f"{CUSTOMER}/hold", f"{CUSTOMER}/paper"
+    return (
+        Page("/console/tasks", tasks.show_list, allow=staff),
+        Page(task, tasks.show, allow=staff),
+        Page(f"{task}/{{what}}", None, tasks.submit, allow=staff, back=task, max_form_bytes=upload),
+        Page("/console/paper", papers.show_list, allow=staff),
+        Page(paper, papers.show, allow=staff),
+        Page(f"{paper}/{{what}}", None, papers.submit, allow=staff, back=paper, max_form_bytes=upload),
+        Page(filing, papers.show_filing, papers.file, allow=staff),
+        Page("/console/holds", holds.show_list, allow=staff),
+        Page(hold, holds.show, allow=staff),
+        Page(f"{hold}/{{what}}", None, holds.submit, allow=staff, back=hold),
+        Page(placing, holds.show_placing, holds.place, allow=staff, fresh=True, max_form_bytes=upload, back=placing),
+    )
+
+
 PAGES: Sequence[Page] = (
     Page("/", _home, allow=Allow.ANYONE),
     Page("/display", None, display.submit, allow=Allow.ANYONE),
@@ -110,8 +131,6 @@ PAGES: Sequence[Page] = (
     Page(f"{REQUEST}/certificate.pdf", request.certificate_pdf, allow=Allow.ANYONE),
     Page(f"{REQUEST}/addendum.json", request.addendum_json, allow=Allow.ANYONE),
     Page(f"{REQUEST}/verify_certificate.py", request.verifier, allow=Allow.ANYONE),
-    Page(f"{REQUEST}/addendum.json", request.addendum_json, allow=Allow.ANYONE),
-    Page(f"{REQUEST}/verify_certificate.py", request.verifier, allow=Allow.ANYONE),
     Page(SECURITY, security.show),
     Page(f"{SECURITY}/password", security.show_password, security.submit_password, fresh=True, own=True),
     Page(f"{SECURITY}/send-link", None, security.send_proof, back=SECURITY),
@@ -122,6 +141,7 @@ PAGES: Sequence[Page] = (
     Page("/privacy/request", privacy_request.show, privacy_request.submit, allow=Allow.ANYONE),
     Page(guests.CONFIRM_PAGE, privacy_request.show_confirm, privacy_request.submit_confirm, allow=Allow.ANYONE),
     Page(guests.FILE_PAGE, privacy_request.show_file, privacy_request.submit_file, allow=Allow.ANYONE),
+    Page(letters.PAGE, processor.show, processor.submit, allow=Allow.ANYONE),
     Page("/verify", verify.show, verify.submit, allow=Allow.ANYONE, max_form_bytes=verify.LARGEST_BYTES),
     Page("/device", device.show, device.submit, allow=Allow.ANYONE),
     Page("/account/device", device.show_question, device.submit_question),
@@ -151,6 +171,7 @@ PAGES: Sequence[Page] = (
         max_form_bytes=opening.LARGEST_BYTES,
         back=f"{CUSTOMER}/open",
     ),
+    *_work_pages(),
     Page("/console/requests", queue.show, allow=Allow.STAFF),
     Page("/console/requests/next", queue.show_next, allow=Allow.STAFF),
     Page(CASE, case.show, allow=Allow.STAFF),

@@ -1,6 +1,7 @@
 """Systems that are people: tasks reported by one, confirmed by another; processors asked by mail; paper in offices."""
 
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -222,6 +223,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self.mails: list[str] = []
+        self.url = ""
 
     async def handle_DATA(self, server: object, session: object, envelope: object) -> str:  # noqa: N802 - its name
         self.mails.append(envelope.content.decode())  # type: ignore[attr-defined]  # an envelope
@@ -231,9 +233,12 @@ class Inbox:
 @pytest.fixture
 def inbox() -> Iterator[Inbox]:
     kept = Inbox()
-    controller = Controller(kept, hostname="127.0.0.1", port=0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    controller = Controller(kept, hostname="127.0.0.1", port=port)
     controller.start()
-    kept.url = f"smtp://127.0.0.1:{controller.server.sockets[0].getsockname()[1]}"  # type: ignore[attr-defined]
+    kept.url = f"smtp://127.0.0.1:{port}"
     yield kept
     controller.stop()
 
@@ -241,7 +246,7 @@ def inbox() -> Iterator[Inbox]:
 @pytest.fixture
 async def mailing(engine: Engine, inbox: Inbox) -> Floor:
     settings = engine.platform.settings
-    sending = mailer(inbox.url, settings.mail_from, settings.state_dir / "outbox")  # type: ignore[attr-defined]
+    sending = mailer(inbox.url, settings.mail_from, settings.state_dir / "outbox")
     platform = replace(engine.platform, mailer=sending)
     floor = await floor_of(Engine(platform, replace(engine.place, platform=platform)))
     await floor.connect("mail", {"address": PROCESSOR, "name": "Letters Ltd"}, "letters")
@@ -296,7 +301,12 @@ async def test_who_does_not_answer_is_reminded_and_then_a_person_looks(mailing: 
 
     async def later(days: int) -> None:
         async with engine.platform.db.transaction(Role.WORKER) as tx:
-            await tx.execute(update(manual_task).values(due_at=manual_task.c.due_at - timedelta(days=days)))
+            await tx.execute(
+                update(manual_task).values(
+                    due_at=manual_task.c.due_at - timedelta(days=days),
+                    created_at=manual_task.c.created_at - timedelta(days=days),
+                )
+            )
             (task,) = await tx.all(select(manual_task.c.request_id))
             waiting = update(request_task).where(request_task.c.request_id == task.request_id)
             await tx.execute(waiting.values(next_run_at=func.now()))
@@ -314,7 +324,8 @@ async def test_who_does_not_answer_is_reminded_and_then_a_person_looks(mailing: 
     await engine.retry(erased.reference)
     await engine.work()
     (task,) = await mailing.tasks()
-    assert task.status is ManualStatus.OPEN
+    assert (task.status, task.code) == (ManualStatus.OPEN, None)
+    assert len([mail for mail in inbox.mails if PROCESSOR in mail]) == 3
     await work.answer_by_link(engine.platform, link(inbox.mails), Report(Out.REFUSED, code="NO_CONTRACT"))
     await engine.work()
     assert (await engine.outcomes(erased.reference))["letters.erase"] == (T.REFUSED, "REFUSED_BY_A_PERSON")

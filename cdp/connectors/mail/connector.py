@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, insert, or_, select, update
 
 from cdp.connectors import people
 from cdp.connectors.base import Code, ConfigurationInvalid, Outcome, Page, Problem, State, Subject, System, Unfinished
@@ -110,9 +110,11 @@ class Mail:
             lapsed = await tx.first(over.values(status=ManualStatus.LAPSED).returning(manual_task))
             if lapsed is not None:
                 return lapsed
+            again = manual_task.c.code == people.ASK_AGAIN
             begins = manual_task.c.due_at - timedelta(days=self._told.due_days - self._told.remind_days)
-            late = update(manual_task).where(mine, is_open, manual_task.c.reminded_at.is_(None), begins < func.now())
-            reminded = await tx.first(late.values(reminded_at=func.now()).returning(manual_task))
+            is_late = manual_task.c.reminded_at.is_(None) & (begins < func.now())
+            late = update(manual_task).where(mine, is_open, or_(again, is_late))
+            reminded = await tx.first(late.values(reminded_at=func.now(), code=None).returning(manual_task))
             if reminded is not None:
                 await self._write(tx, reminded, code, is_reminder=True)
         return reminded or task

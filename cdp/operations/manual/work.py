@@ -157,6 +157,14 @@ async def identifiers(platform: Platform, viewer: Viewer, task_id: UUID) -> tupl
     return found
 
 
+async def instructions(tx: Tx, viewer: Viewer, task_id: UUID) -> str:
+    """What to do, as the system's configuration says it; as the worker role. Raises MissingScope, NotFound."""
+    require_worker(viewer)
+    row = await _row(tx, manual_task.c.id == task_id)
+    told = row.configuration.get("instructions")
+    return str(told) if told else f"{row.configuration.get('name', row.title)} was asked by mail."
+
+
 async def read_document(platform: Platform, viewer: Viewer, task_id: UUID) -> Document:
     """Open the document of a report; that somebody looked is recorded. Raises MissingScope, NotFound, KeyGone."""
     require_worker(viewer)

@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from cdp.access.viewer import SYSTEM
 from cdp.connectors.base import Code, Evidence, Outcome, State, System
+from cdp.connectors.people import ASK_AGAIN
 from cdp.core.db import Tx
 from cdp.core.ids import CustomerId, RequestId, SystemId, TaskId, new_id
 from cdp.core.settings import Settings
@@ -438,6 +439,7 @@ async def _ask_people_again(tx: Tx, task_ids: list[UUID]) -> None:
         .values(
             status=ManualStatus.OPEN,
             outcome=None,
+            code=ASK_AGAIN,
             due_at=func.now() + (manual_task.c.due_at - manual_task.c.created_at),
             reminded_at=None,
             settled_at=None,

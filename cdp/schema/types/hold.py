@@ -16,6 +16,7 @@ from cdp.tables import hold
 from cdp.tables.base import Category
 from cdp.tables.hold import HoldStatus
 
+strawberry.enum(Category, description="What kind of data it is.")
 strawberry.enum(HoldStatus, description="Where a legal hold stands.")
 
 
@@ -40,7 +41,7 @@ class LegalHold(Node):
     is_effective: bool = column(_is_effective, description="Whether it keeps anything now.")
     notice: str | None = column(description="Why, in words for the customer; null where that is secret.")
     reason: str | None = column(description="Why, for staff.")
-    is_secret: bool = column(description="Whether the customer may not read why.")
+    is_secret: bool | None = column(description="Whether the customer may not read why.")
     case_ref: str | None = column(description="The case it belongs to.")
     release_reason: str | None = column(description="Why it is to end, or was refused.")
     file_name: str | None = column(description="Name of the document behind it, which is kept sealed.")
@@ -48,7 +49,7 @@ class LegalHold(Node):
     release_asked_by_id: str | None = column(_release_asked_by, description="Who asked to release it.")
     placed_at: datetime = column(description="Since when it keeps these records.")
     approved_at: datetime | None = column(description="When a second person agreed to it.")
-    review_at: datetime = column(description="When to look again whether it is still needed.")
+    review_at: datetime | None = column(description="When to look again whether it is still needed.")
     until: datetime | None = column(description="When it ends by itself.")
     ended_at: datetime | None = column(description="When it ended.")
     customer: Annotated["Customer", strawberry.lazy("cdp.schema.types.customer")] | None = one(  # type: ignore[name-defined]  # noqa: F821  # a lazy name

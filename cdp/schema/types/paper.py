@@ -38,7 +38,7 @@ class PaperRecord(Node):
     office: str | None = column(description="The office it is kept in.")
     location: str | None = column(description="Room, cabinet, folder.")
     status: PaperStatus = column(description="Where it stands.")
-    is_overdue: bool = column(_is_overdue, description="Whether it should have been destroyed by now.")
+    is_overdue: bool | None = column(_is_overdue, description="Whether it should have been destroyed by now.")
     retain_until: date = column(description="Until when it is kept.")
     method: str | None = column(description="How it was destroyed.")
     file_name: str | None = column(description="Name of the proof of its destruction, which is kept sealed.")

@@ -9,9 +9,11 @@ from cdp.tables.contact import email_address, phone_number, postal_address
 from cdp.tables.customer import customer, identity
 from cdp.tables.datamap import retention
 from cdp.tables.event import device, event
+from cdp.tables.hold import legal_hold
 from cdp.tables.inquiry import inquiry, quotation, survey_response
 from cdp.tables.message import message
 from cdp.tables.order import sales_order
+from cdp.tables.paper import PaperStatus, paper_record
 from cdp.tables.policy import policy_acceptance
 from cdp.tables.request import RequestStatus, RequestType, privacy_request
 from cdp.web.account.listings import (
@@ -43,12 +45,26 @@ def _request_status(row: Row) -> Cell:
     return REQUEST_STATUS[RequestStatus[row["status"]]][0]
 
 
+def _paper_status(row: Row) -> Cell:
+    return PAPER_STATUS[PaperStatus[row["status"]]]
+
+
+def _hold_status(row: Row) -> Cell:
+    return "Kept by law" if row["isEffective"] else "Over"
+
+
 def _kept_orders() -> str:
     rule = retention(sales_order)
     assert rule is not None, "orders are accounting records"
     return f"{rule.years} years after the order, by law ({rule.basis}); after a deletion, without your name."
 
 
+PAPER_STATUS: Mapping[PaperStatus, str] = {
+    PaperStatus.FILED: "Kept",
+    PaperStatus.DUE: "To be destroyed",
+    PaperStatus.REPORTED: "To be destroyed",
+    PaperStatus.DESTROYED: "Destroyed",
+}
 _PROVEN = (Column("Proven", plain("verifiedAt")), Column("First choice", plain("isPrimary")))
 
 CATEGORIES = (
@@ -364,6 +380,44 @@ CATEGORIES = (
                     Column("State", _request_status),
                 ),
                 "You have not asked for a copy or a deletion yet.",
+            ),
+        ),
+    ),
+    Category(
+        "kept",
+        "Papers and legal holds",
+        "What lies about you in our offices, and what the law forbids us to delete for now.",
+        (Purpose.ORDERS, Purpose.PRIVACY_REQUESTS),
+        "Papers until the day in the list, or until you have your data deleted; holds until they end.",
+        (
+            Listing(
+                "papers",
+                "Papers",
+                paper_record,
+                ("paperRecords",),
+                (
+                    Column("Reference", plain("reference")),
+                    Column("What", plain("description")),
+                    Column("Kind of data", word("category")),
+                    Column("Kept until", plain("retainUntil")),
+                    Column("State", _paper_status),
+                ),
+                "We hold no paper about you.",
+                paged=False,
+            ),
+            Listing(
+                "holds",
+                "Legal holds",
+                legal_hold,
+                ("holds",),
+                (
+                    Column("What is kept", word("category")),
+                    Column("Since", plain("placedAt")),
+                    Column("Why", plain("notice")),
+                    Column("State", _hold_status),
+                ),
+                "Nothing of yours is under a legal hold.",
+                paged=False,
             ),
         ),
     ),

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from cdp.access.rules import REVEALABLE, VEILED
 from cdp.access.viewer import Actor
+from cdp.access.writes import HOLD_PLACERS
 from cdp.core.db import Role
 from cdp.core.errors import NotFound, PlatformError
 from cdp.core.ids import CustomerId, InvalidGlobalId, parse_global_id
@@ -116,6 +117,7 @@ async def page(visit: Visit, problems: Sequence[Problem], *, status: int | None 
         strand=chosen[0] if len(chosen) == 1 else None,
         is_later=bool(visit.request.query_params.get("after")),
         here=address(visit),
+        can_hold=bool(visit.viewer.roles & HOLD_PLACERS),
         unmasking=await _unmasking(visit, customer_id),
         is_fresh=visit.is_fresh,
         notice=NOTICES.get(visit.request.query_params.get("done", "")),
