@@ -21,6 +21,7 @@ from cdp.connectors.base import Identifier, Subject
 from cdp.core.db import Role
 from cdp.core.ids import CustomerId, RequestId, new_id
 from cdp.core.platform import Platform
+from cdp.jobs.sweep import sweep
 from cdp.operations.oauth import clients
 from cdp.operations.oauth.tokens import issuer_of
 from cdp.operations.providers.opendsr import controllers
@@ -56,8 +57,8 @@ class Two:
 
         async def work() -> None:
             while True:
-                await self.engine.work()
-                await asyncio.sleep(0.05)
+                await sweep(self.engine.place, concurrency=8)
+                await asyncio.sleep(0.1)
 
         working = asyncio.create_task(work())
         try:

@@ -15,7 +15,7 @@ ROOT = "CUSTOMER_DATA"
 # Collections of one record: its values stand directly below the collection's name.
 ALONE = frozenset({"profile", "account"})
 # What one record of a collection is called, where dropping the plural does not say it.
-_ONE = {"activity": "EVENT", "log": "ENTRY", "children": "CHILD"}
+_ONE = {"activity": "EVENT", "log": "ENTRY"}
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -49,7 +49,7 @@ def one_of(collection: str) -> str:
     for plural, singular in (("IES", "Y"), ("SSES", "SS"), ("S", "")):
         if name.endswith(plural):
             return name.removesuffix(plural) + singular
-    return name
+    return f"{name}_RECORD"
 
 
 def _children(record: dict[str, Json]) -> list[Node]:
