@@ -74,12 +74,23 @@ async def reader(crowd: Database, crowd_settings: Settings) -> AsyncIterator[Rea
     await opened.close()
 
 
-def explain(reader: Reader, settings: Settings, text: str, viewer: Viewer, variables: dict[str, Any]) -> dict[str, Any]:
+def read_whole(
+    reader: Reader, settings: Settings, text: str, viewer: Viewer, variables: dict[str, Any]
+) -> frozenset[str]:
+    """Tables read from end to end; of those the crowd leaves empty only what no index could serve."""
     plan, _ = reader.compile(text, viewer, variables)
     with psycopg.connect(settings.database_url) as connection:
+        empty = {name for (name,) in connection.execute("SELECT relname FROM pg_class WHERE reltuples = 0").fetchall()}
         connection.execute(f"SET ROLE {viewer.role.value}".encode())
-        (found,) = connection.execute(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {plan.sql}".encode()).fetchone() or ()
-    return found[0]["Plan"]
+        found = {scans: frozenset(scanned_whole(_plan(connection, plan.sql, scans=scans))) for scans in ("on", "off")}
+    return (found["on"] - empty) | (found["off"] & empty)
+
+
+def _plan(connection: psycopg.Connection[Any], sql: str, *, scans: str) -> dict[str, Any]:
+    connection.execute(f"SET enable_seqscan = {scans}".encode())
+    (found,) = connection.execute(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {sql}".encode()).fetchone() or ()
+    planned: dict[str, Any] = found[0]["Plan"]
+    return planned
 
 
 def scanned_whole(node: dict[str, Any]) -> list[str]:
@@ -89,8 +100,7 @@ def scanned_whole(node: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("text", CATALOGUE)
 async def test_customers_read_by_index(reader: Reader, crowd_settings: Settings, text: str) -> None:
-    plan = explain(reader, crowd_settings, text, OWN, {})
-    assert set(scanned_whole(plan)) <= SMALL
+    assert read_whole(reader, crowd_settings, text, OWN, {}) <= SMALL
 
 
 @pytest.mark.parametrize(
@@ -100,8 +110,7 @@ async def test_customers_read_by_index(reader: Reader, crowd_settings: Settings,
 async def test_staff_and_worker_read_by_index(
     reader: Reader, crowd_settings: Settings, text: str, variables: dict[str, Any], viewer: Viewer
 ) -> None:
-    plan = explain(reader, crowd_settings, text, viewer, variables)
-    assert set(scanned_whole(plan)) <= SMALL
+    assert read_whole(reader, crowd_settings, text, viewer, variables) <= SMALL
 
 
 async def test_a_page_reads_no_more_than_its_rows(reader: Reader, crowd: Database) -> None:
@@ -116,7 +125,7 @@ async def test_a_page_reads_no_more_than_its_rows(reader: Reader, crowd: Databas
         await connection.close()
     scans = [node for node in nodes(json.loads(found)[0]["Plan"]) if node.get("Relation Name") == "customer"]
     read = [node for node in scans if node["Alias"] != "person"]  # whose pseudonym the log gets
-    assert [node["Actual Rows"] for node in read] == [21]
+    assert [node["Actual Rows"] for node in read if node["Actual Rows"]] == [21]
 
 
 def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
