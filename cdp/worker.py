@@ -24,7 +24,7 @@ from cdp.jobs import JOBS
 from cdp.jobs.job import Workplace
 from cdp.jobs.purge import purge
 from cdp.jobs.sweep import sweep
-from cdp.operations import production, signing_keys
+from cdp.operations import journal, production, signing_keys
 from cdp.operations.audit import sequencer, witness
 from cdp.operations.bulk.floor import Floor
 from cdp.operations.reference import ensure_reference
@@ -107,6 +107,7 @@ async def _sequencing(platform: Platform, stop: asyncio.Event) -> None:
         try:
             await sequencer.sequence(platform)
             await witness.send_due(platform)
+            await journal.publish(platform)
         except Exception:  # see _sweeping
             log.exception("audit.sequencing_failed")
         await _pause(stop, platform.settings.audit_sequence_s)

@@ -25,7 +25,7 @@ from cdp.core.platform import Platform
 from cdp.core.settings import Settings
 from cdp.jobs.job import Workplace
 from cdp.jobs.sweep import sweep
-from cdp.operations import systems
+from cdp.operations import journal, systems
 from cdp.operations.reference import ensure_reference
 from cdp.operations.requests import certificates, exports, requests
 from cdp.operations.requests.certificates import Issued
@@ -173,6 +173,10 @@ class Engine:
 
     def keys(self, prefix: str) -> list[str]:
         return self.platform.keys.names(prefix)
+
+    async def journal(self) -> list[dict[str, Any]]:
+        """Every entry of the erasure journal, as the object store has it."""
+        return [dict(entry.read) for entry in await journal.newer(self.platform, journal.NOTHING)]
 
     def document(self, issued: Issued) -> dict[str, Any]:
         return json.loads(issued.document)

@@ -1,5 +1,8 @@
 """Object files through obstore: local disk, memory and S3 behind one interface (https://developmentseed.org/obstore)."""
 
+import asyncio
+import os
+import secrets
 from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -26,10 +29,22 @@ class Blobs:
     def __init__(self, url: str) -> None:
         self.url = url
         self._store: Any = _open(url)
+        parts = urlsplit(url)
+        self._folder = Path(unquote(parts.path)) if parts.scheme == "file" else None
 
     async def put(self, key: str, payload: bytes) -> None:
         """Write one small object; it appears whole or not at all."""
         await obstore.put_async(self._store, key, payload)
+
+    async def put_durable(self, key: str, payload: bytes) -> None:
+        """Write one small object that is still there after a power failure once this returns.
+
+        S3 promises that by itself; on local disk file and folders are flushed.
+        """
+        if self._folder is None:
+            await self.put(key, payload)
+        else:
+            await asyncio.to_thread(_write_durably, self._folder, key, payload)
 
     async def put_stream(self, key: str, chunks: AsyncIterable[bytes]) -> int:
         """Write a stream in parts with bounded memory and return its bytes; nothing appears if the stream breaks."""
@@ -77,12 +92,31 @@ class Blobs:
         except (NotFoundError, FileNotFoundError):
             return
 
-    async def keys(self, prefix: str) -> list[str]:
-        """All keys below a prefix, sorted."""
+    async def keys(self, prefix: str, *, after: str | None = None) -> list[str]:
+        """All keys below a prefix, sorted; with ``after`` only those that come later in that order."""
         found: list[str] = []
-        async for batch in obstore.list(self._store, prefix=prefix):
+        async for batch in obstore.list(self._store, prefix=prefix, offset=after):
             found += [str(entry["path"]) for entry in batch]
-        return sorted(found)
+        return sorted(key for key in found if after is None or key > after)
+
+
+def _write_durably(folder: Path, key: str, payload: bytes) -> None:
+    path = folder / key
+    made = [parent for parent in (path.parent, *path.parent.parents) if not parent.exists()]
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The store does not list names like this; one that a crash left behind is nobody's.
+    fresh = path.with_name(f"{path.name}#{secrets.randbelow(10**15)}")
+    with fresh.open("xb") as file:
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    for parent in {path.parent, *(one.parent for one in made)}:
+        descriptor = os.open(parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _open(url: str) -> object:

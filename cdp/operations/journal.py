@@ -1,62 +1,301 @@
-"""The erasure journal: one signed file an erasure in the object store, durable before our own rows go.
+"""The erasure journal: signed entries in the object store, chained, durable before our own rows go.
 
 It lives outside the database, so that restoring an old backup can replay every erasure before anything is served: by
-customer id, never by hash, so that whoever registered again is left alone. It holds ids, the date and keyed hashes.
+customer id, never by hash, so that whoever registered again is left alone. It holds ids, dates and keyed hashes. An end
+of a suppression is an entry too, so that both happen again in their order.
+
+An entry is written into the database first, under the next number and with the hash of the one before, and from there
+into the object store: ``journal/000000000017.json``. The highest number in the database is the marker by which a
+restored one sees how far behind it is; the key store, which no backup holds, remembers the highest number of all, so
+that a journal that was cut off is seen as well.
 """
 
+import fcntl
+import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
 
-from cdp.core.blobs import ObjectMissing
+from sqlalchemy import Row, func, insert, select, update
+
+from cdp.core.blobs import Blobs, ObjectMissing
 from cdp.core.clock import iso
-from cdp.core.ids import RequestId
+from cdp.core.db import Role, Tx
+from cdp.core.errors import Conflict
 from cdp.core.platform import Platform
-from cdp.core.sign import canonical, encode
+from cdp.core.sign import Document, Verdict, canonical, check
+from cdp.operations import signing_keys
+from cdp.operations.moves import RequestRow
 from cdp.operations.subjects import Person
-from cdp.operations.suppression import Entry
+from cdp.tables.journal import journal_entry
 
 PREFIX = "journal/"
+DIGITS = 12
+KIND = "cdp.journal-entry"
+ERASURE, LIFT, RESTORE = "erasure", "lift", "restore"
 VERSION = 1
+LOCK = 0x6A6F7572
+HEAD_FILE = "journal-head.json"
 
 
-def object_key(request_id: RequestId) -> str:
-    """Where the entry of an erasure lies; ids are ordered by time, so the folder is a log."""
-    return f"{PREFIX}{request_id}.json"
+class JournalBroken(Conflict):
+    """The erasure journal is not whole: an entry is missing or was changed."""
+
+    code = "JOURNAL_BROKEN"
 
 
-async def write(
+@dataclass(frozen=True)
+class Entry:
+    """One entry as it stands in the object store."""
+
+    sequence: int
+    kind: str
+    text: str
+    read: Mapping[str, Any]
+
+    @property
+    def sha256(self) -> bytes:
+        """What the next entry calls it by."""
+        return hashlib.sha256(self.text.encode()).digest()
+
+
+@dataclass(frozen=True)
+class Head:
+    """The newest entry that somebody knows of; number 0 and no hash before the first."""
+
+    sequence: int
+    sha256: str
+
+
+NOTHING = Head(0, "")
+
+
+def object_key(sequence: int) -> str:
+    """Where an entry lies; names in order of their numbers."""
+    return f"{PREFIX}{sequence:0{DIGITS}d}.json"
+
+
+async def append_erasure(
+    tx: Tx,
     platform: Platform,
-    request_id: RequestId,
-    reference: str,
+    request: RequestRow,
     person: Person,
-    lines: Iterable[Entry],
+    suppressed: Sequence[Document],
     *,
     held: Sequence[str] = (),
-) -> None:
-    """Make the entry of an erasure durable; an entry that is there stays as it is.
+) -> int:
+    """Write the entry of an erasure, unless the last one of this request says the same; returns its number.
 
-    ``held`` are the categories that legal holds keep; an entry that says otherwise than this is written anew.
+    ``held`` are the categories that legal holds keep.
     """
-    key = object_key(request_id)
-    try:
-        written = json.loads(await platform.blobs.get(key)).get("held", [])
-    except ObjectMissing:
-        written = None
-    if written != list(held):
-        entry = platform.signer.sign(
-            {
-                "version": VERSION,
-                "kind": "erasure",
-                "requestId": str(request_id),
-                "reference": reference,
-                "customerId": str(person.customer_id),
-                "subjectRef": str(person.subject_ref),
-                "writtenAt": iso(platform.clock()),
-                "suppressed": [
-                    {"type": line.type, "keyVersion": line.hash.key_version, "hash": encode(line.hash.value)}
-                    for line in lines
-                ],
-                **({"held": list(held)} if held else {}),
-            }
+    await tx.execute(select(func.pg_advisory_xact_lock(LOCK)))
+    last = await tx.scalar(
+        select(journal_entry.c.document)
+        .where(journal_entry.c.request_id == request.id, journal_entry.c.kind == ERASURE)
+        .order_by(journal_entry.c.sequence.desc())
+        .limit(1)
+    )
+    if last is not None and json.loads(last)["held"] == list(held):
+        return int(json.loads(last)["sequence"])
+    said: Document = {
+        "requestId": str(request.id),
+        "reference": request.reference,
+        "customerId": str(person.customer_id),
+        "subjectRef": str(person.subject_ref),
+        "suppressed": list(suppressed),
+        "held": list(held),
+    }
+    return await _append(tx, platform, ERASURE, said, request_id=request.id, erased_id=person.customer_id)
+
+
+async def append_lift(tx: Tx, platform: Platform, lifted: Sequence[Document]) -> int:
+    """Write that suppressions ended."""
+    return await _append(tx, platform, LIFT, {"lifted": list(lifted)})
+
+
+async def append_restore(tx: Tx, platform: Platform, backup: str, replayed: int) -> int:
+    """Write that the database was restored: what was exported before continues nothing."""
+    return await _append(tx, platform, RESTORE, {"backup": backup, "replayed": replayed})
+
+
+async def _append(
+    tx: Tx,
+    platform: Platform,
+    kind: str,
+    said: Document,
+    *,
+    request_id: UUID | None = None,
+    erased_id: UUID | None = None,
+) -> int:
+    await tx.execute(select(func.pg_advisory_xact_lock(LOCK)))
+    before = await head(tx)
+    sequence = before.sequence + 1
+    document = platform.signer.sign(
+        {
+            "version": VERSION,
+            "kind": KIND,
+            "entry": kind,
+            "sequence": sequence,
+            "previous": before.sha256 or None,
+            "writtenAt": iso(platform.clock()),
+            **said,
+        }
+    )
+    text = canonical(document).decode()
+    values = {"kind": kind, "request_id": request_id, "erased_id": erased_id, "document": text}
+    digest = hashlib.sha256(text.encode()).digest()
+    await tx.execute(insert(journal_entry).values(sequence=sequence, sha256=digest, **values))
+    return sequence
+
+
+async def head(tx: Tx) -> Head:
+    """The newest entry this database knows of: the marker of a restore."""
+    newest = select(journal_entry.c.sequence, journal_entry.c.sha256).order_by(journal_entry.c.sequence.desc())
+    row = await tx.first(newest.limit(1))
+    return NOTHING if row is None else Head(row.sequence, row.sha256.hex())
+
+
+async def publish(platform: Platform, *, up_to: int | None = None) -> int:
+    """Make every entry durable in the object store, oldest first; returns how many. Doing it again is fine."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        waiting = select(journal_entry).where(journal_entry.c.published_at.is_(None))
+        if up_to is not None:
+            waiting = waiting.where(journal_entry.c.sequence <= up_to)
+        rows = await tx.all(waiting.order_by(journal_entry.c.sequence))
+    for row in rows:  # each is a file of its own
+        await platform.blobs.put_durable(object_key(row.sequence), row.document.encode())
+    if rows:
+        _remember(platform.keys.folder, Head(rows[-1].sequence, rows[-1].sha256.hex()))
+        async with platform.db.transaction(Role.WORKER) as tx:
+            out = [row.sequence for row in rows]
+            new = journal_entry.c.sequence.in_(out) & journal_entry.c.published_at.is_(None)
+            await tx.execute(update(journal_entry).where(new).values(published_at=func.now()))
+    return len(rows)
+
+
+async def newer(platform: Platform, known: Head) -> list[Entry]:
+    """Entries of the object store that come after ``known``, in order and whole.
+
+    Raises JournalBroken where one is missing, was changed, does not follow the one before it, or where the journal ends
+    before the last entry that was ever written here.
+    """
+    keys, entries, before = signing_keys.known(platform), [], known
+    for number in await _numbers(platform.blobs, after=known.sequence):
+        if number != before.sequence + 1:
+            raise JournalBroken(f"Entry {before.sequence + 1} of the erasure journal is missing.")
+        entry = _read(await _text(platform.blobs, number), number, keys)
+        if entry.read["previous"] != (before.sha256 or None):
+            raise JournalBroken(f"Entry {number} of the erasure journal does not follow the one before it.")
+        entries.append(entry)
+        before = Head(number, entry.sha256.hex())
+    written = remembered(platform.keys.folder)
+    if written.sequence > before.sequence:
+        raise JournalBroken(f"The erasure journal ends before entry {written.sequence}, which was written.")
+    if written.sequence == before.sequence and written.sha256 != before.sha256:
+        raise JournalBroken(f"Entry {before.sequence} of the erasure journal is not the one that was written.")
+    return entries
+
+
+async def is_behind(platform: Platform) -> bool:
+    """Whether the object store or the key store knows of entries that this database does not."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        known = await head(tx)
+    if remembered(platform.keys.folder).sequence > known.sequence:
+        return True
+    return bool(await _numbers(platform.blobs, after=known.sequence))
+
+
+async def take(tx: Tx, entry: Entry) -> bool:
+    """Note that an entry of the object store was replayed here; False if it was before."""
+    known = await head(tx)
+    if known.sequence >= entry.sequence:
+        return False
+    erased = entry.read.get("customerId")
+    request = entry.read.get("requestId")
+    await tx.execute(
+        insert(journal_entry).values(
+            sequence=entry.sequence,
+            kind=entry.kind,
+            request_id=UUID(request) if request else None,
+            erased_id=UUID(erased) if erased else None,
+            document=entry.text,
+            sha256=entry.sha256,
+            published_at=func.now(),
         )
-        await platform.blobs.put(key, canonical(entry))
+    )
+    return True
+
+
+def entry_of(row: Row[Any]) -> Entry:
+    """An entry from its row."""
+    return Entry(row.sequence, row.kind, row.document, json.loads(row.document))
+
+
+async def _numbers(blobs: Blobs, *, after: int) -> list[int]:
+    """Numbers of the entries in the object store."""
+    names = await blobs.keys(PREFIX, after=object_key(after))
+    found = (name.removeprefix(PREFIX).removesuffix(".json") for name in names)
+    return sorted(int(name) for name in found if len(name) == DIGITS and name.isdigit())
+
+
+async def _text(blobs: Blobs, number: int) -> bytes:
+    try:
+        return await blobs.get(object_key(number))
+    except ObjectMissing as error:
+        raise JournalBroken(f"Entry {number} of the erasure journal is missing.") from error
+
+
+def _read(raw: bytes, number: int, keys: Mapping[str, str]) -> Entry:
+    try:
+        read = json.loads(raw)
+        said = (read["kind"], read["version"], read["sequence"])
+        is_whole = canonical(read) == raw and said == (KIND, VERSION, number)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        is_whole = False
+    if not is_whole or check(read, keys) is not Verdict.VALID:
+        raise JournalBroken(f"Entry {number} of the erasure journal was changed.")
+    return Entry(number, read["entry"], raw.decode(), read)
+
+
+def remembered(folder: Path) -> Head:
+    """The newest entry that was ever written by who uses this key store."""
+    try:
+        read = json.loads((folder / HEAD_FILE).read_bytes())
+        return Head(int(read["sequence"]), str(read["sha256"]))
+    except FileNotFoundError:
+        return NOTHING
+    except (ValueError, KeyError, TypeError) as error:
+        raise JournalBroken(f"{HEAD_FILE} in the key store can not be read.") from error
+
+
+def _remember(folder: Path, newest: Head) -> None:
+    with _locked(folder):
+        if remembered(folder).sequence >= newest.sequence:
+            return
+        fresh = folder / f"{HEAD_FILE}.new"
+        with fresh.open("w", encoding="ascii") as file:
+            json.dump({"sequence": newest.sequence, "sha256": newest.sha256}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(folder / HEAD_FILE)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time: the number only ever grows."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def lines_of(documents: Iterable[Mapping[str, Any]]) -> list[tuple[str, int, str]]:
+    """Type, key version and hash of the lines an entry names."""
+    return [(str(one["type"]), int(one["keyVersion"]), str(one["hash"])) for one in documents]

@@ -2,10 +2,10 @@
 
 It stops sources, not people: whoever registers again and proves the address lifts it. Keys are versioned and never
 retired, so a lookup tries them all. Somebody else's identifier is never suppressed: an address that another customer
-holds too stays out of the list.
+holds too stays out of the list. An id that another system gave is hashed together with that system's name.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,12 +14,17 @@ from sqlalchemy import insert, select, update
 from cdp.connectors.base import Identifier
 from cdp.core.db import Tx
 from cdp.core.ids import CustomerId, RequestId, new_id
+from cdp.core.platform import Platform
 from cdp.core.seal import KeyedHash, Pepper
+from cdp.core.sign import Document, encode
+from cdp.operations import journal
+from cdp.tables.account import account
 from cdp.tables.certificate import suppression
 from cdp.tables.contact import email_address, phone_number
 from cdp.tables.customer import IdentityType, identity
 
-STRONG = (IdentityType.EMAIL, IdentityType.PHONE)
+# Who registered here has a user name under this issuer; it is the same name as without one.
+_OURS = frozenset({"", "account"})
 
 
 @dataclass(frozen=True)
@@ -29,16 +34,26 @@ class Entry:
     type: str
     hash: KeyedHash
 
+    @property
+    def document(self) -> Document:
+        """The line as the journal keeps it."""
+        return {"type": self.type, "keyVersion": self.hash.key_version, "hash": encode(self.hash.value)}
+
+
+def kind_of(identity_type: str, issuer: str = "") -> str:
+    """What a value is hashed with, so that the same number of two systems stays two."""
+    return identity_type if issuer in _OURS else f"{identity_type}@{issuer}"
+
 
 def entries(pepper: Pepper, identifiers: Iterable[Identifier]) -> list[Entry]:
-    """The lines of a person: their strong identifiers, hashed with the newest key."""
-    strong = {(known.type, known.value) for known in identifiers if known.type in STRONG}
-    return [Entry(kind, pepper.hash(kind, value)) for kind, value in sorted(strong)]
+    """The lines of a person: their identifiers, hashed with the newest key."""
+    known = {(str(one.type), kind_of(one.type, one.issuer), one.value) for one in identifiers}
+    return [Entry(kind, pepper.hash(hashed_as, value)) for kind, hashed_as, value in sorted(known)]
 
 
 async def unshared(tx: Tx, customer_id: CustomerId, identifiers: Iterable[Identifier]) -> list[Identifier]:
-    """The strong identifiers that no other customer holds."""
-    strong = [known for known in identifiers if known.type in STRONG]
+    """The identifiers that no other customer holds."""
+    strong = list(identifiers)
     values = [known.value for known in strong]
     emails = select(email_address.c.normalized).where(
         email_address.c.normalized.in_(values), email_address.c.customer_id != customer_id
@@ -46,13 +61,9 @@ async def unshared(tx: Tx, customer_id: CustomerId, identifiers: Iterable[Identi
     phones = select(phone_number.c.e164).where(
         phone_number.c.e164.in_(values), phone_number.c.customer_id != customer_id
     )
-    others = select(identity.c.value).where(
-        identity.c.type.in_(STRONG),
-        identity.c.issuer == "",
-        identity.c.value.in_(values),
-        identity.c.customer_id != customer_id,
-    )
-    shared = {row[0] for row in await tx.all(emails.union(phones, others))}
+    names = select(account.c.username).where(account.c.username.in_(values), account.c.customer_id != customer_id)
+    others = select(identity.c.value).where(identity.c.value.in_(values), identity.c.customer_id != customer_id)
+    shared = {row[0] for row in await tx.all(emails.union(phones, names, others))}
     return [known for known in strong if known.value not in shared]
 
 
@@ -76,16 +87,28 @@ async def suppress(tx: Tx, request_id: RequestId, lines: Iterable[Entry]) -> int
     return len(rows)
 
 
-async def is_suppressed(tx: Tx, pepper: Pepper, identity_type: str, value: str) -> bool:
+async def is_suppressed(tx: Tx, pepper: Pepper, identity_type: str, value: str, *, issuer: str = "") -> bool:
     """Whether a normalised identifier is on the list and not lifted."""
-    hashes = [known.value for known in pepper.hashes(identity_type, value)]
+    hashes = [known.value for known in pepper.hashes(kind_of(identity_type, issuer), value)]
     found = select(suppression.c.id).where(suppression.c.value_hash.in_(hashes), suppression.c.lifted_at.is_(None))
     return await tx.scalar(found.limit(1)) is not None
 
 
-async def lift(tx: Tx, pepper: Pepper, identity_type: str, value: str, *, now: datetime) -> int:
-    """End the suppression of an identifier that its owner has proven; answers how many lines it ended."""
-    hashes = [known.value for known in pepper.hashes(identity_type, value)]
+async def lift(tx: Tx, platform: Platform, identity_type: str, value: str, *, now: datetime) -> int:
+    """End the suppression of an identifier that its owner has proven; answers how many lines it ended.
+
+    Who signs in by it is let in by that name too. The journal keeps it, so that a restore does not undo it.
+    """
+    kinds = {identity_type, IdentityType.USERNAME.value}
+    hashes = [(kind, known) for kind in sorted(kinds) for known in platform.pepper.hashes(kind_of(kind), value)]
+    ended = await end(tx, [known.value for _, known in hashes], now=now)
+    if ended:
+        await journal.append_lift(tx, platform, [Entry(kind, known).document for kind, known in hashes])
+    return ended
+
+
+async def end(tx: Tx, hashes: Sequence[bytes], *, now: datetime) -> int:
+    """End the suppression of these hashes; answers how many lines it ended."""
     lifted = await tx.execute(
         update(suppression)
         .where(suppression.c.value_hash.in_(hashes), suppression.c.lifted_at.is_(None))

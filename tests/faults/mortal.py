@@ -63,6 +63,11 @@ class MortalBlobs(Blobs):
         await super().put(key, payload)
         self._life.moment()
 
+    async def put_durable(self, key: str, payload: bytes) -> None:
+        self._life.moment()
+        await super().put_durable(key, payload)
+        self._life.moment()
+
     async def put_stream(self, key: str, chunks: AsyncIterable[bytes]) -> int:
         async def mortal() -> AsyncIterator[bytes]:
             async for chunk in chunks:

@@ -10,7 +10,7 @@ from cdp.connectors.base import State
 from cdp.core.db import Role
 from cdp.core.keys import KeyGone
 from cdp.core.sign import Verdict, check
-from cdp.operations import journal, subjects, suppression
+from cdp.operations import subjects, suppression
 from cdp.operations.packages.formats import subject_hash
 from cdp.operations.requests import erasure
 from cdp.tables.account import account
@@ -127,10 +127,11 @@ async def test_journal_and_suppression_outlive_the_person(engine: Engine) -> Non
     opened = await engine.open_erasure(ada)
     await engine.work()
     row = await engine.request(opened.reference)
-    entry = json.loads(await engine.platform.blobs.get(journal.object_key(row.id)))
+    (entry,) = await engine.journal()
+    assert entry["requestId"] == str(row.id)
     assert check(entry, engine.platform.signer.keys()) is Verdict.VALID
     assert entry["customerId"] == str(ada.customer_id)
-    assert {line["type"] for line in entry["suppressed"]} == {"email", "phone"}
+    assert {line["type"] for line in entry["suppressed"]} == {"email", "phone", "username"}
     assert ada.email not in json.dumps(entry)
     async with engine.platform.db.transaction(Role.WORKER) as tx:
         assert await suppression.is_suppressed(tx, engine.platform.pepper, "email", ada.email)

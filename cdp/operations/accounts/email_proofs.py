@@ -121,7 +121,7 @@ async def prove_address(tx: Tx, platform: Platform, viewer: Viewer, normalized: 
         "verified_at": now,
     }
     await _claim(tx, viewer, subject, normalized, origin)
-    lifted = await suppression.lift(tx, platform.pepper, IdentityType.EMAIL, normalized, now=now)
+    lifted = await suppression.lift(tx, platform, IdentityType.EMAIL, normalized, now=now)
     if lifted:
         await audit.record(tx, viewer, "suppression.lifted", subject_ref=subject.audit_ref, details={"entries": lifted})
 

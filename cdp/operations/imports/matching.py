@@ -10,6 +10,7 @@ from sqlalchemy import ARRAY, RowMapping, Select, String, Table, Uuid, and_, cas
 from cdp.core.db import Tx
 from cdp.core.seal import Pepper
 from cdp.operations.imports.records import CustomerDraft, IdentityKey
+from cdp.operations.suppression import kind_of
 from cdp.tables.certificate import suppression
 from cdp.tables.consent import preference
 from cdp.tables.contact import email_address, phone_number, postal_address
@@ -91,7 +92,7 @@ def _has_other_number(draft: CustomerDraft, owner: Known) -> bool:
 
 def identifiers(draft: CustomerDraft) -> set[tuple[str, str]]:
     """Everything that may be on the suppression list: kind and normalised value."""
-    found = {(key.type.value, key.value) for key in draft.identities}
+    found = {(kind_of(key.type.value, key.issuer), key.value) for key in draft.identities}
     for child in draft.children:
         if child.table is email_address:
             found.add((IdentityType.EMAIL.value, str(child.columns["normalized"])))

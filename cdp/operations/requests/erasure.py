@@ -127,9 +127,10 @@ async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) ->
         if await messages.unsent(tx, messages.of(request.customer_id, request.id)):
             return False
         strong = await suppression.unshared(tx, customer_id, sealed.person.identifiers)
-    lines = suppression.entries(platform.pepper, strong)
-    kept = [hold.category.value for hold in held]
-    await journal.write(platform, request.id, request.reference, sealed.person, lines, held=kept)
+        lines = suppression.entries(platform.pepper, strong)
+        named, kept = [line.document for line in lines], [hold.category.value for hold in held]
+        entry = await journal.append_erasure(tx, platform, request, sealed.person, named, held=kept)
+    await journal.publish(platform, up_to=entry)
     async with platform.db.transaction(Role.WORKER) as tx:
         locked = await moves.lock(tx, request.id)
         if locked is None or locked.status is not RequestStatus.VERIFYING:
