@@ -26,10 +26,22 @@ from tests.schema.conftest import Ask
 from tests.schema.test_casework import CASEWORK
 from tests.schema.test_reveals import REVEALS
 
-# Of staff alone, and run where their subject is: tests/bulk/test_doors.py and tests/holds/test_holds.py.
+# Of staff alone, and run where their subject is: tests/bulk/test_doors.py, tests/holds/test_holds.py, tests/people.
 BULK = frozenset({"bulkExportRunQuery", "bulkExportCancel", "bulkExportApprove", "bulkExportRefuse"})
 HOLDS = frozenset({"placeHold", "approveHold", "refuseHold", "releaseHold"})
+BY_HAND = frozenset({"completeManualTask", "confirmManualTask", "sendBackManualTask", "registerPaperRecord"})
 OF_STAFF: dict[str, dict[str, Any]] = {
+    "completeManualTask": {"taskId": global_id("ManualTask", new_id()), "outcome": "DONE"},
+    "confirmManualTask": {"taskId": global_id("ManualTask", new_id())},
+    "sendBackManualTask": {"taskId": global_id("ManualTask", new_id()), "note": "Look again."},
+    "registerPaperRecord": {
+        "customerId": global_id("Customer", new_id()),
+        "category": "ORDER",
+        "office": "Berlin",
+        "location": "Shelf 3",
+        "description": "A signed order",
+        "retainUntil": "2030-01-01",
+    },
     "bulkExportRunQuery": {"query": "{ customers { nodes { id } } }", "purpose": "orders"},
     **{name: {"id": global_id("BulkExport", new_id())} for name in sorted(BULK - {"bulkExportRunQuery"})},
     "placeHold": {"customerId": global_id("Customer", new_id()), "category": "ORDER", "reason": "A dispute."},
@@ -198,7 +210,7 @@ async def freeze(db: Database, person: Person) -> None:
 def test_every_mutation_of_the_schema_is_here(execution: Execution):
     here = set(MUTATIONS) | set(CASEWORK) | REVEALS | set(OF_STAFF)
     assert here == set(execution.reader.graph.schema.mutation_type.fields)
-    assert set(OF_STAFF) == BULK | HOLDS
+    assert set(OF_STAFF) == BULK | HOLDS | BY_HAND
 
 
 @pytest.mark.parametrize("name", sorted(OF_STAFF))
