@@ -21,13 +21,14 @@ from cdp.core.ids import SystemId
 from cdp.core.platform import Platform
 from cdp.operations import systems
 from cdp.operations.systems import Registration, SystemRefused, SystemView
+from cdp.tables.base import Category
 
 app = typer.Typer(name="system", help="Connected systems.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 FAILED = 1
 REFUSED = 3
-MEMBERS = {"name", "title", "kind", "configuration", "secrets", "position"}
+MEMBERS = {"name", "title", "kind", "configuration", "secrets", "position", "categories"}
 
 
 class SystemFileInvalid(InvalidInput):
@@ -39,7 +40,8 @@ class SystemFileInvalid(InvalidInput):
 @app.command()
 def add(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="YAML or JSON: name, title, kind, configuration, secrets.")
+        Path,
+        typer.Argument(metavar="FILE", help="YAML or JSON: name, title, kind, configuration, secrets, categories."),
     ],
     *,
     as_json: AsJson = False,
@@ -132,6 +134,9 @@ def _read(file: Path) -> Registration:
     position = read.get("position", 100)
     if not isinstance(configuration, dict) or not isinstance(secrets, dict) or not isinstance(position, int):
         raise SystemFileInvalid("configuration and secrets are objects, position is a number.")
+    known, named = {category.value for category in Category}, read.get("categories") or []
+    if not isinstance(named, list) or not known.issuperset(map(str, named)):
+        raise SystemFileInvalid(f"categories are some of {', '.join(sorted(known))}.")
     name = str(read["name"])
     return Registration(
         name=name,
@@ -140,6 +145,7 @@ def _read(file: Path) -> Registration:
         configuration=configuration,
         secrets=secrets,
         position=position,
+        categories=frozenset(Category(one) for one in named),
     )
 
 

@@ -18,6 +18,7 @@ from cdp.core.ids import SystemId, new_id
 from cdp.core.platform import Platform
 from cdp.core.sign import canonical
 from cdp.operations import audit
+from cdp.tables.base import Category
 from cdp.tables.system import system
 
 OWN = "own"
@@ -52,7 +53,10 @@ class SystemRefused(Conflict):
 
 @dataclass(frozen=True)
 class Registration:
-    """A system to connect. ``secrets`` is sealed at once and never shown again."""
+    """A system to connect. ``secrets`` is sealed at once and never shown again.
+
+    ``categories`` is what a legal hold on one of them keeps there.
+    """
 
     name: str
     title: str
@@ -60,6 +64,7 @@ class Registration:
     configuration: Mapping[str, Json]
     secrets: Mapping[str, Json]
     position: int = 100
+    categories: frozenset[Category] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ async def add(platform: Platform, viewer: Viewer, wanted: Registration) -> Syste
                 configuration=dict(wanted.configuration),
                 secrets_sealed=sealed,
                 position=wanted.position,
+                categories=sorted(wanted.categories),
                 last_ok_at=func.now(),
             )
             .on_conflict_do_nothing(index_elements=[system.c.name])

@@ -98,6 +98,12 @@ CODE: Mapping[str, str] = {
     "VALUE_CHANGED": "The value is another one by now.",
     "HOLD_PLACED": "A legal hold keeps part of it. It goes by itself once the hold ends.",
     "HOLD_RELEASED": "The legal hold has ended; what it kept goes now.",
+    "WAITING_FOR_A_PERSON": "Somebody has to do it by hand.",
+    "DESTRUCTION_DUE": "Paper is being destroyed, before a witness.",
+    "NO_ANSWER": "Nobody answered in time.",
+    "REFUSED_BY_A_PERSON": "They said no.",
+    "NOT_POSSIBLE": "It is not possible there.",
+    "LEGAL_HOLD": "A legal hold there keeps it.",
     "WORKER_LOST": "Our work on it was interrupted.",
 }
 POINT: Mapping[str, str] = {
@@ -144,6 +150,8 @@ RECORDS: Mapping[str, Nouns] = {
     "passkey": ("passkey", "passkeys"),
     "recovery_code": ("recovery code", "recovery codes"),
     "totp": ("authenticator app", "authenticator apps"),
+    "paper_record": ("paper record", "paper records"),
+    "manual_task": ("task of somebody’s", "tasks of people"),
     "phone_number": ("phone number", "phone numbers"),
     "policy_acceptance": ("answer to our policy", "answers to our policy"),
     "postal_address": ("postal address", "postal addresses"),

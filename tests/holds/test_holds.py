@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from cdp.access.viewer import MissingScope
+from cdp.access.viewer import SYSTEM, MissingScope
 from cdp.connectors.base import State, Subject, System
 from cdp.connectors.registry import connect
 from cdp.core.db import Role
@@ -16,14 +16,14 @@ from cdp.core.errors import PlatformError, StepUpRequired
 from cdp.core.ids import RequestId, SystemId, new_id
 from cdp.core.sign import Verdict, check
 from cdp.operations import systems
-from cdp.operations.requests import request_views
+from cdp.operations.requests import phases, request_views
+from cdp.operations.systems import Registration
 from cdp.tables import metadata
 from cdp.tables.base import Category
 from cdp.tables.datamap import categories, keeps_rows, personal_tables
 from cdp.tables.hold import HOLD_TRANSITIONS, HoldStatus, legal_hold
 from cdp.tables.request import RequestStatus, TaskStatus, TaskStep
-from cdp.tables.system import system
-from tests.connectors.webhook_peer import Peer, served
+from tests.connectors.webhook_peer import SECRET, Peer, served
 from tests.engine import QUICK, Engine, opened
 from tests.holds.desk import WRIT, Desk, staffed
 from tests.population import Person, make_person, picture
@@ -157,11 +157,11 @@ async def test_a_system_that_declares_the_category_is_held_too(desk: Desk, peer:
     engine = desk.engine
     ada = await make_person(engine.platform.db)
     peer.people[ada.email] = {"profile": [{"email": ada.email}]}
-    await engine.connect(peer)
+    told = {"url": peer.url, "timeout_s": 1, "identifiers": ["email"]}
+    declared = frozenset({Category.SUPPORT})
+    wanted = Registration("newsletter", "Newsletter", "webhook", told, {"secret": SECRET}, categories=declared)
+    await systems.add(engine.platform, SYSTEM, wanted)
     await engine.connect(peer, name="other")
-    async with engine.platform.db.transaction(Role.WORKER) as tx:
-        mine = update(system).where(system.c.name == "newsletter")
-        await tx.execute(mine.values(categories=[Category.SUPPORT.value]))
     hold = await desk.hold(ada, Category.SUPPORT)
     erased = await engine.open_erasure(ada)
     peer.people["stay"] = {}
@@ -188,6 +188,24 @@ async def test_a_hold_placed_and_released_before_the_end_leaves_no_trace_but_its
     await desk.release(hold)
     await engine.work()
     assert await engine.status(erased.reference) is S.COMPLETED
+
+
+async def test_a_held_request_whose_key_is_lost_needs_a_person(desk: Desk) -> None:
+    engine = desk.engine
+    ada = await make_person(engine.platform.db)
+    await desk.hold(ada, Category.SUPPORT)
+    erased = await engine.open_erasure(ada)
+    await engine.work()
+    name = f"request-{(await engine.request(erased.reference)).id}"
+    kept = engine.platform.keys.get(name)
+    engine.platform.keys.destroy(name)
+    await phases.advance(engine.platform, (await engine.request(erased.reference)).id)
+    assert await engine.status(erased.reference) is S.NEEDS_ATTENTION
+    engine.platform.keys.create(name, kept)
+    await engine.retry(erased.reference)
+    await engine.work()
+    assert await engine.status(erased.reference) is S.HELD
+    assert "inquiry" in await held(engine, ada)
 
 
 async def test_a_hold_that_expires_lets_the_erasure_finish(desk: Desk) -> None:
