@@ -29,11 +29,22 @@ from tests.schema.test_reveals import REVEALS
 # Of staff alone, and run where their subject is: tests/bulk/test_doors.py, tests/holds/test_holds.py, tests/people.
 BULK = frozenset({"bulkExportRunQuery", "bulkExportCancel", "bulkExportApprove", "bulkExportRefuse"})
 HOLDS = frozenset({"placeHold", "approveHold", "refuseHold", "releaseHold"})
-BY_HAND = frozenset({"completeManualTask", "confirmManualTask", "sendBackManualTask", "registerPaperRecord"})
+BY_HAND = frozenset(
+    {
+        "completeManualTask",
+        "confirmManualTask",
+        "sendBackManualTask",
+        "registerPaperRecord",
+        "reportDestruction",
+        "witnessDestruction",
+    }
+)
 OF_STAFF: dict[str, dict[str, Any]] = {
     "completeManualTask": {"taskId": global_id("ManualTask", new_id()), "outcome": "DONE"},
     "confirmManualTask": {"taskId": global_id("ManualTask", new_id())},
     "sendBackManualTask": {"taskId": global_id("ManualTask", new_id()), "note": "Look again."},
+    "reportDestruction": {"paperRecordId": global_id("PaperRecord", new_id()), "method": "Shredded"},
+    "witnessDestruction": {"paperRecordId": global_id("PaperRecord", new_id())},
     "registerPaperRecord": {
         "customerId": global_id("Customer", new_id()),
         "category": "ORDER",
