@@ -14,8 +14,11 @@ from sqlalchemy.types import Integer
 from cdp.core.db import Tx
 from cdp.core.ids import new_id
 from cdp.tables.datamap import personal_tables, subject_column
+from cdp.tables.hold import HoldStatus
 from tests.population import Person
 
+# A hold in force would keep what the tests erase.
+GIVEN: dict[str, dict[str, Any]] = {"legal_hold": {"status": HoldStatus.RELEASED}}
 MOMENT = datetime(2026, 1, 20, 8, tzinfo=UTC)
 
 
@@ -28,8 +31,10 @@ async def fill(tx: Tx, person: Person) -> None:
 
 
 async def _row(tx: Tx, table: Table, person: Person) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(GIVEN.get(table.name, {}))
     for column in table.columns:
+        if column.name in values:
+            continue
         if column.name in person.origin:
             values[column.name] = person.origin[column.name]
         elif column.name == "subject_ref":
