@@ -5,6 +5,7 @@ so sweeping in several workers at once is fine. Work that makes more work is fou
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Sequence
 from typing import Any
 from uuid import UUID
@@ -31,6 +32,7 @@ from cdp.tables.request import TaskStep
 
 BATCH = 100
 ROUNDS = 20
+TIDY_EVERY_S = 60.0
 Find = tuple[Job, UUID]
 
 log = structlog.get_logger()
@@ -46,6 +48,7 @@ class Sweeper:
         self._place = place
         self._concurrency = concurrency
         self._in_hand: dict[Find, asyncio.Task[None]] = {}
+        self._tidy_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweep, now and every ``sweep_s``; at once again when all that was begun is done and there was something new.
@@ -65,6 +68,9 @@ class Sweeper:
 
     async def _look(self) -> list[Find]:
         try:
+            if time.monotonic() >= self._tidy_at:
+                await tidy(self._place)
+                self._tidy_at = time.monotonic() + TIDY_EVERY_S
             found = await _find(self._place)
         except Exception:  # a database that is away for a moment must not end the sweeper
             log.exception("sweep.failed")
@@ -110,6 +116,7 @@ async def sweep(place: Workplace, *, concurrency: int) -> int:
     A row that waits for something else (a request for its last letter) stays and ends the sweep, not the next one.
     """
     worked, before = 0, None
+    await tidy(place)
     for _ in range(ROUNDS):
         found = await _find(place)
         if not found or found == before:
@@ -125,13 +132,18 @@ async def _within(limit: asyncio.Semaphore, work: Awaitable[None]) -> None:
         await work
 
 
+async def tidy(place: Workplace) -> None:
+    """Remove what is over and in nobody's way: there is no hurry, and asking for it takes a dozen statements."""
+    async with place.platform.db.transaction(Role.WORKER) as tx:
+        await expired.forget(tx, limit=BATCH)
+        await guests.forget(tx, limit=BATCH)
+
+
 async def _find(place: Workplace) -> list[Find]:
     """Everything due, one statement a kind."""
     async with place.platform.db.transaction(Role.WORKER) as tx:
         await tasks.forget_orphans(tx)
         await exports.expire_due(tx, limit=BATCH)
-        await expired.forget(tx, limit=BATCH)
-        await guests.forget(tx, limit=BATCH)
         await holds.expire_due(tx, limit=BATCH)
         due = await tasks.due(tx, limit=BATCH, per_system=place.platform.settings.system_concurrency)
         still = await phases.standing_still(tx, limit=BATCH)

@@ -8,6 +8,7 @@
 work. Every claim raises ``fence``; a settle that names an older one changes nothing. The database's clock decides.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -51,6 +52,8 @@ TROUBLED = 5
 
 log = structlog.get_logger()
 
+# When this process last noted that a system is well; it saves a statement a task, and losing it costs one.
+_NOTED: dict[SystemId, float] = {}
 _STATUS = {
     State.DONE: TaskStatus.DONE,
     State.REFUSED: TaskStatus.REFUSED,
@@ -363,6 +366,9 @@ async def _write(tx: Tx, work: Work, status: TaskStatus, outcome: Outcome, *, de
 
 async def _note_well(tx: Tx, system_id: SystemId) -> None:
     """Remember that a system answers; now and then is enough, so that settling never queues up for its row."""
+    if time.monotonic() < _NOTED.get(system_id, 0.0) + NOTED_EVERY.total_seconds():
+        return
+    _NOTED[system_id] = time.monotonic()
     lately = func.now() - NOTED_EVERY
     stale = or_(system.c.last_ok_at.is_(None), system.c.last_ok_at < lately)
     await tx.execute(update(system).where(system.c.id == system_id, stale).values(last_ok_at=func.now()))
