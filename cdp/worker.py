@@ -23,7 +23,7 @@ from cdp.core.settings import Settings
 from cdp.jobs import JOBS
 from cdp.jobs.job import Workplace
 from cdp.jobs.purge import purge
-from cdp.jobs.sweep import sweep
+from cdp.jobs.sweep import Sweeper
 from cdp.operations import journal, production, signing_keys
 from cdp.operations.audit import sequencer, witness
 from cdp.operations.bulk.floor import Floor
@@ -32,7 +32,6 @@ from cdp.operations.residual import passes
 from cdp.operations.retention import purges as retention
 from cdp.schema.schema import open_reader
 
-CONCURRENCY = 16
 GRACE_S = 5.0
 POLL_S = 0.05
 LONGEST_JOB_S = 24 * 3600
@@ -76,7 +75,7 @@ async def serve(platform: Platform, stop: asyncio.Event) -> None:
 async def _work(place: Workplace, stop: asyncio.Event) -> None:
     floor = Floor(place.platform, place.reader, place.owner)
     loops = [
-        asyncio.create_task(_sweeping(place, stop)),
+        asyncio.create_task(Sweeper(place, concurrency=place.platform.settings.worker_concurrency).run(stop)),
         asyncio.create_task(_sequencing(place.platform, stop)),
         asyncio.create_task(_looking(place.platform, stop)),
         asyncio.create_task(floor.run(stop)),
@@ -93,22 +92,13 @@ async def _work(place: Workplace, stop: asyncio.Event) -> None:
     log.info("worker.stopped", owner=place.owner)
 
 
-async def _sweeping(place: Workplace, stop: asyncio.Event) -> None:
-    while not stop.is_set():
-        try:
-            await sweep(place, concurrency=CONCURRENCY // 2)
-        except Exception:  # a database that is away for a moment must not end the sweeper
-            log.exception("sweep.failed")
-        await _pause(stop, place.platform.settings.sweep_s)
-
-
 async def _sequencing(platform: Platform, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
             await sequencer.sequence(platform)
             await witness.send_due(platform)
             await journal.publish(platform)
-        except Exception:  # see _sweeping
+        except Exception:  # a database that is away for a moment must not end it
             log.exception("audit.sequencing_failed")
         await _pause(stop, platform.settings.audit_sequence_s)
 
@@ -159,7 +149,7 @@ class _Listener:
             redis_settings=redis_settings(place.platform.settings.redis_url),
             ctx={"workplace": place},
             handle_signals=False,
-            max_jobs=CONCURRENCY,
+            max_jobs=place.platform.settings.worker_concurrency,
             job_timeout=LONGEST_JOB_S,
             keep_result=0,
             poll_delay=POLL_S,
