@@ -20,6 +20,7 @@ from cdp.endpoints.cors import Cors, origins_of
 from cdp.endpoints.health import Measure, Metrics
 from cdp.endpoints.oauth.routes import routes as oauth_routes
 from cdp.operations import production
+from cdp.operations.backups import replay
 from cdp.operations.federation.provider import provider_of
 from cdp.operations.oauth.clients import ensure_command_line
 from cdp.operations.oauth.tokens import issuer_of
@@ -50,6 +51,7 @@ def build(settings: Settings, *, clock: Clock = utc_now) -> Starlette:
             platform = Platform.open(settings, clock=clock)
             parts.push_async_callback(platform.close)
             await production.check(platform)
+            await replay.check(platform)
             provider_of(settings)
             service_of(settings)
             async with platform.db.transaction(Role.WORKER) as tx:

@@ -26,6 +26,7 @@ from cdp.jobs.purge import purge
 from cdp.jobs.sweep import Sweeper
 from cdp.operations import journal, production, signing_keys
 from cdp.operations.audit import sequencer, witness
+from cdp.operations.backups import replay
 from cdp.operations.bulk.floor import Floor
 from cdp.operations.reference import ensure_reference
 from cdp.operations.residual import passes
@@ -62,6 +63,7 @@ async def _run(settings: Settings) -> None:
 async def serve(platform: Platform, stop: asyncio.Event) -> None:
     """Work until ``stop`` is set; then finish or give back what is in hand."""
     await production.check(platform)
+    await replay.check(platform)
     async with platform.db.transaction(Role.WORKER) as tx:
         await ensure_reference(tx)
     signing_keys.publish(platform)

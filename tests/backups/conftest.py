@@ -1,0 +1,5 @@
+"""Fixtures of backups."""
+
+from tests.engine import engine
+
+__all__ = ["engine"]
