@@ -161,7 +161,7 @@ PAGES: Sequence[Page] = (
     ),
     Page("/console/sign-out", sign_out.show, sign_out.submit, allow=Allow.ANYONE, realm=Actor.STAFF),
     Page(CUSTOMER, customer.show, allow=Allow.STAFF),
-    Page(f"{CUSTOMER}/reveal", None, customer.submit_reveal, allow=Allow.STAFF, back=CUSTOMER),
+    Page(f"{CUSTOMER}/reveal", None, customer.submit_reveal, allow=Allow.STAFF, fresh=True, back=CUSTOMER),
     Page(
         f"{CUSTOMER}/open",
         opening.show,

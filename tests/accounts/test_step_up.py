@@ -249,6 +249,7 @@ OPEN_STAFF_PAGES = {
     "/console": "a search, audited",
     "/console/connect": "the app names max_age where it matters",
     "/console/security/end-session": "ending must be easy",
+    "/console/customers/{id}/paper": "puts paper on the register, audited",
 }
 OPEN_DECISIONS = {"extend", "pause", "resume", "retry", "assign"}
 STAFF_PAGES = [page for page in PAGES if page.submit and page.allow is Allow.STAFF]
