@@ -109,7 +109,7 @@ async def test_what_is_no_certificate_is_said_to_be_none(app, given):
 
 
 async def test_bytes_that_are_no_text_are_no_certificate(app):
-    assert "This certificate is not genuine" in (await check(app, file=bytes(range(256)))).text
+    assert "This document is not genuine" in (await check(app, file=bytes(range(256)))).text
 
 
 async def test_nothing_given_is_asked_for(app):
