@@ -100,10 +100,15 @@ def show(report: Report, console: Console) -> None:
     for what, found in report.facts.items():
         console.print(f"{what}: {found}")
     for target in report.targets:
-        sign = "≥" if target.at_least else "≤"
-        spread = f" ({target.spread[0]:.2f} – {target.spread[1]:.2f})" if target.spread else ""
-        verdict = "[green]holds[/]" if target.holds else "[red]missed[/]"
-        console.print(f"{target.what}: [bold]{target.found:.2f}[/]{spread}, wanted {sign} {target.bound:g}: {verdict}")
+        show_target(target, console)
+
+
+def show_target(target: Target, console: Console) -> None:
+    """Print one figure against its bound."""
+    sign = "≥" if target.at_least else "≤"
+    spread = f" ({target.spread[0]:.2f} – {target.spread[1]:.2f})" if target.spread else ""
+    verdict = "[green]holds[/]" if target.holds else "[red]missed[/]"
+    console.print(f"{target.what}: [bold]{target.found:.2f}[/]{spread}, wanted {sign} {target.bound:g}: {verdict}")
 
 
 def keep(report: Report) -> Path:
