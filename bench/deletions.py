@@ -36,6 +36,7 @@ from bench.peers import free_port
 from bench.results import Target
 from cdp.access.scopes import CUSTOMER_SCOPES
 from cdp.access.viewer import SYSTEM, Actor, Viewer
+from cdp.connectors.base import Json
 from cdp.core.db import Role
 from cdp.core.ids import CustomerId
 from cdp.core.platform import Platform
@@ -118,8 +119,8 @@ class Scene:
     async def done(self) -> int:
         """How many requests are over; raises where one needs a person."""
         async with self.platform.db.transaction(Role.WORKER) as tx:
-            counted = select(privacy_request.c.status, func.count()).group_by(privacy_request.c.status)
-            found = {row[0]: row[1] for row in await tx.all(counted)}
+            counted = select(privacy_request.c.status, func.count().label("number")).group_by(privacy_request.c.status)
+            found: dict[RequestStatus, int] = {row.status: row.number for row in await tx.all(counted)}
         if found.get(RequestStatus.NEEDS_ATTENTION):
             raise SystemExit("a deletion needs attention")
         return found.get(RequestStatus.COMPLETED, 0)
@@ -167,7 +168,7 @@ class Scene:
 
 def slow_systems(port: int, count: int) -> list[Registration]:
     """HTTP systems behind one port."""
-    people = {
+    people: dict[str, Json] = {
         "read": {"path": "/people", "query": {"email": "{email}"}, "records": "/items", "match": "/email"},
         "erase": {"path": "/people/{record/id}"},
     }
@@ -251,8 +252,8 @@ def local_systems(scene: Scene, people: list[Somebody], settings: Settings) -> l
     made.append(_sql(f"shop-{mark}", plain, {"password": str(there.password)}))
     with redis.Redis.from_url(f"{settings.redis_url}?db=5") as client:
         client.mset({f"profile:{hashed(one.email)}": one.email for one in people})
-    places = [{"collection": "profile", "key": "profile:{email:sha256}"}]
-    cache = {"url": f"{settings.redis_url}?db=5", "places": places}
+    places: list[Json] = [{"collection": "profile", "key": "profile:{email:sha256}"}]
+    cache: dict[str, Json] = {"url": f"{settings.redis_url}?db=5", "places": places}
     made.append(Registration(f"cache-{mark}", "Cache", "valkey", cache, {}))
     letters = scene.folder / f"letters-{mark}"
     for one in people:
@@ -281,8 +282,8 @@ def _fill(database: Engine, people: list[Somebody]) -> None:
 
 
 def _sql(name: str, url: str, secrets: dict[str, Any]) -> Registration:
-    reference = {"columns": ["client_id"], "table": "client", "keys": ["id"]}
-    tables = [
+    reference: dict[str, Json] = {"columns": ["client_id"], "table": "client", "keys": ["id"]}
+    tables: list[Json] = [
         {"name": "client", "rows": "delete", "identities": [{"type": "email", "column": "email"}]},
         {"name": "visit", "rows": "delete", "references": [reference]},
     ]

@@ -4,17 +4,25 @@ What becomes of each row is what their own requests would have made of it, so th
 mapping that needs the key of each row's person (``keyed_hash`` on a column that names nobody) is not for crowds.
 """
 
+import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Index, MetaData, Table, Text, false, func, or_, select, text
+from sqlalchemy import Column, ColumnElement, Connection, Index, MetaData, Table, Text, false, or_, select, text
 
 from cdp.connectors.base import Subject
+from cdp.connectors.sql.database import hmac_of
 from cdp.connectors.sql.mapping import IdentityRule, Rows, Strategy, TableRule
 from cdp.connectors.sql.reach import Search, preserved
 from cdp.connectors.sql.schema import is_text
-from cdp.connectors.sql.strategies import normalised, tombstone, tombstone_or_noise
+from cdp.connectors.sql.strategies import (
+    TOMBSTONE,
+    normalised,
+    place_of,
+    tombstone_or_noise,
+    tombstone_room,
+)
 
 DIALECTS = frozenset({"postgresql", "sqlite"})
 # A hashed subplan of Postgres has to fit, or it is a loop over a loop.
@@ -40,13 +48,12 @@ class Crowd(Search):
         if is_postgres:
             connection.execute(text(f"SET LOCAL work_mem = '{WORK_MEM}'"))
         self.known.create(connection)
-        lines = (line for subject in subjects for line in self._lines(subject))
+        lines = self._lines(subjects)
         if is_postgres:
             _copy(connection, lines)
         else:
             connection.exec_driver_sql(f"INSERT INTO {NAME} VALUES (?, ?, ?)", list(lines))  # noqa: S608 - our own name
-        for column in ("value", "tombstone"):
-            Index(f"{NAME}_{column}", self.known.c.place, self.known.c[column]).create(connection)
+        Index(f"{NAME}_value", self.known.c.place, self.known.c.value).create(connection)
         connection.execute(text(f"ANALYZE {NAME}"))
 
     def close(self, connection: Connection) -> None:
@@ -71,9 +78,7 @@ class Crowd(Search):
             if rule.columns[identity.column].strategy is Strategy.KEYED_HASH:
                 column = self.schema.tables[rule.key].c[identity.column]
                 plain = normalised(column, identity.normalise, self.functions)
-                own = select(func.min(self.known.c.tombstone)).where(
-                    self.known.c.place == _place(rule, identity), self.known.c.value == plain
-                )
+                own = self._of(rule, identity, "tombstone").where(self.known.c.value == plain).limit(1)
                 buried = own.correlate(self.schema.tables[rule.key]).scalar_subquery()
                 values[identity.column] = tombstone_or_noise(column, buried, self.functions)
         return values
@@ -85,14 +90,18 @@ class Crowd(Search):
     def _of(self, rule: TableRule, identity: IdentityRule, column: str) -> Any:  # noqa: ANN401 - a subquery of any kind
         return select(self.known.c[column]).where(self.known.c.place == _place(rule, identity))
 
-    def _lines(self, subject: Subject) -> Iterator[Line]:
-        alone = Search(self.declared, self.schema, self.functions, subject.proven, subject.secret, self.system)
+    def _lines(self, subjects: Sequence[Subject]) -> Iterator[Line]:
+        """Everybody's identifiers, column by column, each with its tombstone under the key of its own request."""
         for rule in self.declared.tables:
             for identity in rule.identities:
-                key = alone.key(rule, identity.column)
                 column = self.schema.tables[rule.key].c[identity.column]
-                for value in alone.values(identity):
-                    yield _place(rule, identity), value, tombstone(column, key, value)
+                place, room = _place(rule, identity), tombstone_room(column)
+                context = place_of(self.system, rule.key, identity.column)
+                for subject in subjects:
+                    values = self.values_of(identity, subject.proven)
+                    key = hmac.digest(subject.secret, context, "sha256") if values else b""
+                    for value in values:
+                        yield place, value, TOMBSTONE + hmac_of(key, value)[:room]
 
 
 def crowd_of(search: Search) -> Crowd | None:

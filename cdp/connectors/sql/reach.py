@@ -53,12 +53,14 @@ class Search:
 
     def values(self, identity: IdentityRule) -> list[str]:
         """The person's identifiers for a column, in its normalised form."""
-        least = MIN_DIGITS if identity.normalise is Normalise.DIGITS else 1
-        found = {
-            _normalise(identity.normalise, known.value)
-            for known in self.identifiers
-            if known.type == identity.type and known.issuer == identity.issuer
-        }
+        return self.values_of(identity, self.identifiers)
+
+    @staticmethod
+    def values_of(identity: IdentityRule, identifiers: Iterable[Identifier]) -> list[str]:
+        """Those of some identifiers that a column is searched by, in its normalised form."""
+        form, kind, issuer = identity.normalise, identity.type, identity.issuer
+        least = MIN_DIGITS if form is Normalise.DIGITS else 1
+        found = {_normalise(form, one.value) for one in identifiers if one.type == kind and one.issuer == issuer}
         return sorted(value for value in found if len(value) >= least)
 
     def key(self, rule: TableRule, column: str) -> bytes:

@@ -25,12 +25,22 @@ _DIGEST_LENGTH = 32
 
 def column_key(secret: bytes, system: str, table: str, column: str) -> bytes:
     """The key of one column's tombstones: no two columns, systems or requests share one."""
-    return hmac.digest(secret, f"{system}\0{table}\0{column}".encode(), "sha256")
+    return hmac.digest(secret, place_of(system, table, column), "sha256")
+
+
+def place_of(system: str, table: str, column: str) -> bytes:
+    """What makes the keys of two columns differ."""
+    return f"{system}\0{table}\0{column}".encode()
 
 
 def tombstone(column: Column[str], key: bytes, value: str) -> str:
     """The tombstone of a known (normalised) value, as ``new_values`` writes it."""
-    return TOMBSTONE + hmac_of(key, value)[: _room(column, TOMBSTONE)]
+    return TOMBSTONE + hmac_of(key, value)[: tombstone_room(column)]
+
+
+def tombstone_room(column: Column[str]) -> int:
+    """How many characters of the digest a column has room for."""
+    return _room(column, TOMBSTONE)
 
 
 def normalised(column: Column[str], rule: Normalise, functions: Functions) -> TextColumn:
