@@ -28,6 +28,7 @@ from cdp.operations import journal, production, signing_keys
 from cdp.operations.audit import sequencer, witness
 from cdp.operations.backups import replay
 from cdp.operations.bulk.floor import Floor
+from cdp.operations.canary import runs as canary
 from cdp.operations.reference import ensure_reference
 from cdp.operations.residual import passes
 from cdp.operations.retention import purges as retention
@@ -35,6 +36,7 @@ from cdp.schema.schema import open_reader
 
 GRACE_S = 5.0
 POLL_S = 0.05
+CANARY_POLL_S = 5.0
 LONGEST_JOB_S = 24 * 3600
 LONGEST_PAUSE_S = 10.0
 PURGE_POLL_S = 60.0
@@ -80,6 +82,7 @@ async def _work(place: Workplace, stop: asyncio.Event) -> None:
         asyncio.create_task(Sweeper(place, concurrency=place.platform.settings.worker_concurrency).run(stop)),
         asyncio.create_task(_sequencing(place.platform, stop)),
         asyncio.create_task(_looking(place.platform, stop)),
+        asyncio.create_task(_trying(place.platform, stop)),
         asyncio.create_task(floor.run(stop)),
         asyncio.create_task(_purging(place, stop)),
     ]
@@ -125,6 +128,16 @@ async def _purging(place: Workplace, stop: asyncio.Event) -> None:
         except Exception:  # see _sequencing
             log.exception("retention.scheduling_failed")
         await _pause(stop, PURGE_POLL_S)
+
+
+async def _trying(platform: Platform, stop: asyncio.Event) -> None:
+    """See by the canary, now and then, that an erasure still works everywhere."""
+    while not stop.is_set():
+        try:
+            await canary.turn(platform)
+        except Exception:  # see _sequencing
+            log.exception("canary.failed")
+        await _pause(stop, CANARY_POLL_S)
 
 
 async def _listening(place: Workplace, stop: asyncio.Event) -> None:

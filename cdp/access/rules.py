@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, Text, literal_column, or_, select
 
 from cdp.access import masks
 from cdp.access.decision import Columns, Everything, Mask, Own, RowRule, Rows, Rule, Rules, Who
 from cdp.access.viewer import Actor
 from cdp.tables.base import Category
+from cdp.tables.canary import CHANNEL
 from cdp.tables.customer import customer
-from cdp.tables.request import privacy_request
+from cdp.tables.request import RequestStatus, privacy_request
 
 Fields = Mapping[str, str]
 """Type name to its fields, separated by blanks."""
@@ -74,7 +75,8 @@ PRIVACY: Fields = {
     "Evidence": "id kind note representativeName representativeBasis fileName recordedAt",
     "RequestTask": "id system step status attempt code nextRunAt startedAt settledAt",
     "Export": ("id reference status sizeBytes sha256 files missing downloadCount createdAt readyAt expiresAt"),
-    "Certificate": "id reference document keyId issuedAt",
+    "Certificate": "id reference document keyId issuedAt addendum",
+    "CertificateAddendum": "id reference document keyId issuedAt",
     "System": "id name title kind",
 }
 OWN_ACCESS: Fields = {
@@ -110,9 +112,15 @@ HOLD_CASES: Fields = {
         "reason isSecret caseRef releaseReason fileName placedById releaseAskedById approvedAt reviewAt customer"
     ),
 }
-WORK: Fields = {"RequestTask": "evidence", "PrivacyRequest": "openedById assigneeId"}
+WORK: Fields = {
+    "RequestTask": "evidence",
+    "PrivacyRequest": "openedById assigneeId residual",
+    "ResidualCheck": "id status checkedAt findings",
+    "ResidualFinding": "id tableName columnName identifierType rows",
+}
 SYSTEMS: Fields = {
-    "Query": "systems",
+    "Query": "systems canaryRuns",
+    "CanaryRun": "id status code startedAt finishedAt",
     "System": "id name title kind position enabled createdAt lastOkAt",
 }
 SELF: Fields = {"Query": "node nodes", "Viewer": "customer", "Customer": "id maskedFields"}
@@ -141,6 +149,17 @@ MASKED: Mapping[str, Mapping[str, Mask]] = {
 """What agents see veiled. The fields of one type share one category, so that a reveal lifts all of them or none."""
 REVEALABLE = frozenset(
     mask.category for fields in MASKED.values() for mask in fields.values() if mask.category is not None
+)
+PLATFORMS = (
+    "AuditEvent",
+    "BulkExport",
+    "BulkPart",
+    "CanaryRun",
+    "Certificate",
+    "CertificateAddendum",
+    "ResidualCheck",
+    "ResidualFinding",
+    "System",
 )
 NOBODYS = ("Application", "Brand", "PolicyVersion", "Purpose")
 SUBJECT: Mapping[str, str] = {
@@ -249,6 +268,16 @@ class Unrestricted:
         return or_(~restricted.exists(), working.exists())
 
 
+@dataclass(frozen=True)
+class OfPeople:
+    """Requests of people; those of the canary only where somebody has to look at them."""
+
+    def __call__(self, row: Columns, viewer_id: ColumnElement[Any]) -> ColumnElement[bool]:  # noqa: ARG002 - one form
+        """Compare the channel."""
+        stuck = literal_column(f"'{RequestStatus.NEEDS_ATTENTION.value}'", Text)
+        return or_(row["channel"] != literal_column(f"'{CHANNEL}'", Text), row["status"] == stuck)
+
+
 def _rules(who: Who, *catalogues: Fields) -> Iterator[Rule]:
     for fields in catalogues:
         for type_name, names in fields.items():
@@ -291,13 +320,17 @@ def _rows() -> Iterator[RowRule]:
     for type_name, column in SUBJECT.items():
         yield RowRule(Actor.CUSTOMER, type_name, Own(column))
     yield RowRule(Actor.CUSTOMER, "Certificate", OwnRequests())
+    yield RowRule(Actor.CUSTOMER, "CertificateAddendum", OwnRequests())
     yield RowRule(Actor.CUSTOMER, "AuditEvent", OwnEvents())
     yield RowRule(Actor.CUSTOMER, "System", everything)
     for type_name, column in SUBJECT.items():
-        yield RowRule(Actor.STAFF, type_name, everything if type_name in CASEWORK else Unrestricted(column))
+        if type_name == "PrivacyRequest":
+            yield RowRule(Actor.STAFF, type_name, OfPeople())
+        else:
+            yield RowRule(Actor.STAFF, type_name, everything if type_name in CASEWORK else Unrestricted(column))
         yield RowRule(Actor.SYSTEM, type_name, everything)
     for actor in (Actor.STAFF, Actor.SYSTEM):
-        for type_name in ("Certificate", "System", "AuditEvent", "BulkExport", "BulkPart"):
+        for type_name in PLATFORMS:
             yield RowRule(actor, type_name, everything)
 
 

@@ -81,7 +81,10 @@ def status(*, as_json: AsJson = False) -> None:
 @app.command()
 def doctor(*, as_json: AsJson = False) -> None:
     """Check this machine, and say what to do about each problem. Exit code 1 when there is one."""
-    checks = list(probe.doctor(read_settings()))
+    from cdp.cli.upkeep import look  # the database's driver; `cdp status` need not pay for it
+
+    settings = read_settings()
+    checks = [*probe.doctor(settings), *look(settings)]
     if as_json:
         print(json.dumps([asdict(check) for check in checks]))
     else:

@@ -163,6 +163,11 @@ class Settings(BaseSettings):
         description="how often the whole database is looked through for what is left of people who were erased,"
         " counted from 02:00 UTC; 0: as soon as somebody was (seconds or ISO 8601)",
     )
+    canary_every: Duration | None = Field(
+        None,
+        description="how often a person who never was is erased through every system, to see that it works;"
+        " default: every day, never in tests; 0: never (seconds or ISO 8601)",
+    )
     audit_sequence_s: float = Field(5.0, description="seconds between two rounds that put audit events into the tree")
     audit_witness_url: str = Field("", description="second object store that signed audit heads are put into")
     audit_witness_mail: str = Field("", description="address outside that signed audit heads are mailed to")
@@ -259,6 +264,13 @@ class Settings(BaseSettings):
     def staff_needs_second_factor(self) -> bool:
         """Whether a password alone lets nobody into the console."""
         return self.env is Environment.PRODUCTION if self.staff_second_factor is None else self.staff_second_factor
+
+    @property
+    def canary_period(self) -> timedelta:
+        """How often the canary is erased; zero: never."""
+        if self.canary_every is None:
+            return timedelta(0) if self.env is Environment.TEST else timedelta(days=1)
+        return self.canary_every
 
     @property
     def redirect_port(self) -> int | None:

@@ -29,8 +29,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cdp.core.db import Role
 from cdp.core.errors import Unavailable
 from cdp.core.platform import Platform
+from cdp.operations.canary import runs as canary
+from cdp.operations.canary.runs import Health
 from cdp.operations.manual import work
 from cdp.operations.paper import records
+from cdp.tables.canary import CanaryStatus
 
 READY_WITHIN_S = 2.0
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
@@ -50,6 +53,25 @@ class Metrics:
         )
         self.overdue = Gauge("cdp_overdue_tasks", "Tasks of people past their day", ("kind",), registry=self.registry)
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self.canary = {
+            name: Gauge(f"cdp_canary_{name}", said, registry=self.registry)
+            for name, said in (
+                ("passed", "Whether the last erasure of a person who never was worked everywhere: 1 or 0"),
+                ("last_run_timestamp_seconds", "When the last of them ended"),
+                ("last_success_timestamp_seconds", "When the last of them ended well"),
+                ("duration_seconds", "How long the last of them took"),
+            )
+        }
+
+    def note_canary(self, health: Health) -> None:
+        """Show how the last runs of the canary ended; without any, nothing but zeros."""
+        last, passed = health.last, health.passed
+        if last is not None and last.finished_at is not None:
+            self.canary["passed"].set(last.status is CanaryStatus.PASSED)
+            self.canary["last_run_timestamp_seconds"].set(last.finished_at.timestamp())
+            self.canary["duration_seconds"].set(last.duration_s or 0)
+        if passed is not None and passed.finished_at is not None:
+            self.canary["last_success_timestamp_seconds"].set(passed.finished_at.timestamp())
 
     def note(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answer. Looking labels up costs more than counting, so that each combination is kept."""
@@ -113,6 +135,7 @@ async def show_metrics(request: Request) -> Response:
         async with asyncio.timeout(READY_WITHIN_S), platform.db.transaction(Role.WORKER) as tx:
             metrics.overdue.labels("manual").set(await work.overdue(tx))
             metrics.overdue.labels("paper").set(await records.overdue(tx))
+            metrics.note_canary(await canary.health(tx))
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

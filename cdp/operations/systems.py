@@ -14,14 +14,18 @@ from cdp.connectors.base import Json, Problem, System
 from cdp.connectors.registry import problems
 from cdp.core.db import Role, Tx
 from cdp.core.errors import Conflict, InvalidInput, NotFound
-from cdp.core.ids import SystemId, new_id
+from cdp.core.ids import RequestId, SystemId, new_id
 from cdp.core.platform import Platform
 from cdp.core.sign import canonical
 from cdp.operations import audit
 from cdp.tables.base import Category
+from cdp.tables.canary import CHANNEL
+from cdp.tables.request import privacy_request
 from cdp.tables.system import system
 
 OWN = "own"
+# Kinds whose steps somebody carries out, or is written to about.
+PEOPLE = ("mail", "manual", "paper")
 OWN_POSITION = 1000
 # A name stands in paths of files and in idempotency keys.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
@@ -151,9 +155,14 @@ async def listed(tx: Tx) -> list[SystemView]:
     return [SystemView(r.id, r.name, r.title, r.kind, r.enabled, r.position, r.last_ok_at) for r in found]
 
 
-async def enabled(tx: Tx) -> list[SystemId]:
-    """Every system a new request asks."""
-    found = await tx.all(select(system.c.id).where(system.c.enabled).order_by(system.c.position))
+async def asked(tx: Tx, request_id: RequestId) -> list[SystemId]:
+    """Every system a request asks. No colleague is set to work, and no letter sent, for somebody who never was."""
+    asking = select(privacy_request.c.id).where(
+        privacy_request.c.id == request_id, privacy_request.c.channel == CHANNEL
+    )
+    is_canary = asking.exists()
+    of_people = system.c.kind.in_(PEOPLE) & is_canary
+    found = await tx.all(select(system.c.id).where(system.c.enabled, ~of_people).order_by(system.c.position))
     return [SystemId(row.id) for row in found]
 
 

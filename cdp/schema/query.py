@@ -5,6 +5,7 @@ import strawberry
 from cdp.schema.fields import connection, embedded, many, node_field, one
 from cdp.schema.types.audit import AUDIT_ORDERINGS, AuditEvent, AuditEventFilter, AuditEventOrder
 from cdp.schema.types.bulk import BULK_ORDERINGS, BulkExport, BulkExportFilter, BulkExportOrder
+from cdp.schema.types.canary import CanaryRun
 from cdp.schema.types.customer import CUSTOMER_ORDERINGS, Customer, CustomerFilter, CustomerOrder
 from cdp.schema.types.hold import HOLD_ORDERINGS, LegalHold, LegalHoldFilter
 from cdp.schema.types.manual import MANUAL_ORDERINGS, ManualTask, ManualTaskFilter
@@ -68,6 +69,9 @@ class Query:
     )
     systems: list[System] | None = many(
         order=("position", "name"), description="Connected systems, in order of deletion."
+    )
+    canary_runs: list[CanaryRun] | None = many(
+        order=("-started_at", "id"), description="Erasures of a person who never was, newest first, for administrators."
     )
     policies: list[PolicyVersion] | None = many(order=("-effective_from", "id"), description="Policies, newest first.")
     purposes: list[Purpose] | None = many(order=("code",), description="Purposes for which personal data is used.")

@@ -27,7 +27,6 @@ from cdp.tables.base import (
 OTHER_OBJECTS: Mapping[str, str] = {
     "AskedRequest": "what a controller asks of us as its processor",
     "AuditLog": "the log itself, when somebody exports it",
-    "CertificateAddendum": "what the residual pass said, later, about an erasure",
     "Controller": "somebody whose processor we are",
     "Backup": "a copy of the database, made or put in its place",
     "Import": "one run of an import",
@@ -41,7 +40,6 @@ OTHER_OBJECTS: Mapping[str, str] = {
     "ResidualPass": "one search for what is left of people who were erased",
     "RetentionRun": "one run of the purge",
     "Staff": "somebody who works here",
-    "ResidualCheck": "one look through every text for what is left of the erased",
 }
 
 audit_event = Table(

@@ -34,6 +34,7 @@ PACE = {
     "CDP_LEASE_S": "5",
     "CDP_SWEEP_S": "1",
     "CDP_RESIDUAL_EVERY": "0",
+    "CDP_CANARY_EVERY": "0",
     "CDP_ALLOW_PRIVATE_TARGETS": "true",
 }
 STARTED_WITHIN_S = 240.0

@@ -176,7 +176,7 @@ async def start(
     """Begin the work of a request that stands in its kind's first state: tasks, what it freezes, and the letter."""
     customer_id = person.customer_id if is_known else None
     if kind.step is not None:
-        await tasks.open_tasks(tx, opened.id, customer_id, kind.step, await systems.enabled(tx))
+        await tasks.open_tasks(tx, opened.id, customer_id, kind.step, await systems.asked(tx, opened.id))
     template = Template.REQUEST_OPENED
     values: dict[str, str] = {}
     if kind.type in EXPORTS:

@@ -143,7 +143,7 @@ async def _erase(tx: Tx, platform: Platform, case: _Case) -> bool:
             .values(identifiers_sealed=subjects.seal(platform.keys, request.id, sealed))
         )
     own = await systems.own_id(tx)
-    asked = dict.fromkeys([*case.systems(TaskStep.CHECK), *await systems.enabled(tx)])
+    asked = dict.fromkeys([*case.systems(TaskStep.CHECK), *await systems.asked(tx, request.id)])
     moved = await moves.move(tx, request, RequestStatus.ERASING)
     if moved:
         others = [one for one in asked if one != own]

@@ -17,9 +17,10 @@ from cdp.schema.scalars import BigInt
 from cdp.schema.types.comparison import Choice, DateTimeFilter, ExactFilter, OrderDirection
 from cdp.schema.types.relay import Node
 from cdp.schema.types.system import System
-from cdp.tables import certificate, export, request
+from cdp.tables import certificate, export, request, residual
 from cdp.tables.export import ExportStatus
 from cdp.tables.request import EvidenceKind, ObjectionStatus, RequestStatus, RequestType, TaskStatus, TaskStep
+from cdp.tables.residual import ResidualStatus
 from cdp.tables.system import system
 
 strawberry.enum(RequestType, description="What is asked for (GDPR art. 15 to 21).")
@@ -27,6 +28,7 @@ strawberry.enum(RequestStatus, description="Where a privacy request stands.")
 strawberry.enum(ObjectionStatus, description="What became of an objection.")
 strawberry.enum(EvidenceKind, description="What a piece of evidence shows.")
 strawberry.enum(TaskStep, description="What a task asks of its system.")
+strawberry.enum(ResidualStatus, description="Where the search for what is left of somebody stands.")
 strawberry.enum(TaskStatus, description="Where a task stands.")
 strawberry.enum(ExportStatus, description="Life of an export package.")
 
@@ -124,6 +126,39 @@ class Objection(Node):
     decided_at: datetime | None = column(description="When an agent decided.")
 
 
+@mapped(residual.certificate_addendum, description="Signed result of looking for what is left of somebody.")
+class CertificateAddendum(Node):
+    """An addendum."""
+
+    reference: str = column(description="Reference to quote.")
+    document: str = column(description="The signed document, JSON as it was signed.")
+    key_id: str = column(description="The key it was signed with.")
+    issued_at: datetime = column(description="When it was issued.")
+
+
+@mapped(residual.residual_finding, description="Where something of an erased person was found; never what.")
+class ResidualFinding(Node):
+    """A finding."""
+
+    table_name: str = column(description="Table.")
+    column_name: str = column(description="Column.")
+    identifier_type: str = column(description="What kind of identifier it is.")
+    rows: int = column(description="In how many rows.")
+
+
+@mapped(residual.residual_check, description="The search for what is left of an erased person.")
+class ResidualCheck(Node):
+    """A check."""
+
+    status: ResidualStatus = column(description="Where it stands.")
+    checked_at: datetime | None = column(description="When it was last looked for.")
+    findings: list[ResidualFinding] | None = many(
+        {"request_id": "request_id", "pass_id": "pass_id"},
+        order=("table_name", "column_name", "id"),
+        description="Where something was found by the last search.",
+    )
+
+
 @mapped(certificate.certificate, description="Signed proof of a deletion.")
 class Certificate(Node):
     """A certificate."""
@@ -132,6 +167,9 @@ class Certificate(Node):
     document: str = column(description="The signed document, JSON as it was signed.")
     key_id: str = column(description="The key it was signed with.")
     issued_at: datetime = column(description="When it was issued.")
+    addendum: CertificateAddendum | None = one(
+        {"id": "certificate_id"}, description="What a search through everything found afterwards: nothing."
+    )
 
 
 @mapped(request.privacy_request, subject="customer_id", description="A privacy request and where it stands.")
@@ -174,6 +212,9 @@ class PrivacyRequest(Node):
     )
     export: Export | None = one({"id": "request_id"}, description="The package, for access and portability.")
     certificate: Certificate | None = one({"id": "request_id"}, description="The proof, for erasure.")
+    residual: ResidualCheck | None = one(
+        {"id": "request_id"}, description="The search for what is left of the person, for staff."
+    )
     customer: Annotated["Customer", strawberry.lazy("cdp.schema.types.customer")] | None = one(  # type: ignore[name-defined]  # noqa: F821  # a lazy name
         {"customer_id": "id"}, description="Whose request it is, until the erasure cuts it."
     )
