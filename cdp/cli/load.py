@@ -23,6 +23,7 @@ from cdp.operations.imports import mapping, run
 from cdp.operations.imports.report import Report
 from cdp.operations.imports.sources import SourceUnreadable, TableMissing
 from cdp.operations.imports.staging import ColumnMissing
+from cdp.operations.population.refusal import CODE
 from cdp.operations.population.seed import Seeded, seed
 
 app = typer.Typer()
@@ -91,12 +92,14 @@ def seed_(
     seeded = asyncio.run(_seed(customers, number))
     seconds = round(time.monotonic() - started, 1)
     if as_json:
-        print(json.dumps({"seed": number, "seconds": seconds, "rows": seeded.rows}))
+        print(json.dumps({"seed": number, "seconds": seconds, "rows": seeded.rows, "refused": seeded.refused}))
         return
     table = Table("table", "rows", title=f"seed {number} in {seconds} s")
     for name, count in seeded.rows.items():
         table.add_row(name, f"{count:,}")
     Console().print(table)
+    if seeded.refused:
+        print(f"rejected: {seeded.refused:,} people: {CODE}")
 
 
 async def _seed(customers: int, number: int) -> Seeded:

@@ -6,24 +6,30 @@ import re
 import phonenumbers
 import psycopg
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, insert, select, text
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.clock import utc_now
 from cdp.core.db import Database, Role
+from cdp.core.ids import new_id
+from cdp.core.platform import open_keys
+from cdp.core.seal import Pepper
 from cdp.core.settings import Environment, Settings
 from cdp.operations import values
 from cdp.operations.population import rows
 from cdp.operations.population import seed as loading
 from cdp.operations.population.locales import REGIONS
 from cdp.operations.population.seed import Seeded, SeedPresent, SeedRefused, seed
+from cdp.operations.suppression import kind_of
 from cdp.tables import metadata
 from cdp.tables.account import account
 from cdp.tables.audit import audit_event
+from cdp.tables.certificate import suppression
 from cdp.tables.contact import email_address, phone_number
 from cdp.tables.customer import CustomerKind, customer
 from cdp.tables.inquiry import inquiry, quotation, survey_response
 from cdp.tables.order import sales_order, sales_order_item
+from cdp.tables.request import RequestStatus, RequestType, privacy_request
 
 RESERVED = re.compile(r"@(example\.(com|org|net)|([a-z0-9-]+\.)*[a-z0-9-]+\.example)$")
 ORPHANS = """
@@ -201,4 +207,32 @@ async def test_the_load_is_audited(fresh_settings: Settings, fresh_database: Dat
     async with fresh_database.transaction(Role.WORKER) as tx:
         row = await tx.first(select(audit_event))
     assert row is not None
-    assert (row.action, row.details) == ("population.seeded", {"seed": 3, "customers": 10})
+    assert (row.action, row.details) == ("population.seeded", {"seed": 3, "customers": 10, "refused": 0})
+
+
+async def test_who_was_erased_is_refused_row_by_row(fresh_settings: Settings, fresh_database: Database):
+    """By e-mail, by phone and by the id of another system; everybody else of the population comes."""
+    spec, pepper = rows.Spec(7, 60, str(new_id()), str(new_id())), Pepper(open_keys(fresh_settings)[0])
+    chunk, wanted = rows.generate(spec, 0), []
+    for kind, table, column, number in (
+        ("email", "email_address", "normalized", 0),
+        ("phone", "phone_number", "e164", 20),
+        ("identity", "identity", "value", 40),
+    ):
+        cells = dict(zip(rows.COLUMNS[table], chunk[table].decode().splitlines()[number].split("\t"), strict=True))
+        hashed_as = kind_of(cells["type"], cells["issuer"]) if table == "identity" else kind
+        wanted.append((cells["customer_id"], pepper.hash(hashed_as, cells[column])))
+    gone = {customer_id for customer_id, _ in wanted}
+    async with fresh_database.transaction(Role.WORKER) as tx:
+        request = {"id": new_id(), "reference": "ER-2222-2222", "type": RequestType.ERASURE, "channel": "test"}
+        request |= {"status": RequestStatus.COMPLETED, "subject_ref": new_id(), "due_at": func.now()}
+        await tx.execute(insert(privacy_request).values(request))
+        for _, known in wanted:
+            line = {"identity_type": "any", "value_hash": known.value, "key_version": known.key_version}
+            await tx.execute(insert(suppression).values(id=new_id(), request_id=request["id"], **line))
+    seeded = await _seed(fresh_settings, fresh_database, 60, number=7)
+    assert (seeded.refused, seeded.rows["customer"]) == (len(gone), 60 - len(gone))
+    async with fresh_database.transaction(Role.WORKER) as tx:
+        here = {str(row.id) for row in await tx.all(select(customer.c.id))}
+        details = await tx.scalar(select(audit_event.c.details).where(audit_event.c.action == "population.seeded"))
+    assert (len(here), here & gone, details["refused"]) == (60 - len(gone), set(), len(gone))

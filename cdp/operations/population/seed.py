@@ -26,8 +26,11 @@ from cdp.access.viewer import Viewer
 from cdp.core.db import Database, Role, owner_transaction
 from cdp.core.errors import Conflict, Forbidden, Unavailable
 from cdp.core.ids import new_id
+from cdp.core.platform import open_keys
+from cdp.core.seal import Pepper
 from cdp.core.settings import Environment, Settings
 from cdp.operations import audit, reference
+from cdp.operations.population.refusal import Refusal
 from cdp.operations.population.rows import COLUMNS, START, Spec, first_customer_id, generate
 from cdp.tables.customer import customer
 
@@ -66,9 +69,10 @@ class DatabaseBusy(Unavailable):
 
 @dataclass(frozen=True)
 class Seeded:
-    """What was loaded: rows by table."""
+    """What was loaded: rows by table; ``refused`` are people whose identifiers are suppressed."""
 
     rows: dict[str, int]
+    refused: int = 0
 
 
 async def seed(
@@ -93,7 +97,8 @@ async def seed(
         spec = Spec(seed_number, customers, str(in_force.brand_id), str(in_force.policy_version_id))
         if await tx.scalar(select(customer.c.id).where(customer.c.id == UUID(first_customer_id(spec)))) is not None:
             raise SeedPresent(seed=seed_number)
-    seeded = await _load_whole(settings.database_owner_url or settings.database_url, spec, progress)
+        refusal = await Refusal.read(tx, Pepper(open_keys(settings)[0]))
+    seeded = await _load_whole(settings.database_owner_url or settings.database_url, spec, refusal, progress)
     async with db.transaction(Role.WORKER) as tx:
         await audit.record(
             tx,
@@ -102,16 +107,16 @@ async def seed(
             subject_ref=None,
             object_type="Population",
             object_id=new_id(),
-            details={"seed": seed_number, "customers": customers},
+            details={"seed": seed_number, "customers": customers, "refused": seeded.refused},
         )
     return seeded
 
 
-async def _load_whole(owner_url: str, spec: Spec, progress: Callable[[int], None]) -> Seeded:
+async def _load_whole(owner_url: str, spec: Spec, refusal: Refusal, progress: Callable[[int], None]) -> Seeded:
     try:
         async with owner_transaction(owner_url) as connection:
             restore = await _prepare(connection, spec)
-            seeded = await _load(connection, spec, progress)
+            seeded = await _load(connection, spec, refusal, progress)
             for statement in restore:
                 await connection.execute(statement)
             await connection.execute(f"ANALYZE {', '.join(COLUMNS)}")
@@ -141,16 +146,19 @@ async def _prepare(connection: asyncpg.Connection, spec: Spec) -> list[str]:
     return restore
 
 
-async def _load(connection: asyncpg.Connection, spec: Spec, progress: Callable[[int], None]) -> Seeded:
+async def _load(
+    connection: asyncpg.Connection, spec: Spec, refusal: Refusal, progress: Callable[[int], None]
+) -> Seeded:
     rows = dict.fromkeys(COLUMNS, 0)
-    async for chunk in _chunks(spec):
+    async for generated in _chunks(spec):
+        chunk = refusal.without(generated)
         for table, columns in COLUMNS.items():
             lines = chunk.get(table)
             if lines:
                 status = await connection.copy_to_table(table, source=BytesIO(lines), columns=columns, format="text")
                 rows[table] += int(status.rpartition(" ")[2])
         progress(rows["customer"])
-    return Seeded(rows)
+    return Seeded(rows, refusal.count)
 
 
 async def _chunks(spec: Spec) -> AsyncIterator[dict[str, bytes]]:
