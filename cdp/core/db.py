@@ -123,8 +123,9 @@ class Database:
         if role not in self._engines:
             self._engines[role] = create_async_engine(
                 sqlalchemy_url(self.url),
-                pool_size=self.pool_size,
-                max_overflow=self.pool_size,
+                # None beyond the pool: such a connection is closed when it comes back, and the next one made anew.
+                pool_size=2 * self.pool_size,
+                max_overflow=0,
                 connect_args={"server_settings": self.server_settings(role)},
             )
             _ping_rested(self._engines[role].sync_engine)

@@ -17,6 +17,7 @@ import httpx
 from cdp.core.errors import Forbidden, Unavailable
 
 MAX_BODY_BYTES = 1024 * 1024
+CLIENTS = 32
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _NOT_PUBLIC = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv4Network("192.88.99.0/24"))
@@ -67,12 +68,8 @@ class Outbound:
         self._allow_private = allow_private
         self._resolve = resolve
         self._timeout_s = timeout_s
-        self._client = httpx.AsyncClient(
-            timeout=None,  # noqa: S113 - the whole call has one, in request
-            follow_redirects=False,
-            trust_env=False,
-            limits=httpx.Limits(max_connections=100, max_keepalive_connections=50),
-        )
+        self._tls = httpx.create_ssl_context(trust_env=False)
+        self._clients: dict[int, httpx.AsyncClient] = {}
 
     async def request(
         self,
@@ -94,7 +91,8 @@ class Outbound:
         try:
             async with asyncio.timeout(timeout_s or self._timeout_s):
                 for address in await self._checked_addresses(target):
-                    request = self._client.build_request(
+                    client = self._client_of(target)
+                    request = client.build_request(
                         method,
                         target.copy_with(host=address),
                         headers=given,
@@ -102,13 +100,26 @@ class Outbound:
                         extensions={"sni_hostname": target.host},
                     )
                     with suppress(httpx.ConnectError):  # nothing was sent: the next address may answer
-                        return await self._read(request, max_bytes)
+                        return await self._read(client, request, max_bytes)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise CallFailed from error
         raise CallFailed
 
-    async def _read(self, request: httpx.Request, max_bytes: int) -> Answer:
-        response = await self._client.send(request, stream=True)
+    def _client_of(self, target: httpx.URL) -> httpx.AsyncClient:
+        """One of a few clients, always the same for a host: the time a pool takes grows with the square of its size."""
+        number = hash((target.scheme, target.host, target.port)) % CLIENTS
+        if number not in self._clients:
+            self._clients[number] = httpx.AsyncClient(
+                verify=self._tls,
+                timeout=None,  # noqa: S113 - the whole call has one, in request
+                follow_redirects=False,
+                trust_env=False,
+                limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
+            )
+        return self._clients[number]
+
+    async def _read(self, client: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> Answer:
+        response = await client.send(request, stream=True)
         try:
             body = bytearray()
             async for chunk in response.aiter_raw():
@@ -131,7 +142,8 @@ class Outbound:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        for client in self._clients.values():
+            await client.aclose()
 
 
 def _target(url: str) -> httpx.URL:

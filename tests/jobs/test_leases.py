@@ -10,7 +10,7 @@ from cdp.core.ids import TaskId
 from cdp.jobs.claim import leased, settle
 from cdp.jobs.run_task import run_task
 from cdp.operations.backoff import LONGEST_S, wait_s
-from cdp.operations.requests import tasks
+from cdp.operations.requests import claiming, tasks
 from cdp.operations.requests.tasks import Performed, Work
 from cdp.tables.request import RequestStatus, TaskStatus, TaskStep, request_task
 from cdp.tables.system import system
@@ -224,7 +224,7 @@ async def test_a_system_that_is_down_is_tried_by_one_at_a_time(engine: Engine) -
     with served() as peer:
         await engine.connect(peer)
         ids = []
-        for _ in range(tasks.TROUBLED + 2):
+        for _ in range(claiming.TROUBLED + 2):
             opened = await engine.open_erasure(await make_person(engine.platform.db))
             ids.append(TaskId((await engine.tasks(opened.reference))["newsletter", TaskStep.CHECK].id))
     async with engine.platform.db.transaction(Role.WORKER) as tx:

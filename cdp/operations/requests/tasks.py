@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Row, String, Update, and_, case, delete, func, or_, select, tuple_, update
+from sqlalchemy import Row, String, Update, and_, case, delete, func, or_, select, update
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import insert
 
@@ -28,13 +28,13 @@ from cdp.core.ids import CustomerId, RequestId, SystemId, TaskId, new_id
 from cdp.core.settings import Settings
 from cdp.operations import audit, moves
 from cdp.operations.backoff import wait_s
-from cdp.operations.requests.progress import OPEN, RUNS_IN, Standing
+from cdp.operations.requests.claiming import DUE, IS_OWN, WHAT_FOLLOWS, room, statement_of
+from cdp.operations.requests.progress import OPEN, Standing
 from cdp.operations.systems import OWN
 from cdp.tables.manual import ManualOutcome, ManualStatus, manual_task
 from cdp.tables.request import (
     SETTLED,
     TASK_TRANSITIONS,
-    RequestStatus,
     TaskStatus,
     TaskStep,
     privacy_request,
@@ -47,8 +47,6 @@ PACK = "pack_export"
 WAIT_S = 5.0
 LOST = "WORKER_LOST"
 NOTED_EVERY = timedelta(seconds=10)
-LATELY = timedelta(seconds=30)
-TROUBLED = 5
 
 log = structlog.get_logger()
 
@@ -63,30 +61,6 @@ _STATUS = {
     State.RETRY: TaskStatus.RETRYING,
     State.FAILED: TaskStatus.FAILED,
 }
-
-_is_own = system.c.kind == OWN
-# A task may run only while its request is in the state of its step.
-_may_run = or_(
-    tuple_(request_task.c.step, privacy_request.c.status).in_(list(RUNS_IN.items())),
-    and_(_is_own, request_task.c.step == TaskStep.ERASE, privacy_request.c.status == RequestStatus.VERIFYING),
-)
-_due = and_(request_task.c.status.in_(OPEN), request_task.c.next_run_at <= func.now(), _may_run)
-
-
-def _room(most: int) -> ColumnElement[int]:
-    """How many more tasks of a task's system may run: ``most``, or one at a time while it seems to be down.
-
-    It seems so when TROUBLED of its tasks wait for another try and none was done lately (a circuit breaker, half open:
-    the one that runs is the test). Counted, not locked, so for a moment it may be a few more. Our own tables have room.
-    """
-    other = request_task.alias()
-    same = other.c.system_id == request_task.c.system_id
-    held = and_(same, other.c.status == TaskStatus.RUNNING, other.c.next_run_at > func.now())
-    running = select(func.count()).where(held).scalar_subquery()
-    waiting = select(func.count()).where(same, other.c.status == TaskStatus.RETRYING).scalar_subquery()
-    lately = func.now() - LATELY
-    troubled = and_(waiting >= TROUBLED, or_(system.c.last_ok_at.is_(None), system.c.last_ok_at < lately))
-    return case((_is_own, most), (troubled, 1 - running), else_=most - running)
 
 
 @dataclass(frozen=True)
@@ -163,7 +137,7 @@ async def of_request(tx: Tx, request_id: UUID) -> list[Standing]:
         select(
             request_task.c.id,
             request_task.c.system_id,
-            _is_own.label("own"),
+            IS_OWN.label("own"),
             request_task.c.step,
             request_task.c.status,
             request_task.c.code,
@@ -183,11 +157,11 @@ async def due(tx: Tx, *, limit: int, per_system: int) -> list[tuple[TaskId, Task
             request_task.c.step,
             request_task.c.next_run_at,
             place.label("place"),
-            _is_own.label("own"),
+            IS_OWN.label("own"),
         )
         .join(privacy_request)
         .join(system)
-        .where(_due, _room(per_system) > 0)
+        .where(DUE, room(per_system) > 0)
         .subquery()
     )
     chosen = select(found.c.id, found.c.step).where(or_(found.c.own, found.c.place <= per_system))
@@ -200,48 +174,9 @@ async def claim(tx: Tx, task_id: UUID, *, owner: str, settings: Settings) -> Wor
 
     None when it is not due, may not run in this state of its request, its system has no room, or somebody has it.
     """
-    until = func.now() + timedelta(seconds=settings.lease_s)
-    free = (
-        select(request_task.c.id)
-        .join(privacy_request)
-        .join(system)
-        .where(request_task.c.id == task_id, _due, _room(settings.system_concurrency) > 0)
-        .with_for_update(of=request_task, skip_locked=True)
-        .cte("free")
-    )
+    lease = timedelta(seconds=settings.lease_s)
     taken = await tx.first(
-        update(request_task)
-        .where(
-            request_task.c.id == free.c.id,
-            system.c.id == request_task.c.system_id,
-            privacy_request.c.id == request_task.c.request_id,
-        )
-        .values(
-            status=TaskStatus.RUNNING,
-            fence=request_task.c.fence + 1,
-            attempt=request_task.c.attempt + 1,
-            lease_owner=owner,
-            lease_until=until,
-            next_run_at=until,
-            started_at=func.coalesce(request_task.c.started_at, func.now()),
-        )
-        .returning(
-            request_task.c.id,
-            request_task.c.request_id,
-            request_task.c.step,
-            request_task.c.fence,
-            request_task.c.attempt,
-            request_task.c.evidence,
-            privacy_request.c.reference,
-            privacy_request.c.customer_id,
-            privacy_request.c.subject_ref,
-            privacy_request.c.identifiers_sealed,
-            system.c.id.label("system_id"),
-            system.c.name,
-            system.c.kind,
-            system.c.configuration,
-            system.c.secrets_sealed,
-        )
+        statement_of(settings.system_concurrency), {"task_id": task_id, "owner": owner, "lease": lease}
     )
     return None if taken is None else _work(taken)
 
@@ -291,7 +226,7 @@ async def settle(tx: Tx, work: Work, performed: Performed, *, settings: Settings
     Trouble that may pass is tried again after a while, ``max_attempts`` times; then a person has to look at it.
     """
     await moves.lock(tx, work.request_id)
-    if not await _holds(tx, work):
+    if performed.then and not await _holds(tx, work):
         log.warning("task.stale_fence", task=str(work.id), fence=work.fence)
         return None
     outcome = await performed.then(tx) if performed.then else performed.outcome
@@ -308,25 +243,29 @@ async def settle(tx: Tx, work: Work, performed: Performed, *, settings: Settings
         )
     elif status is TaskStatus.WAITING:
         delay_s = max(outcome.retry_after_s or WAIT_S, settings.retry_base_s)
-    await _write(tx, work, status, outcome, delay_s=delay_s)
+    if not await _write(tx, work, status, outcome, delay_s=delay_s):
+        log.warning("task.stale_fence", task=str(work.id), fence=work.fence)
+        return None
     if outcome.state is State.DONE:
         await _note_well(tx, work.system.id)
-    await _after(tx, work, status, outcome.code)
+    await _tell(tx, work, status, outcome.code)
     if status in OPEN:
         tx.ring(job_of(work.step), work.id, defer_s=delay_s)
-    if not work.is_own:
-        await _ring_next(tx, work.system.id)
+    await _go_on(tx, work, is_open=status in OPEN)
     return status
 
 
-async def _ring_next(tx: Tx, system_id: SystemId) -> None:
-    """A place at a system is free: ring for who waits longest."""
-    waiting = select(request_task.c.id, request_task.c.step).join(privacy_request).join(system)
-    row = await tx.first(
-        waiting.where(request_task.c.system_id == system_id, _due).order_by(request_task.c.next_run_at).limit(1)
-    )
-    if row is not None:
-        tx.ring(job_of(row.step), row.id)
+async def _go_on(tx: Tx, work: Work, *, is_open: bool) -> None:
+    """Let those who watch see the change, and ring: for the request when this was its last open task, and for who waits
+    longest for the place that is free now.
+    """
+    row = await tx.first(WHAT_FOLLOWS, {"request": work.request_id, "of_system": work.system.id})
+    if row is None:
+        return
+    if not is_open and not row.still_open:
+        tx.ring(moves.ADVANCE, work.request_id)
+    if row.next_id is not None and not work.is_own:
+        tx.ring(job_of(row.next_step), row.next_id)
 
 
 async def _holds(tx: Tx, work: Work) -> bool:
@@ -346,11 +285,11 @@ def _ours(work: Work) -> Update:
     )
 
 
-async def _write(tx: Tx, work: Work, status: TaskStatus, outcome: Outcome, *, delay_s: float) -> None:
+async def _write(tx: Tx, work: Work, status: TaskStatus, outcome: Outcome, *, delay_s: float) -> bool:
     if status not in TASK_TRANSITIONS[TaskStatus.RUNNING]:
         raise ValueError(f"a task never goes from running to {status}")
     evidence: dict[str, Evidence] = {**outcome.document(), "round": work.round}
-    await tx.execute(
+    written = await tx.execute(
         _ours(work).values(
             status=status,
             code=str(outcome.code),
@@ -362,6 +301,7 @@ async def _write(tx: Tx, work: Work, status: TaskStatus, outcome: Outcome, *, de
             settled_at=None if status in OPEN else func.now(),
         )
     )
+    return written.rowcount == 1
 
 
 async def _note_well(tx: Tx, system_id: SystemId) -> None:
@@ -374,8 +314,7 @@ async def _note_well(tx: Tx, system_id: SystemId) -> None:
     await tx.execute(update(system).where(system.c.id == system_id, stale).values(last_ok_at=func.now()))
 
 
-async def _after(tx: Tx, work: Work, status: TaskStatus, code: str) -> None:
-    await moves.touch(tx, work.request_id)
+async def _tell(tx: Tx, work: Work, status: TaskStatus, code: str) -> None:
     await audit.record(
         tx,
         SYSTEM,
@@ -391,11 +330,6 @@ async def _after(tx: Tx, work: Work, status: TaskStatus, code: str) -> None:
             "fence": work.fence,
         },
     )
-    still_open = select(request_task.c.id).where(
-        request_task.c.request_id == work.request_id, request_task.c.status.in_(OPEN)
-    )
-    if status not in OPEN and await tx.scalar(still_open.limit(1)) is None:
-        tx.ring(moves.ADVANCE, work.request_id)
 
 
 async def forget_orphans(tx: Tx) -> int:
