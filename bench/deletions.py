@@ -166,17 +166,17 @@ class Scene:
                 child.stop()
 
 
-def slow_systems(port: int, count: int) -> list[Registration]:
-    """HTTP systems behind one port."""
+def slow_systems(ports: list[int]) -> list[Registration]:
+    """HTTP systems, a port each."""
     people: dict[str, Json] = {
         "read": {"path": "/people", "query": {"email": "{email}"}, "records": "/items", "match": "/email"},
         "erase": {"path": "/people/{record/id}"},
     }
     made = []
-    for number in range(count):
-        name = f"slow-{count}-{number}"
+    for port in ports:
+        name = f"slow-{len(ports)}-{port}"
         configuration: dict[str, Any] = {
-            "url": f"http://127.0.0.1:{port}/s/{name}",
+            "url": f"http://127.0.0.1:{port}",
             "timeout_s": 20,
             "auth": {"type": "none"},
             "collections": {"people": people},
@@ -185,11 +185,11 @@ def slow_systems(port: int, count: int) -> list[Registration]:
     return made
 
 
-async def wide(scene: Scene, port: int, found: Found, console: Console) -> None:
+async def wide(scene: Scene, ports: list[int], found: Found, console: Console) -> None:
     """One deletion at a time over many systems."""
-    await scene.connect(slow_systems(port, WIDE))
+    await scene.connect(slow_systems(ports))
     people = scene.take(ROUNDS + 1)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports[0]}", timeout=30) as client:
         await client.put("/people", json=[one.email for one in people])
         took: list[float] = []
         with scene.workers(1) as pids:
@@ -201,9 +201,9 @@ async def wide(scene: Scene, port: int, found: Found, console: Console) -> None:
                 took.append(time.monotonic() - began)
                 console.print(f"wide: {took[-1]:.2f} s, of which the worker computed {cpu_of(pids[0]) - cpu:.2f} s")
         began = time.monotonic()
-        for number in range(WIDE):
+        for port in ports:
             for _ in range(2):
-                answer = await client.get(f"/s/slow-{WIDE}-{number}/people", params={"email": people[0].email})
+                answer = await client.get(f"http://127.0.0.1:{port}/people", params={"email": people[0].email})
                 if answer.json()["items"]:
                     raise SystemExit("a person is still known")
         one_by_one_s = time.monotonic() - began
@@ -290,15 +290,15 @@ def _sql(name: str, url: str, secrets: dict[str, Any]) -> Registration:
     return Registration(name, name.capitalize(), "sql", {"url": url, "mapping": {"tables": tables}}, secrets)
 
 
-async def many(scene: Scene, port: int, count: int, found: Found, console: Console) -> None:
+async def many(scene: Scene, ports: list[int], count: int, found: Found, console: Console) -> None:
     """Many at once: over local systems, then over slow ones by one worker and by two."""
     everybody = scene.peek()
     await scene.connect(local_systems(scene, everybody[:count], scene.platform.settings))
     alone = await rate(scene, f"{count} deletions over {FEW} local systems, one worker", count, 1, found)
     found.targets.append(Target("deletions a second over five local systems", alone, LOCAL_RATE, at_least=True))
     console.print(f"local: {alone:.1f}/s")
-    await scene.connect(slow_systems(port, FEW))
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+    await scene.connect(slow_systems(ports[:FEW]))
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports[0]}", timeout=30) as client:
         await client.put("/people", json=[one.email for one in everybody])
     rates = []
     for workers in (1, 2):
@@ -328,21 +328,21 @@ async def scene(settings: Settings, folder: Path, people: int, postgres_pid: int
 
 
 @contextmanager
-def peer(folder: Path) -> Iterator[int]:
-    """The slow peer in a process of its own; its port."""
-    port = free_port()
-    argv = [sys.executable, "-m", "bench.slow", str(port), str(DELAY_MS)]
+def peer(folder: Path) -> Iterator[list[int]]:
+    """The slow peer in a process of its own; its ports."""
+    ports = [free_port() for _ in range(WIDE)]
+    argv = [sys.executable, "-m", "bench.slow", str(DELAY_MS), *map(str, ports)]
     me = Account("", os.geteuid(), os.getegid())
     child = start(Command("slow", argv, me, signal.SIGKILL, [(signal.SIGTERM, 5.0)], output=folder / "slow.log"))
     try:
         while True:
             try:
-                httpx.get(f"http://127.0.0.1:{port}/left", trust_env=False)
+                httpx.get(f"http://127.0.0.1:{ports[-1]}/calls", trust_env=False)
             except httpx.HTTPError:
                 time.sleep(0.05)
             else:
                 break
-        yield port
+        yield ports
     finally:
         child.stop()
 
@@ -351,12 +351,12 @@ async def run(asked: argparse.Namespace, settings: Settings, folder: Path, postg
     """Every part that was asked for."""
     found, console = Found(), Console(width=130)
     seeded = 4 * asked.deletions + 100
-    with peer(folder) as port:
+    with peer(folder) as ports:
         async with scene(settings, folder, seeded, postgres_pid) as made:
             if asked.part in {"wide", "all"}:
-                await wide(made, port, found, console)
+                await wide(made, ports, found, console)
             if asked.part in {"many", "all"}:
-                await many(made, port, asked.deletions, found, console)
+                await many(made, ports, asked.deletions, found, console)
     return found
 
 

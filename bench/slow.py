@@ -1,10 +1,11 @@
-"""A peer with many systems behind one port, each answer after a while: ``python -m bench.slow PORT DELAY_MS``.
+"""Many systems in one process, a port each, every answer after a while: ``python -m bench.slow DELAY_MS PORT…``.
 
-``PUT /people`` names the people every system knows; ``/s/7/people?email=…`` searches one system, ``DELETE`` forgets.
+``PUT /people`` names the people every system knows; ``/people?email=…`` searches one system, ``DELETE`` forgets there.
 """
 
 import asyncio
 import json
+import socket
 import sys
 from collections import Counter
 from urllib.parse import parse_qs
@@ -28,22 +29,22 @@ class Systems:
         while more:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
-        path, method = scope["path"], scope["method"]
+        path, method, name = scope["path"], scope["method"], str(scope["server"][1])
         status, answer = 200, b"{}"
         match path.split("/")[1:]:
             case ["people"] if method == "PUT":
                 self._people |= {email: str(number) for number, email in enumerate(json.loads(body))}
                 self._gone.clear()
-            case ["left"]:
-                answer = json.dumps(list(self.calls.items())).encode()
-            case ["s", name, "people"]:
+            case ["calls"]:
+                answer = json.dumps(self.calls).encode()
+            case ["people"]:
                 await asyncio.sleep(self._delay_s)
                 self.calls["search"] += 1
                 email = parse_qs(scope["query_string"].decode())["email"][0]
                 number = self._people.get(email)
                 found = [] if number is None or (name, number) in self._gone else [{"id": number, "email": email}]
                 answer = json.dumps({"items": found}).encode()
-            case ["s", name, "people", number] if method == "DELETE":
+            case ["people", number] if method == "DELETE":
                 await asyncio.sleep(self._delay_s)
                 self.calls["delete"] += 1
                 self._gone.add((name, number))
@@ -55,7 +56,13 @@ class Systems:
         await send({"type": "http.response.body", "body": answer})
 
 
+def serve(delay_s: float, ports: list[int]) -> None:
+    """Until it is told to stop."""
+    listening = [socket.create_server(("127.0.0.1", port), backlog=512) for port in ports]
+    uvicorn.Server(
+        uvicorn.Config(Systems(delay_s), log_level="warning", access_log=False, lifespan="off", ws="none")
+    ).run(sockets=listening)
+
+
 if __name__ == "__main__":
-    uvicorn.run(
-        Systems(int(sys.argv[2]) / 1000), port=int(sys.argv[1]), log_level="warning", access_log=False, lifespan="off"
-    )
+    serve(int(sys.argv[1]) / 1000, [int(port) for port in sys.argv[2:]])
