@@ -54,6 +54,10 @@ AREAS: Mapping[str, Area] = {
     "conversations": _area("inquiries quotations surveyResponses messages", "Inquiry Quotation SurveyResponse Message"),
     "activity": _area("events devices sessions auditEvents", "Event Device Session AuditEvent"),
     "identities": _area("identities account", "Identity Account"),
+    "signing_in": _area(
+        "externalIdentities authenticators passkeys recoveryCodes authorizations",
+        "ExternalIdentity Authenticator Passkey RecoveryCode Authorization AuthorizationToken Application",
+    ),
 }
 
 

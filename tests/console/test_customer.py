@@ -124,10 +124,10 @@ async def test_an_old_sign_in_is_renewed_first(db: Database, agent: httpx.AsyncC
     assert "Sign in again, then" in page.text
     assert action not in forms(page)
     async with db.transaction(Role.WORKER) as tx:
-        mine = (audit_event.c.action == reveals.ACTION) & (audit_event.c.outcome == "refused")
-        row = await tx.first(select(audit_event.c.code).where(mine).order_by(audit_event.c.id.desc()).limit(1))
+        mine = (audit_event.c.action == "page.submitted") & (audit_event.c.outcome == "refused")
+        row = await tx.first(select(audit_event).where(mine).order_by(audit_event.c.id.desc()).limit(1))
     assert row is not None
-    assert row.code == "STEP_UP_REQUIRED"
+    assert (row.code, row.details) == ("STEP_UP_REQUIRED", {"page": "/console/customers/{id}/reveal"})
 
 
 async def test_who_sees_all_has_nothing_to_reveal(colleague: Colleague, person: Person):

@@ -11,7 +11,7 @@ import redis
 
 from cdp.core.doorbell import QUEUE, ArqDoorbell
 from cdp.core.settings import Settings
-from cdp.tables.request import TaskStatus
+from cdp.tables.request import RequestStatus, TaskStatus
 from tests.connectors.webhook_peer import Peer, served
 from tests.engine import QUICK, Engine, opened, until
 from tests.population import Person, make_person, picture
@@ -43,10 +43,14 @@ async def test_rung_through_valkey(engine: Engine, peer: Peer, tmp_path: Path) -
     ada, bystander = await known(engine, peer), await known(engine, peer)
     before = await picture(engine.platform.db, bystander)
     slow_sweep = settings.model_copy(update={"sweep_s": 300.0})
-    with worker(slow_sweep, tmp_path / "log") as one:
+    with redis.Redis.from_url(settings.redis_url) as client, worker(slow_sweep, tmp_path / "log") as one:
         await asyncio.sleep(0.3)
         erased = await engine.open_erasure(ada)
-        await engine.closed(erased.reference)
+
+        async def all_rung() -> bool:
+            return await engine.status(erased.reference) is RequestStatus.COMPLETED and client.zcard(QUEUE) == 0
+
+        await until(all_rung)
         assert one.stop() == 0
     assert peer.people.keys() == {bystander.email}
     assert await picture(engine.platform.db, bystander) == before

@@ -15,6 +15,7 @@ from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.core.sign import encode
 from cdp.operations.accounts import sessions
+from cdp.operations.oauth.token_keys import RELOAD_EVERY_S
 from cdp.operations.oauth.tokens import (
     ENDED_EVERY_S,
     TYP,
@@ -26,6 +27,8 @@ from cdp.operations.oauth.tokens import (
 )
 from cdp.tables.oauth import oauth_code, oauth_grant, oauth_token
 from tests.browser import forms
+
+LIFE_S = 600.0  # of tokens
 
 
 async def test_refresh_rotates_and_keeps_the_time_of_the_sign_in(new_program, new_customer, signed_in):
@@ -283,7 +286,7 @@ async def test_keys_rotate_with_overlap(platform, new_program, new_customer, sig
     browser = await signed_in(await new_customer())
     old = await program.sign_in(browser)
     other_process = Issuer(platform)
-    issuer_of(platform).keys.rotate()
+    issuer_of(platform).keys.rotate(life_s=LIFE_S)
     new = await program.sign_in(browser)
     kids = [key["kid"] for key in (await program.http.get("/oauth/jwks")).json()["keys"]]
     assert len(kids) == 2
@@ -300,11 +303,11 @@ def _kid(token: str) -> str:
 
 
 async def test_a_rotation_is_seen_by_nobody_outside(platform, new_program, new_customer, signed_in):
-    """A token from before goes on at every door until the rotation after the next; so does its ID token."""
+    """A token from before goes on at every door until its life is over; so does its ID token."""
     program = await new_program(confidential=True)
     browser = await signed_in(await new_customer())
     old = await program.sign_in(browser)
-    issuer_of(platform).keys.rotate()
+    issuer_of(platform).keys.rotate(life_s=LIFE_S)
     assert (await program.userinfo(old["access_token"])).status_code == 200
     assert (await program.post("/oauth/introspect", token=old["access_token"])).json()["active"] is True
     new = (await program.refresh(old["refresh_token"])).json()
@@ -315,7 +318,8 @@ async def test_a_rotation_is_seen_by_nobody_outside(platform, new_program, new_c
     bye = await browser.get("/oauth/logout", params={"id_token_hint": old["id_token"]})
     assert bye.headers["location"] == "/account/sign-in", "the old ID token still proves who asks"
     # A process that has not seen the old token before knows its key only until that is dropped.
-    issuer_of(platform).keys.rotate()
+    long_ago = -2 * RELOAD_EVERY_S - 1
+    issuer_of(platform).keys.rotate(life_s=long_ago)
     with pytest.raises(TokenInvalid):
         await Issuer(platform).check(old["access_token"])
     assert (await Issuer(platform).check(new["access_token"])).client_id == program.client_id

@@ -114,7 +114,7 @@ async def prove(page: Page, certificate: Path) -> None:
     await page.get_by_role("button", name="Check it").click()
     await expect(page.get_by_role("alert")).to_contain_text("Choose a certificate file, or paste its text.")
     for path, verdict in ((certificate, "This certificate is genuine"), (altered(certificate), "is not genuine")):
-        await page.get_by_label("Certificate file (JSON)").set_input_files(path)
+        await page.get_by_label("Certificate or addendum file (JSON)").set_input_files(path)
         await page.get_by_role("button", name="Check it").click()
         await expect(page.get_by_role("heading", name=verdict)).to_be_visible()
         await page.get_by_label("Or its text").fill(path.read_text())
