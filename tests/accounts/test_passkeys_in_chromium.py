@@ -90,7 +90,8 @@ async def test_a_passkey_from_making_to_removal(settings, profile):
 
         await page.goto(f"{base}/account/sign-in?reauth=1&next=/account/delete")
         await page.get_by_role("button", name="Use a passkey").click()
-        await page.wait_for_url("**/account/delete")
+        await page.wait_for_url("**/account/delete", wait_until="load")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Delete your account")
 
         await devtools.send("WebAuthn.setUserVerified", {"authenticatorId": device, "isUserVerified": False})
         await page.goto(f"{base}/account/sign-in?reauth=1")

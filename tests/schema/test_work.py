@@ -114,7 +114,7 @@ async def test_a_task_is_reported_and_confirmed(db: Database, ask: Ask, task: tu
         "FORBIDDEN",
         "GRAPHQL_VALIDATION_FAILED",
     }
-    overdue = await ask(one, "{ manualTasks(filter: {status: {eq: OPEN}}) { nodes { id isOverdue } } }")
+    overdue = await ask(one, "{ manualTasks(last: 100, filter: {status: {eq: OPEN}}) { nodes { id isOverdue } } }")
     assert {"id": task_id, "isOverdue": True} in overdue["data"]["manualTasks"]["nodes"]
     reported = (await run(ask, one, "completeManualTask", fields, **given))["task"]
     assert (reported["status"], reported["outcome"], reported["records"]) == ("REPORTED", "DONE", 2)
