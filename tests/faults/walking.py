@@ -16,12 +16,13 @@ from cdp.core.db import Role
 from cdp.jobs.advance_request import advance_request
 from cdp.jobs.claim import settle
 from cdp.jobs.close_request import close_request
-from cdp.jobs.job import Job
+from cdp.jobs.job import Job, Workplace, job
 from cdp.jobs.pack_export import pack_export
 from cdp.jobs.run_task import run_task
 from cdp.jobs.send_message import send_message
 from cdp.operations import messages
 from cdp.operations.requests import closing, phases, steps, tasks
+from cdp.operations.residual import checks, passes
 from cdp.tables.audit import audit_event
 from cdp.tables.request import TRANSITIONS, RequestStatus, TaskStep, privacy_request, request_task
 from tests.engine import Engine
@@ -38,6 +39,12 @@ class Fault(StrEnum):
     DUPLICATE = "duplicate"
     LATE_ANSWER = "late_answer"
     CRASH = "crash"
+
+
+@job
+async def make_pass(place: Workplace, _: UUID) -> None:
+    """The residual pass, which a loop of the worker's makes; the key of an erasure dies after it."""
+    await passes.run_due(place.platform)
 
 
 @dataclass
@@ -84,7 +91,7 @@ class Walk:
         return True
 
     async def due(self) -> list[tuple[Job, UUID]]:
-        """What a sweep would find about this request."""
+        """What a sweep would find about this request, and the pass once there is nothing else."""
         mine = self.request_id
         async with self.engine.platform.db.transaction(Role.WORKER) as tx:
             await tasks.forget_orphans(tx)
@@ -97,7 +104,8 @@ class Walk:
             found += [(send_message, one) for one in await messages.due(tx, limit=100)]
             found += [(advance_request, one) for one in await phases.standing_still(tx, limit=100) if one == mine]
             found += [(close_request, one) for one in await closing.unclosed(tx, limit=100) if one == mine]
-        return found
+            looked_for = await checks.due(tx, self.engine.platform.settings.residual_every)
+        return [*found, (make_pass, looked_for)] if looked_for and not found else found
 
     async def _lost_doorbell(self, job: Job, row_id: UUID, _: RequestStatus) -> None:
         await job({"workplace": self.engine.place}, str(row_id))
