@@ -168,7 +168,7 @@ class Decryption(_Stream):
 
 
 def public_key(text: str) -> x25519.Recipient:
-    """Read a recipient. Raises AgeKeyInvalid, also for points whose every shared secret is zero (RFC 7748 section 6.1)."""
+    """Read a recipient. Raises AgeKeyInvalid, also for a point whose shared secrets are all zero (RFC 7748 6.1)."""
     try:
         found = x25519.Recipient.from_str(text)
         X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(_raw(text)))
