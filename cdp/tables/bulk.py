@@ -148,6 +148,8 @@ bulk_export = Table(
     Column("manifest", Text),
     Column("manifest_sha256", LargeBinary(32)),
     Column("revision", Integer, nullable=False, server_default="0"),
+    # The revision whose manifest lies beside the files.
+    Column("published", Integer, nullable=False, server_default="0"),
     Column("notify_url", Text),
     Column("notify_attempt", Integer, nullable=False, server_default="0"),
     timestamp("created_at", now=True),
@@ -210,6 +212,11 @@ Index(
     "bulk_export_unswept_idx",
     bulk_export.c.id,
     postgresql_where="status IN ('failed', 'cancelled', 'expired', 'destroyed') AND swept_at IS NULL",
+)
+Index(
+    "bulk_export_unpublished_idx",
+    bulk_export.c.id,
+    postgresql_where="status = 'completed' AND published < revision",
 )
 Index("bulk_export_notify_at_idx", bulk_export.c.notify_at, postgresql_where="notify_at IS NOT NULL")
 Index(

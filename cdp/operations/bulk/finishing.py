@@ -5,8 +5,10 @@ come expiry, destruction, and the removal of every file nobody vouches for.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +27,7 @@ from cdp.tables.request import RequestStatus, RequestType, privacy_request
 MANIFEST = "manifest.json"
 # A request is dated when its transaction began, and seen when it committed.
 OVERLAP = timedelta(minutes=10)
+_CLAIMED = re.compile(r"[a-z]+-\d+-\d+\..*")
 
 log = structlog.get_logger()
 
@@ -52,7 +55,7 @@ async def finish(platform: Platform, export_id: UUID, fence: int) -> bool:
         values = {**manifest_values(signed, made), "expires_at": func.now() + platform.settings.bulk_ttl}
         done = await move(tx, export_id, BulkStatus.RUNNING, BulkStatus.COMPLETED, values=values, fence=fence)
     if done:
-        await publish(platform, export_id, signed, made)
+        await publish(platform, export_id)
     return done
 
 
@@ -71,13 +74,33 @@ def manifest_values(signed: bytes, made: Sequence[Row[Any]]) -> dict[str, object
     }
 
 
-async def publish(platform: Platform, export_id: UUID, signed: bytes, made: Sequence[Row[Any]]) -> None:
-    """Put the manifest beside its files for who reads the store itself, and remove what no manifest names."""
-    kept = {f"{folder(export_id)}{MANIFEST}", *(one.object_key for one in made)}
-    await platform.blobs.put(f"{folder(export_id)}{MANIFEST}", signed)
+async def publish(platform: Platform, export_id: UUID) -> None:
+    """Put the manifest beside its files for who reads the store itself, and remove what is left of dead claims.
+
+    It follows the state that says so, and is done again until the row knows of it. Rewritten files are their
+    rewriter's: one that no manifest names yet may be named in a moment.
+    """
+    async with platform.db.transaction(Role.WORKER) as tx:
+        row = await states.find(tx, export_id)
+        made = await parts.of_epoch(tx, export_id, row.epoch) if row is not None else []
+    if row is None or row.status is not BulkStatus.COMPLETED:
+        return
+    kept = {one.object_key for one in made}
+    await platform.blobs.put(f"{folder(export_id)}{MANIFEST}", row.manifest.encode())
     for key in await platform.blobs.keys(folder(export_id)):
-        if key not in kept:
+        if _CLAIMED.fullmatch(PurePosixPath(key).name) and key not in kept:
             await platform.blobs.delete(key)
+    same = (bulk_export.c.id == export_id, bulk_export.c.revision == row.revision)
+    async with platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(update(bulk_export).where(*same).values(published=row.revision))
+
+
+async def unpublished(tx: Tx, *, limit: int) -> list[UUID]:
+    """Finished exports whose manifest did not come to lie beside their files: who finished them died."""
+    found = select(bulk_export.c.id).where(
+        bulk_export.c.status == BulkStatus.COMPLETED, bulk_export.c.published < bulk_export.c.revision
+    )
+    return [row.id for row in await tx.all(found.limit(limit))]
 
 
 async def _ours(tx: Tx, export_id: UUID, fence: int) -> Row[Any] | None:

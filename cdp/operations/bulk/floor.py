@@ -5,7 +5,7 @@ request waiting, and holders take none, so that a stuck export never keeps anoth
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import structlog
@@ -112,14 +112,17 @@ class Floor:
             done += await finishing.expire_due(tx, limit=BATCH)
             done += await finishing.forget_changes(tx, self._platform)
             over = await finishing.unswept(tx, limit=BATCH)
+            unseen = await finishing.unpublished(tx, limit=BATCH)
             untold = await notifying.due(tx, limit=BATCH)
         await asyncio.gather(*(notifying.tell(self._platform, export_id) for export_id in untold))
-        return bool(untold or done + sum([await self._remove(export_id) for export_id in over]))
+        published = [await self._in_store(finishing.publish, export_id) for export_id in unseen]
+        removed = [await self._in_store(finishing.remove_files, export_id) for export_id in over]
+        return bool(untold or done + sum(published) + sum(removed))
 
-    async def _remove(self, export_id: UUID) -> bool:
-        """Remove the files of one; a store that is away keeps nobody else waiting, and is asked again."""
+    async def _in_store(self, act: Callable[[Platform, UUID], Awaitable[None]], export_id: UUID) -> bool:
+        """Do this to the files of one; a store that is away keeps nobody else waiting, and is asked again."""
         try:
-            await finishing.remove_files(self._platform, export_id)
+            await act(self._platform, export_id)
         except (StoreError, OSError) as error:
             log.warning("bulk_export.not_swept", export=str(export_id), reason=type(error).__name__)
             return False

@@ -37,6 +37,7 @@ async def make(platform: Platform, plans: Plans, work: PartWork) -> None:
             await platform.blobs.delete(written.object_key)
     except LeaseLost:
         log.info("bulk_part.stopped", part=str(work.id), fence=work.fence)
+        await _give_back(platform, work, delay_s=0.0)  # nobody has to wait for the lease to end
     except asyncio.CancelledError:
         await asyncio.shield(_give_back(platform, work, delay_s=0.0))
         raise

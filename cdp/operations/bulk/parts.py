@@ -79,33 +79,34 @@ def _turn() -> tuple[ColumnElement[Any], ...]:
 
 async def claim(tx: Tx, *, owner: str, settings: Settings) -> PartWork | None:
     """Take the part whose turn it is for ``lease_s``; None when there is nothing to do."""
-    until = func.now() + timedelta(seconds=settings.lease_s)
-    free = (
-        select(bulk_part.c.id)
-        .join(bulk_export)
-        .where(_due)
-        .order_by(*_turn())
-        .limit(1)
-        .with_for_update(of=bulk_part, skip_locked=True)
-        .cte("free")
+    free = select(bulk_part.c.id, bulk_part.c.bulk_export_id, bulk_part.c.epoch).join(bulk_export).where(_due)
+    first = free.order_by(*_turn()).limit(1).with_for_update(of=bulk_part, skip_locked=True)
+    found = await tx.first(first)
+    if found is None:
+        return None
+    # Shared with other claims; whoever cancels waits, and then sees this one.
+    open_ = select(bulk_export).where(
+        bulk_export.c.id == found.bulk_export_id,
+        bulk_export.c.status == BulkStatus.RUNNING,
+        bulk_export.c.epoch == found.epoch,
     )
+    export = await tx.first(open_.with_for_update(read=True))
+    if export is None:
+        return None
     row = await tx.first(
         update(bulk_part)
-        .where(bulk_part.c.id == free.c.id)
+        .where(bulk_part.c.id == found.id)
         .values(
             status=PartStatus.RUNNING,
             fence=bulk_part.c.fence + 1,
             attempt=bulk_part.c.attempt + 1,
             lease_owner=owner,
-            next_run_at=until,
+            next_run_at=func.clock_timestamp() + timedelta(seconds=settings.lease_s),
             started_at=func.clock_timestamp(),
         )
         .returning(bulk_part)
     )
-    if row is None:
-        return None
-    export = await states.find(tx, row.bulk_export_id)
-    assert export is not None
+    assert row is not None, "its row is locked"
     return PartWork(
         row.id, export, row.epoch, row.ordinal, row.kind, row.lower_id, row.upper_id, row.fence, row.attempt
     )
@@ -135,7 +136,7 @@ async def settle(tx: Tx, work: PartWork, written: Written) -> bool:
         bulk_export.c.status == BulkStatus.RUNNING,
         bulk_export.c.epoch == work.epoch,
     )
-    if await tx.scalar(still.with_for_update(read=True)) is None:
+    if await tx.scalar(still.with_for_update(key_share=True)) is None:  # not shared: two would wait for each other
         return False
     done = await tx.execute(
         _ours(work).values(

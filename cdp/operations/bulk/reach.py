@@ -90,4 +90,4 @@ async def _issue_anew(platform: Platform, export_id: UUID) -> None:
         await tx.execute(update(bulk_export).where(bulk_export.c.id == export_id).values(values))
         await states.touch(tx, export_id)
         await states.note(tx, SYSTEM, "bulk_export.reissued", export_id, details={"revision": row.revision + 1})
-    await finishing.publish(platform, export_id, signed, made)
+    await finishing.publish(platform, export_id)
