@@ -61,11 +61,11 @@ async def write(platform: Platform, plans: Plans, work: PartWork) -> Written:
             "purpose": row.purpose,
             "since": row.since_xid,
             "areas": list(plan.areas),
-            "suppressed": await _suppressed(connection, platform.pepper, work),
+            "suppressed": await suppressed(connection, platform.pepper, work.lower, work.upper),
         }
         file = _File(_encoder(work, plan), max_bytes_per_s=platform.settings.bulk_max_bytes_per_s)
         query = plan.deleted if work.kind is PartKind.DELETED else plan.output
-        copy = _Copy(connection, query.sql, query.bind(plan.call, bounds), is_table=ending.startswith(BulkFormat.CSV))
+        copy = Copy(connection, query.sql, query.bind(plan.call, bounds), is_table=ending.startswith(BulkFormat.CSV))
         async with aclosing(copy.batches()) as lines, aclosing(file.made_of(lines)) as chunks:
             size = await platform.blobs.put_stream(key, chunks)
         if file.lines != copy.rows and not copy.is_table:
@@ -116,7 +116,9 @@ async def _counted(
     return counts
 
 
-async def _suppressed(connection: asyncpg.Connection, pepper: Pepper, work: PartWork) -> list[UUID]:
+async def suppressed(
+    connection: asyncpg.Connection, pepper: Pepper, lower: UUID | None, upper: UUID | None
+) -> list[UUID]:
     """Customers of this range with an identifier on the suppression list; only we can make its hashes."""
     rows = await connection.fetch("SELECT value_hash FROM suppression WHERE lifted_at IS NULL")
     listed = {bytes(row[0]) for row in rows}
@@ -125,7 +127,7 @@ async def _suppressed(connection: asyncpg.Connection, pepper: Pepper, work: Part
     found: set[UUID] = set()
     for kind, statement in _STRONG.items():
         ranged = f"{statement} WHERE ($1::uuid IS NULL OR customer_id >= $1) AND ($2::uuid IS NULL OR customer_id < $2)"
-        async for chunk in _chunks(connection, ranged, (work.lower, work.upper)):
+        async for chunk in _chunks(connection, ranged, (lower, upper)):
             found |= await asyncio.to_thread(_on_the_list, pepper, kind, chunk, listed)
     return sorted(found)
 
@@ -146,7 +148,7 @@ def _on_the_list(pepper: Pepper, kind: str, rows: Sequence[asyncpg.Record], list
     }
 
 
-class _Copy:
+class Copy:
     """A COPY under way. ``rows`` once it is through, as the server counted them.
 
     Lines of JSON come as they are: no byte of theirs is a quote, a delimiter or a line break here. Tables are CSV.
