@@ -23,6 +23,7 @@ from cdp.tables import (
     oauth,
     order,
     paper,
+    partner,
     policy,
     provider,
     request,
@@ -32,6 +33,7 @@ from cdp.tables import (
     second_factor,
     staff,
     system,
+    transfer,
 )
 from cdp.tables.base import metadata
 
@@ -59,6 +61,7 @@ __all__ = [
     "oauth",
     "order",
     "paper",
+    "partner",
     "policy",
     "provider",
     "request",
@@ -68,4 +71,5 @@ __all__ = [
     "second_factor",
     "staff",
     "system",
+    "transfer",
 ]
