@@ -7,7 +7,7 @@ that is denied is an error here, since nobody reads ``errors`` in the morning.
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.types import TypeEngine
 
-from cdp.access.bulk import BULK_RULES, PERSONAL_SCOPE, READ_BY_EXCLUSION, exclusion
+from cdp.access.bulk import BULK_RULES, PERSONAL_SCOPE, READ_BY_EXCLUSION, Reason, exclusion
 from cdp.access.decision import Decision, Deny, Rules
 from cdp.access.viewer import MissingScope, Viewer
 from cdp.compiler.arguments import Lifted
@@ -54,6 +54,8 @@ from cdp.compiler.tabular import Column, columns, flat
 from cdp.core.errors import Forbidden, InvalidInput
 from cdp.tables.bulk import customer_change
 from cdp.tables.customer import customer
+from cdp.tables.policy import collection
+from cdp.tables.transfer import transfer_customer
 
 ROOT = "customers"
 TYPE = "Customer"
@@ -94,6 +96,11 @@ class BulkOptions:
     """Whether values of type JSON become text, as table formats need it."""
     cells: bool = False
     """Whether a row is a column of text a cell instead of one JSON line; lists are JSON, no cell starts a formula."""
+    transfer: bool = False
+    """Whether it is for a cohort of an asset transfer: its customers alone, what the sold brand collected alone.
+
+    Takes ``cohort`` and ``brand`` as bounds too; customers have the ids by which the acquirer knows them.
+    """
 
 
 @dataclass(frozen=True)
@@ -182,11 +189,24 @@ class _Customer(Statement):
 
     def identifier(self, type_name: str, value: ColumnElement[Any]) -> Json:
         """An id as it leaves: the recipient's pseudonym of it, or the global id in a personal export."""
+        if self._options.transfer:
+            return _record_of(value) if type_name == TYPE else pseudonym(type_name, value)
         return global_id(type_name, value) if self._options.personal else pseudonym(type_name, value)
 
     def visible(self, row: Source) -> Conditions:
         """Which customers may be exported at all."""
         return self._visible(self.context.target(TYPE), row)
+
+    def _visible(self, kind: ObjectType, row: Source, pinned: Iterable[str] = ()) -> list[ColumnElement[bool]]:
+        """The row rule of a type; of a transfer what another brand has collected is no part."""
+        found = super()._visible(kind, row, pinned)
+        if not self._options.transfer or kind.table is None or kind.table is customer:
+            return found
+        if kind.table is collection:
+            found.append(row["brand_id"] == _bound("brand", Uuid()))
+        elif "collection_id" in kind.table.c:
+            found.append(row["collection_id"].in_(_collected()))
+        return found
 
     def _value(self, place: Place, field: Field, decision: Decision) -> Json:
         if isinstance(field, Scalar) and place.row is not None:
@@ -311,11 +331,16 @@ class _Export:
         return Source(self._context.alias(), customer, "id")
 
     def _cohort(self, given: Lifted, row: Source) -> Conditions:
-        return self._statement.visible(row) + predicates(self._context, self._field, given, row, self._path)
+        mine = [row["id"].in_(_cohort_members())] if self._options.transfer else []
+        return self._statement.visible(row) + mine + predicates(self._context, self._field, given, row, self._path)
 
     def _exclusion(self, row: Source) -> ColumnElement[str]:
         suppressed, purpose = _bound("suppressed", ARRAY(Uuid())), _bound("purpose", Text())
-        return exclusion(row, suppressed=suppressed, purpose=purpose, needs_consent=self._options.needs_consent)
+        left_out = exclusion(row, suppressed=suppressed, purpose=purpose, needs_consent=self._options.needs_consent)
+        if not self._options.transfer:
+            return left_out
+        objected = _cohort_members().where(transfer_customer.c.objected_at.is_not(None))
+        return case((row["id"].in_(objected), quoted(Reason.OBJECTED.value)), else_=left_out)
 
     def _changed(self, key: ColumnElement[Any]) -> Conditions:
         """Whether anything this query reads of the customer changed; a change of what all share concerns all."""
@@ -394,6 +419,28 @@ def pseudonym(type_name: str, value: ColumnElement[Any]) -> Json:
     inner = func.sha256(_key(INNER_KEY).op("||")(message), type_=LargeBinary())
     outer = func.sha256(_key(OUTER_KEY).op("||")(inner), type_=LargeBinary())
     return func.left(func.encode(outer, quoted("hex")), literal_column(str(PSEUDONYM_CHARACTERS)), type_=Text)
+
+
+def _cohort_members() -> Select[Any]:
+    """Customers of the cohort at hand who are still there."""
+    member = transfer_customer.c
+    return select(member.customer_id).where(
+        member.cohort_id == _bound("cohort", Uuid()), member.customer_id.is_not(None)
+    )
+
+
+def _record_of(value: ColumnElement[Any]) -> Json:
+    """The name under which the acquirer knows a customer."""
+    member = transfer_customer.alias("record")
+    found = select(cast(member.c.id, Text)).where(
+        member.c.cohort_id == _bound("cohort", Uuid()), member.c.customer_id == value
+    )
+    return found.scalar_subquery()
+
+
+def _collected() -> Select[Any]:
+    """What the brand at hand has collected."""
+    return select(collection.c.id).where(collection.c.brand_id == _bound("brand", Uuid()))
 
 
 def _key(setting: str) -> ColumnElement[bytes]:
