@@ -11,8 +11,9 @@ from sqlalchemy import func, select, update
 from cdp.core.db import Database, Role
 from cdp.core.ids import global_id
 from cdp.core.platform import Platform
-from cdp.operations.requests import requests
+from cdp.operations.requests import requests, restrictions
 from cdp.operations.requests.requests import Opened
+from cdp.tables.account import session
 from cdp.tables.audit import audit_event
 from cdp.tables.request import (
     SETTLED,
@@ -167,6 +168,38 @@ async def test_decisions_of_who_may_decide(db: Database, colleague: Colleague, e
     for word in ("An open invoice", "Deadline extended", "Paused", "Refused", "Bo"):
         assert word in page.text, word
     assert await picture(db, bystander) == before
+
+
+async def test_giving_up_and_ending_a_restriction(
+    platform: Platform, db: Database, colleague: Colleague, erase: Open, person: Person
+):
+    stuck = (await erase(person)).reference
+    await change(db, stuck, status=RequestStatus.NEEDS_ATTENTION)
+    supervisor = await colleague("supervisor")
+    assert (await decide(supervisor, stuck, "give-up", reason="The shop system is gone.")).status_code == 303
+    row = await row_of(db, stuck)
+    assert (row.status, row.refusal_reason) == (RequestStatus.FAILED, "The shop system is gone.")
+    other = await make_person(db)
+    async with db.transaction(Role.CUSTOMER, subject=other.customer_id) as tx:
+        held = await restrictions.restrict(tx, other.viewer(authenticated_at=platform.clock()), platform)
+    assert (await decide(supervisor, held.reference, "lift", reason="It was checked.")).status_code == 303
+    assert (await row_of(db, held.reference)).status is RequestStatus.LIFTING
+    assert "It was checked." in (await supervisor.get(f"/console/requests/{held.reference}")).text
+
+
+async def test_an_old_sign_in_is_renewed_before_a_reason_is_typed(
+    db: Database, colleague: Colleague, erase: Open, person: Person
+):
+    reference = (await erase(person)).reference
+    supervisor = await colleague("supervisor")
+    assert "Refuse the request" in (await supervisor.get(f"/console/requests/{reference}")).text
+    async with db.transaction(Role.WORKER) as tx:
+        theirs = update(session).where(session.c.staff_id.is_not(None))
+        await tx.execute(theirs.values(authenticated_at=func.now() - timedelta(minutes=11)))
+    page = await supervisor.get(f"/console/requests/{reference}")
+    assert "Sign in again, then you can decide" in page.text
+    assert "Refuse the request" not in page.text
+    assert (await decide(supervisor, reference, "pause", reason="We wait.")).status_code == 303
 
 
 async def test_an_agent_is_not_offered_what_they_may_not_decide(

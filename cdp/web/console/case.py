@@ -64,12 +64,17 @@ def _agent(asked: Asked) -> UUID | None:
 DECISIONS: Mapping[str, Decision] = {
     "approve": Decision("request.approved", lambda a: cases.approve(a.tx, a.viewer, a.platform, a.id)),
     "refuse": Decision("request.refused", lambda a: cases.refuse(a.tx, a.viewer, a.platform, a.id, reason=a.reason)),
+    "give-up": Decision("request.failed", lambda a: cases.give_up(a.tx, a.viewer, a.platform, a.id, reason=a.reason)),
+    "lift": Decision("request.lifting", lambda a: cases.lift(a.tx, a.viewer, a.platform, a.id, reason=a.reason)),
     "extend": Decision("request.extended", lambda a: cases.extend(a.tx, a.viewer, a.platform, a.id, reason=a.reason)),
     "pause": Decision("request.paused", lambda a: cases.pause(a.tx, a.viewer, a.id, reason=a.reason)),
     "resume": Decision("request.resumed", lambda a: cases.resume(a.tx, a.viewer, a.id)),
     "retry": Decision("request.retried", lambda a: requests.retry_row(a.tx, a.viewer, a.id)),
     "assign": Decision("request.assigned", lambda a: cases.assign(a.tx, a.viewer, a.id, agent_id=_agent(a))),
 }
+
+# What takes a fresh sign-in: it is asked for before anybody types a reason.
+FRESH = frozenset({"approve", "refuse", "give-up", "lift"})
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,7 @@ async def _page(
     async with visit.platform.db.transaction(visit.viewer.role) as tx:
         traces = await trail.of_request(tx, request_id, limit=MOST_TRACES)
     line = request_line(found, visit.now)
+    can = _possible(found, visit.viewer)
     return visit.page(
         "console/case.html",
         title=f"{line.type} {found['reference']}",
@@ -141,7 +147,8 @@ async def _page(
         customer=hit_of(found["customer"]),
         systems=[_system(one) for one in found["tasks"]],
         proofs=[(EVIDENCE[one["kind"]], one) for one in found["evidence"]],
-        can=_possible(found, visit.viewer),
+        can=can if visit.is_fresh else can - FRESH,
+        must_sign_in=not visit.is_fresh and bool(can & FRESH),
         is_own=found["openedById"] == str(visit.viewer.staff_id),
         colleagues=names,
         me=visit.viewer.staff_id,
@@ -173,6 +180,10 @@ def _possible(row: Row, viewer: Viewer) -> frozenset[str]:
         found.add("approve")
     if status in REFUSABLE and decides:
         found.add("refuse")
+    if status is RequestStatus.NEEDS_ATTENTION and decides:
+        found.add("give-up")
+    if status is RequestStatus.IN_FORCE and decides:
+        found.add("lift")
     if not row["isSettled"] and row["extendedAt"] is None:
         found.add("extend")
     if status in PAUSABLE:

@@ -34,6 +34,7 @@ ANSWERED: Mapping[str, str] = {
 }
 DECIDED: Mapping[str, str] = {
     "APPROVED": "Approved",
+    "GIVEN_UP": "It could not be finished",
     "REFUSED": "By decision",
     "RESUMED": "The work goes on",
     "RETRIED": "The failed steps are tried again",
