@@ -12,7 +12,6 @@ from cdp.core.db import Database, Role
 from cdp.core.ids import global_id, new_id
 from cdp.core.platform import Platform
 from cdp.operations.requests import requests
-from cdp.operations.reveals import reveals
 from cdp.tables.account import session
 from cdp.tables.audit import audit_event
 from cdp.tables.contact import email_address
