@@ -33,6 +33,7 @@ class Role(StrEnum):
     CUSTOMER = "cdp_customer"
     STAFF = "cdp_staff"
     WORKER = "cdp_worker"
+    PARTNER = "cdp_partner"
 
 
 @dataclass(frozen=True)
