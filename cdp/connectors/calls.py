@@ -37,7 +37,13 @@ async def call(
     """Make one call: the answer, whatever its status, or the outcome that its absence means."""
     try:
         return await platform.outbound.request(
-            method, url, headers=headers, content=content, timeout_s=timeout_s, max_bytes=max_bytes
+            method,
+            url,
+            headers=headers,
+            content=content,
+            timeout_s=timeout_s,
+            max_bytes=max_bytes,
+            may_be_inside=True,
         )
     except TargetForbidden:
         return Outcome(State.FAILED, TargetForbidden.code)

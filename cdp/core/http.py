@@ -8,13 +8,14 @@ https://cheatsheetseries.owasp.org/cheatsheets/Server_Side_Request_Forgery_Preve
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
 
 from cdp.core.errors import Forbidden, Unavailable
+from cdp.core.settings import Network
 
 MAX_BODY_BYTES = 1024 * 1024
 CLIENTS = 32
@@ -60,12 +61,21 @@ async def resolve_by_system(host: str, port: int) -> list[str]:
 
 
 class Outbound:
-    """Calls other systems. ``allow_private`` is for development and tests only."""
+    """Calls other systems. ``inside``: networks where those may be that an operator has connected.
+
+    ``allow_private`` is for development and tests only.
+    """
 
     def __init__(
-        self, *, allow_private: bool = False, timeout_s: float = 15.0, resolve: Resolver = resolve_by_system
+        self,
+        *,
+        allow_private: bool = False,
+        inside: Sequence[Network] = (),
+        timeout_s: float = 15.0,
+        resolve: Resolver = resolve_by_system,
     ) -> None:
         self._allow_private = allow_private
+        self._inside = inside
         self._resolve = resolve
         self._timeout_s = timeout_s
         self._tls = httpx.create_ssl_context(trust_env=False)
@@ -80,9 +90,11 @@ class Outbound:
         content: bytes | None = None,
         timeout_s: float | None = None,
         max_bytes: int = MAX_BODY_BYTES,
+        may_be_inside: bool = False,
     ) -> Answer:
         """Make one call; name resolution and the whole answer must fit into the time-out.
 
+        ``may_be_inside``: an operator named this address, no client, customer or other system.
         Raises TargetForbidden, CallFailed or AnswerTooLarge; any HTTP status is an Answer. No compression is asked for
         and none unpacked: a few bytes of gzip can stand for more memory than we have.
         """
@@ -90,7 +102,7 @@ class Outbound:
         given = {**(headers or {}), "Host": target.netloc.decode("ascii"), "Accept-Encoding": "identity"}
         try:
             async with asyncio.timeout(timeout_s or self._timeout_s):
-                for address in await self._checked_addresses(target):
+                for address in await self._checked_addresses(target, self._inside if may_be_inside else ()):
                     client = self._client_of(target)
                     request = client.build_request(
                         method,
@@ -130,13 +142,13 @@ class Outbound:
         finally:
             await response.aclose()
 
-    async def _checked_addresses(self, url: httpx.URL) -> list[str]:
+    async def _checked_addresses(self, url: httpx.URL, inside: Sequence[Network]) -> list[str]:
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
             addresses = await self._resolve(url.host, port)
         except (OSError, UnicodeError) as error:
             raise CallFailed from error
-        if not self._allow_private and not all(is_public(address) for address in addresses):
+        if not self._allow_private and not all(is_public(one) or _is_in(one, inside) for one in addresses):
             raise TargetForbidden
         return addresses
 
@@ -154,6 +166,11 @@ def _target(url: str) -> httpx.URL:
     if target.scheme not in {"http", "https"} or not target.host or target.userinfo:
         raise TargetForbidden
     return target
+
+
+def _is_in(address: str, inside: Sequence[Network]) -> bool:
+    ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
+    return any(ip in network for network in inside)
 
 
 def is_public(address: str) -> bool:

@@ -54,7 +54,7 @@ class Platform:
             pepper=Pepper(keys),
             signer=Signer(keys),
             mailer=mailer(settings.smtp_url, settings.mail_from, settings.state_dir / "outbox"),
-            outbound=Outbound(allow_private=private),
+            outbound=Outbound(allow_private=private, inside=settings.internal_networks),
             clock=clock,
         )
 

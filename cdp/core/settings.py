@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 SECRETS = (
@@ -85,6 +85,20 @@ def _networks(value: object) -> object:
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+# The machine itself, its neighbours on the wire (and a cloud's metadata), everybody at once: no company's own network.
+_NOBODYS = tuple(
+    ipaddress.ip_network(one)
+    for one in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8")
+)
+
+
+def _own(networks: tuple[Network, ...]) -> tuple[Network, ...]:
+    for network in networks:
+        if any(network.version == other.version and network.overlaps(other) for other in _NOBODYS):
+            raise ValueError(f"{network} holds loopback, link-local or multicast addresses")
+    return networks
+
+
 Duration = Annotated[timedelta, BeforeValidator(_plain_seconds)]
 
 
@@ -241,6 +255,13 @@ class Settings(BaseSettings):
         "",
         description="origins whose pages may call /graphql and the OAuth endpoints with a token, comma-separated; "
         "never with cookies",
+    )
+    internal_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks), AfterValidator(_own)] = (
+        Field(
+            (),
+            description="private networks where connected systems and the OpenID provider may live, comma-separated; "
+            "addresses that clients, customers or other systems name are never called there",
+        )
     )
     allow_private_targets: bool = Field(
         False,

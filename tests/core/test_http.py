@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -95,6 +96,25 @@ async def test_loopback_is_refused_and_never_called(guarded: Outbound, host: str
             await guarded.request("GET", f"http://{host}:{port}/")
     assert canary.connections == 0
     assert refusal.type is TargetForbidden or host not in {"127.0.0.1", "localhost"}
+
+
+async def test_what_an_operator_connected_may_be_inside_and_nothing_else():
+    canary = Canary()
+    client = Outbound(inside=(ipaddress.ip_network("127.0.0.0/8"),), timeout_s=3)
+    async with _listening(canary) as port:
+        url = f"http://127.0.0.1:{port}/"
+        with pytest.raises(TargetForbidden):
+            await client.request("GET", url)
+        assert canary.connections == 0
+        assert (await client.request("GET", url, may_be_inside=True)).status == 200
+    elsewhere = Outbound(inside=(ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")))
+    async with _listening(canary) as port:
+        for host in ("127.0.0.1", "[::ffff:127.0.0.1]"):
+            with pytest.raises(TargetForbidden):
+                await elsewhere.request("GET", f"http://{host}:{port}/", may_be_inside=True)
+    assert canary.connections == 1
+    await client.close()
+    await elsewhere.close()
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,15 @@ def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, va
         Settings()
 
 
+def test_networks_of_ones_own_hold_no_address_of_everybody(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CDP_INTERNAL_NETWORKS", "10.20.0.0/16, fd12:3456::/32")
+    assert [str(one) for one in Settings().internal_networks] == ["10.20.0.0/16", "fd12:3456::/32"]
+    for wide in ("0.0.0.0/0", "127.0.0.0/8", "169.254.169.254/32", "::/0", "fe80::/10", "10.0.0.1/8", "intranet"):
+        monkeypatch.setenv("CDP_INTERNAL_NETWORKS", wide)
+        with pytest.raises(ValidationError):
+            Settings()
+
+
 def test_settings_do_not_change_while_running():
     with pytest.raises(ValidationError):
         Settings().port = 1

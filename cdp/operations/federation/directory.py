@@ -99,7 +99,13 @@ class Directory:
         given = {"Accept": "application/json", **(headers or {})}
         try:
             answer = await self._outbound.request(
-                method, url, headers=given, content=content, timeout_s=self._timeout_s, max_bytes=LARGEST_BYTES
+                method,
+                url,
+                headers=given,
+                content=content,
+                timeout_s=self._timeout_s,
+                max_bytes=LARGEST_BYTES,
+                may_be_inside=True,
             )
         except (CallFailed, AnswerTooLarge, TargetForbidden) as error:
             raise ProviderUnavailable from error
