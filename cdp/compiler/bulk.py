@@ -130,13 +130,15 @@ class BulkPlan:
     areas: tuple[str, ...]
     digest: bytes
     call: Call
+    left_out: BulkQuery | None = None
+    """Of a transfer: who of the cohort is not in the output, as (record, reason)."""
 
 
 class BulkCompiler:
     """Compiles exports. ``limits`` bound documents as they bound live ones, but for the cost: a part may take time."""
 
     def __init__(self, graph: Graph, limits: Limits, *, rules: Rules = BULK_RULES) -> None:
-        self._graph = graph
+        self.graph = graph
         self._rules = rules
         self._limits = replace(limits, cost=_COST)
         self._seal = CursorSeal(secrets.token_bytes(32))  # no cursor ever leaves
@@ -151,14 +153,14 @@ class BulkCompiler:
         operation_name: str | None = None,
     ) -> BulkPlan:
         """Raises what is wrong with document, variables or access; BulkQueryRefused, PersonalFieldsRefused."""
-        document = Document(text, self._graph, self._limits)
+        document = Document(text, self.graph, self._limits)
         operation = document.operation(operation_name)
         if not operation.is_query:
             raise BulkQueryRefused("Only queries can be exported.")
         values = operation.coerce(variables)
         if options.personal:
             viewer = replace(viewer, scopes=viewer.scopes | {PERSONAL_SCOPE})
-        context = Context(self._graph, self._rules, viewer, values, operation.fragments, self._seal)
+        context = Context(self.graph, self._rules, viewer, values, operation.fragments, self._seal)
         roots = context.collect("Query", (operation.node.selection_set,))
         if len(roots) != 1 or roots[0].name != ROOT:
             raise BulkQueryRefused("An export has exactly one root: the connection customers.")
@@ -304,7 +306,8 @@ class _Export:
             raise _refusal(one.error, one.path)
         areas = tuple(sorted(self._statement.areas | set(READ_BY_EXCLUSION)))
         digest = hashlib.sha256("\n".join((output.sql, counts.sql, *areas)).encode()).digest()
-        return BulkPlan(output, counts, deleted, shape, areas, digest, call)
+        left_out = self._left_out(wanted) if self._options.transfer else None
+        return BulkPlan(output, counts, deleted, shape, areas, digest, call, left_out)
 
     def _node_sets(self) -> Sets:
         connection = self._context.result_type("Query", ROOT)
@@ -376,6 +379,12 @@ class _Export:
         reasons = select(self._exclusion(row).label("reason")).select_from(row.clause).where(*wanted).subquery()
         return self._query(select(reasons.c.reason, func.count()).group_by(reasons.c.reason))
 
+    def _left_out(self, given: Lifted) -> BulkQuery:
+        row = self._row()
+        wanted, reason = [*self._cohort(given, row), *_within(row["id"])], self._exclusion(row)
+        found = select(_record_of(row["id"]), reason).select_from(row.clause)
+        return self._query(found.where(*wanted, reason.is_not(None)))
+
     def _deleted(self, given: Lifted) -> BulkQuery:
         """Who changed and is not in the output of the same snapshot: gone, left out, or no longer selected."""
         row = self._row()
@@ -395,7 +404,7 @@ class _Export:
         line = json_object([("id", shown), ("reason", literal_column("grave.reason", Text))])
         return self._query(select(line).select_from(graves).where(graves.c.reason.is_not(None)).order_by(buried))
 
-    def _query(self, statement: Select[Any]) -> BulkQuery:
+    def _query(self, statement: Select[*tuple[Any, ...]]) -> BulkQuery:
         compiled = statement.compile(dialect=_DIALECT)
         names: Sequence[str] = compiled.positiontup or ()
         slots = self._context.slots

@@ -1,0 +1,221 @@
+"""Make the files of one part from one snapshot: two from each line that Postgres writes, all encrypted as they come."""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from cdp.compiler.bulk import INNER_KEY, OUTER_KEY, BulkCompiler, BulkPlan, BulkQuery
+from cdp.compiler.tabular import Column
+from cdp.core.db import Role
+from cdp.core.platform import Platform
+from cdp.operations.bulk import pseudonyms
+from cdp.operations.bulk.formats import Encoder, Parquet, Plain
+from cdp.operations.bulk.writing import Copy, PartInconsistent, suppressed
+from cdp.operations.delivery import optouts, selection
+from cdp.operations.delivery.outgoing import Outgoing
+from cdp.operations.delivery.parts import MadeFile, MadePart, PartWork
+from cdp.operations.delivery.readme import README
+from cdp.tables.delivery import FileKind
+
+PURPOSE = "asset_transfer"
+COUNT = """
+SELECT count(*) FROM transfer_customer
+ WHERE cohort_id = $1 AND customer_id IS NOT NULL
+   AND ($2::uuid IS NULL OR customer_id >= $2) AND ($3::uuid IS NULL OR customer_id < $3)
+"""
+PROVENANCE = """
+SELECT json_build_object(
+    'id', t.id,
+    'collection', CASE WHEN k.id IS NULL THEN NULL ELSE json_build_object(
+        'point', k.point, 'source', k.source, 'collectedAt', k.collected_at, 'policyVersion', p.version) END,
+    'notice', json_build_object('version', d.notice_version, 'sha256', encode(d.notice_sha256, 'hex'),
+        'state', t.notice, 'notifiedAt', t.notified_at, 'deadline', t.deadline))
+  FROM transfer_customer t
+  JOIN transfer d ON d.id = t.transfer_id
+  JOIN customer c ON c.id = t.customer_id
+  LEFT JOIN collection k ON k.id = c.collection_id AND k.brand_id = $5
+  LEFT JOIN policy_version p ON p.id = k.policy_version_id
+ WHERE t.cohort_id = $1 AND ($2::uuid IS NULL OR t.customer_id >= $2) AND ($3::uuid IS NULL OR t.customer_id < $3)
+   AND NOT t.id = ANY($4::uuid[])
+ ORDER BY t.customer_id
+"""
+
+
+def folder(deal_id: UUID) -> str:
+    """Where the files of a deal lie."""
+    return f"transfers/{deal_id}/"
+
+
+def cohort_folder(cohort: Any) -> str:  # noqa: ANN401  # a row
+    """The folder of a cohort in the package."""
+    return f"{cohort.ordinal:02d}-{re.sub(r'[^a-z0-9]+', '-', cohort.name.lower()).strip('-') or 'cohort'}"
+
+
+async def write(platform: Platform, compiler: BulkCompiler, work: PartWork) -> MadePart:
+    """Write a part under names of its own claim, so that nobody else can touch them.
+
+    Raises PartInconsistent unless everybody of the cohort's range is in it or left out for a reason.
+    """
+    async with _snapshot(platform, work) as (connection, at), AsyncExitStack() as stack:
+        files = _Files(platform, work, stack)
+        if work.cohort is None:
+            return MadePart(await _deal(connection, files, compiler), 0, {}, at)
+        customers = selection.plan(compiler, selection.document(compiler.graph, work.cohort.fields))
+        choices = selection.plan(compiler, selection.CHOICES)
+        bounds = await _bounds(platform, connection, work)
+        omissions = await _omissions(connection, customers, bounds)
+        rows, made = await _customers(connection, files, customers, bounds)
+        selected = await connection.fetchval(COUNT, work.cohort.id, work.lower, work.upper)
+        if rows + len(omissions) != selected:
+            raise PartInconsistent
+        said, file = await _lines(
+            connection, await files.open(FileKind.CHOICES), choices.output.sql, _bound(choices, bounds)
+        )
+        arguments = [work.cohort.id, work.lower, work.upper, list(omissions), work.deal.brand_id]
+        known, origin = await _lines(connection, await files.open(FileKind.PROVENANCE), PROVENANCE, arguments)
+        if {said, known} != {rows}:
+            raise PartInconsistent
+        return MadePart([*made, file, origin], rows, omissions, at)
+
+
+@asynccontextmanager
+async def _snapshot(platform: Platform, work: PartWork) -> AsyncIterator[tuple[asyncpg.Connection, datetime]]:
+    """A connection that sees one moment, with the deal's key as settings of its transaction."""
+    inner, outer = pseudonyms.padded(hashlib.sha256(b"transfer-names" + bytes(work.deal.salt)).digest())
+    connection = await platform.db.connect_raw(Role.WORKER)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            settings = ((INNER_KEY, inner), (OUTER_KEY, outer), ("statement_timeout", "0"))
+            for setting, value in settings:
+                await connection.execute("SELECT set_config($1, $2, true)", setting, value)
+            yield connection, await connection.fetchval("SELECT now()")
+    finally:
+        connection.terminate()  # whatever still runs there is nobody's any more
+
+
+async def _bounds(platform: Platform, connection: asyncpg.Connection, work: PartWork) -> dict[str, object]:
+    assert work.cohort is not None, "asked before"
+    return {
+        "lower": work.lower,
+        "upper": work.upper,
+        "cohort": work.cohort.id,
+        "brand": work.deal.brand_id,
+        "purpose": PURPOSE,
+        "since": None,
+        "areas": [],
+        "suppressed": await suppressed(connection, platform.pepper, work.lower, work.upper),
+    }
+
+
+def _bound(plan: BulkPlan, bounds: Mapping[str, object], query: BulkQuery | None = None) -> list[Any]:
+    return (query or plan.output).bind(plan.call, bounds)
+
+
+async def _omissions(connection: asyncpg.Connection, plan: BulkPlan, bounds: Mapping[str, object]) -> dict[UUID, str]:
+    """Who of the cohort is not to go any more, and why."""
+    assert plan.left_out is not None, "it was compiled for a transfer"
+    rows = await connection.fetch(plan.left_out.sql, *_bound(plan, bounds, plan.left_out))
+    return {UUID(row[0]): row[1] for row in rows}
+
+
+class _Files:
+    """The files of a part, opened under its claim's names."""
+
+    def __init__(self, platform: Platform, work: PartWork, stack: AsyncExitStack) -> None:
+        self._platform, self._stack = platform, stack
+        self.work = work
+
+    async def open(self, kind: FileKind, encoder: Encoder | None = None) -> Outgoing:
+        """Begin a file."""
+        name, work = self._name(kind), self.work
+        key = f"{folder(work.deal.id)}{work.ordinal:05d}-{work.fence}/{name}.age"
+        file = Outgoing(
+            self._platform.blobs,
+            work.deal.acquirer_key,
+            kind=kind,
+            name=name,
+            key=key,
+            encoder=encoder or Plain(),
+        )
+        return await self._stack.enter_async_context(file)
+
+    def _name(self, kind: FileKind) -> str:
+        fixed = {FileKind.OPT_OUT: "opt-out.ndjson", FileKind.SCHEMA: "schema.json", FileKind.README: "README.md"}
+        if kind in fixed:
+            return fixed[kind]
+        stem, ending = ("customers", "parquet") if kind is FileKind.CUSTOMERS_TABLE else (kind.value, "ndjson")
+        return f"{cohort_folder(self.work.cohort)}/{stem}-{self.work.ordinal:05d}.{ending}"
+
+
+async def _customers(
+    connection: asyncpg.Connection, files: _Files, plan: BulkPlan, bounds: Mapping[str, object]
+) -> tuple[int, list[MadeFile]]:
+    """The customers, as lines and as a table of the same rows."""
+    lines = await files.open(FileKind.CUSTOMERS)
+    table = await files.open(FileKind.CUSTOMERS_TABLE, Parquet(plan.columns))
+    copy = Copy(connection, plan.output.sql, _bound(plan, bounds), is_table=False)
+    async with aclosing(copy.batches()) as batches:
+        async for batch in batches:
+            await asyncio.gather(lines.put(batch), table.put(batch))
+    made = [await lines.end(), await table.end()]
+    if any(one.rows != copy.rows for one in made):
+        raise PartInconsistent
+    return copy.rows, made
+
+
+async def _lines(
+    connection: asyncpg.Connection, file: Outgoing, sql: str, arguments: Sequence[object]
+) -> tuple[int, MadeFile]:
+    copy = Copy(connection, sql, arguments, is_table=False)
+    async with aclosing(copy.batches()) as batches:
+        async for batch in batches:
+            await file.put(batch)
+    made = await file.end()
+    return copy.rows, made
+
+
+async def _deal(connection: asyncpg.Connection, files: _Files, compiler: BulkCompiler) -> list[MadeFile]:
+    """What belongs to no cohort: the opt-outs, the shape of every cohort's records, how to read it all."""
+    deal, key = files.work.deal, optouts.fresh_key()
+    listed = await files.open(FileKind.OPT_OUT)
+    await listed.put(optouts.header(key))
+    _, made = await _lines(connection, listed, optouts.QUERY, [deal.id, deal.brand_id, *optouts.halves(key)])
+    cohorts = await connection.fetch(
+        "SELECT ordinal, name, fields FROM transfer_cohort WHERE transfer_id = $1 ORDER BY ordinal", deal.id
+    )
+    shape = {}
+    for cohort in cohorts:
+        plan = selection.plan(compiler, selection.document(compiler.graph, cohort["fields"]))
+        shape[cohort["name"]] = [_shape(one) for one in plan.columns]
+    schema = {
+        "customers": shape,
+        "choices": [_shape(one) for one in selection.plan(compiler, selection.CHOICES).columns],
+    }
+    return [
+        made,
+        await _whole(files, FileKind.SCHEMA, json.dumps(schema, indent=2).encode()),
+        await _whole(files, FileKind.README, README.encode()),
+    ]
+
+
+async def _whole(files: _Files, kind: FileKind, text: bytes) -> MadeFile:
+    file = await files.open(kind)
+    await file.put(text)
+    return await file.end()
+
+
+def _shape(one: Column) -> dict[str, object]:
+    found: dict[str, object] = {"name": one.name, "type": one.kind.value if one.kind else "object"}
+    if one.is_list:
+        found["list"] = True
+    if one.members:
+        found["members"] = [_shape(member) for member in one.members]
+    return found
