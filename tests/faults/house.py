@@ -32,6 +32,7 @@ from tests.processes import Api, OwnProcess, Valkey, Worker
 
 WORKERS = 3
 API = "api"
+TEND_S = 0.5
 
 
 class PostgresServer:
@@ -85,7 +86,7 @@ def own_postgres(folder: Path) -> Iterator[PostgresServer]:
 
 
 class House:
-    """Workers and API, each replaced as soon as it was killed."""
+    """Workers and API, each replaced as soon as it was killed or ended, as a supervisor does."""
 
     def __init__(self, settings: Settings, postgres: PostgresServer, valkey: Valkey, logs: Path) -> None:
         self.settings, self.postgres, self.valkey = settings, postgres, valkey
@@ -115,7 +116,7 @@ class House:
     @property
     def at_work(self) -> list[str]:
         """Who has come up since its birth; killing the others would only keep everybody waiting."""
-        return [name for name, one in self._members.items() if self._is_up(name, one)]
+        return [name for name, one in self._members.items() if one.is_running and self._is_up(name, one)]
 
     def _is_up(self, name: str, one: OwnProcess) -> bool:
         if name != API:
@@ -131,6 +132,14 @@ class House:
         self.kills += 1
         self._start(name)
         return dead.pid
+
+    async def tend(self) -> None:
+        """Start again who ended by themselves, as they do that come up while Postgres is away; until cancelled."""
+        while True:
+            for name, one in list(self._members.items()):
+                if not one.is_running:
+                    self._start(name)
+            await asyncio.sleep(TEND_S)
 
     def close(self) -> None:
         for one in self._members.values():

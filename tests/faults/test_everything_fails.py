@@ -41,7 +41,7 @@ SEED = int(os.environ.get("CDP_TEST_SEED", "20261122"))
 DELETIONS = int(os.environ.get("CDP_TEST_DELETIONS", "40"))
 # From then on nobody is killed any more; the peers' troubles go on until the last request is over.
 VIOLENCE_S = max(25.0, 0.5 * DELETIONS)
-PATIENCE_S = 420.0 * max(1.0, DELETIONS / 100)
+PATIENCE_S = 240.0 * max(1.0, DELETIONS / 60)
 # A claim of a dead worker is found by the next sweep after its lease; the rest is for a machine that is busy and for
 # the time Postgres itself was away.
 SLACK_S = 30.0
@@ -157,7 +157,7 @@ async def ask(settings: Settings, who: Asking) -> str:
 async def rage(engine: Engine, house: House, leaving: list[Asking], recovery: Recovery) -> list[str]:
     """Everybody asks while everything fails; the references once every request is over."""
     stop, chance = asyncio.Event(), random.Random(SEED)
-    watching = asyncio.create_task(recovery.watch())
+    watching = asyncio.gather(recovery.watch(), house.tend())
     violence = asyncio.gather(kill_now_and_then(house, recovery, chance, stop), break_servers(house, stop))
     asyncio.get_running_loop().call_later(VIOLENCE_S, stop.set)
     references = []
