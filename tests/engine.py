@@ -26,6 +26,7 @@ from cdp.core.settings import Settings
 from cdp.jobs.job import Workplace
 from cdp.jobs.sweep import sweep
 from cdp.operations import journal, systems
+from cdp.operations.packages.choices import EVERYTHING, Choices
 from cdp.operations.reference import ensure_reference
 from cdp.operations.requests import certificates, exports, requests
 from cdp.operations.requests.certificates import Issued
@@ -65,9 +66,9 @@ class Engine:
         async with self.platform.db.transaction(Role.CUSTOMER, subject=person.customer_id) as tx:
             return await requests.open_erasure(tx, self.viewer(person), self.platform, reason="no longer needed")
 
-    async def open_export(self, person: Person) -> Opened:
+    async def open_export(self, person: Person, chosen: Choices = EVERYTHING) -> Opened:
         async with self.platform.db.transaction(Role.CUSTOMER, subject=person.customer_id) as tx:
-            return await requests.open_export(tx, self.viewer(person), self.platform)
+            return await requests.open_export(tx, self.viewer(person), self.platform, chosen=chosen)
 
     async def cancel(self, person: Person, reference: str) -> None:
         async with self.platform.db.transaction(Role.CUSTOMER, subject=person.customer_id) as tx:

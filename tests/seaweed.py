@@ -55,7 +55,13 @@ class Seaweed:
         command = [self.binary, f"-logdir={self.folder}", "server", "-s3", f"-dir={self.folder / 'files'}"]
         command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}", f"-volume.port={volume}"]
         command += [f"-filer.port={filer}", f"-s3.port={self.port}", f"-s3.config={config}"]
-        command += ["-s3.port.iceberg=0", "-master.telemetry=false", "-volume.max=200", "-master.volumeSizeLimitMB=64"]
+        command += [
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-master.telemetry=false",
+            "-volume.max=200",
+            "-master.volumeSizeLimitMB=64",
+        ]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         self._await_bucket()

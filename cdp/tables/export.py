@@ -13,6 +13,7 @@ from cdp.tables.base import (
     id_column,
     metadata,
     personal,
+    sealed,
     structural,
     timestamp,
 )
@@ -56,6 +57,10 @@ export = Table(
     Column("size_bytes", BigInteger, info=personal(Category.REQUEST)),
     Column("sha256", LargeBinary(32), info=personal(Category.REQUEST)),
     Column("files", JSONB, info=personal(Category.REQUEST)),
+    # None: everything, in every form, in one file.
+    Column("choices", JSONB, info=personal(Category.REQUEST)),
+    # Until the package is made.
+    Column("passphrase_sealed", LargeBinary, info={**structural(), **sealed("export:{id}")}),
     Column("missing", JSONB, info=personal(Category.REQUEST)),
     Column("download_count", Integer, nullable=False, server_default="0", info=personal(Category.REQUEST)),
     timestamp("created_at", now=True, info=personal(Category.REQUEST)),

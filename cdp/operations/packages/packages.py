@@ -19,6 +19,7 @@ from cdp.core.blobs import Blobs
 from cdp.core.clock import iso
 from cdp.core.sign import Signer, canonical, encode
 from cdp.operations.packages import parked, readable, spreadsheets
+from cdp.operations.packages.choices import EVERYTHING, Choices, ExportFormat
 from cdp.operations.packages.formats import MANIFEST, PACKAGE, SEAL, SIGNATURE, VERSION, file_name
 from cdp.operations.packages.parked import Collection
 from cdp.operations.packages.readable import Section
@@ -65,6 +66,7 @@ class Packer:
     language: str
     sources: tuple[Source, ...]
     missing: tuple[Missing, ...]
+    chosen: Choices = EVERYTHING
     files: list[dict[str, Json]] = field(default_factory=list)
 
     def stream(self, *, parked_bytes: int) -> AsyncIterator[bytes]:
@@ -78,14 +80,17 @@ class Packer:
             for collection in source.collections:
                 path = f"{source.folder}/{file_name(collection.name)}"
                 records = collection.records
-                yield self._member(f"{path}.json", method, self._json(collection), records=records)
-                for inner, shape in collection.shape.tables():
+                if ExportFormat.JSON in self.chosen.formats:
+                    yield self._member(f"{path}.json", method, self._json(collection), records=records)
+                for inner, shape in collection.shape.tables() if ExportFormat.CSV in self.chosen.formats else ():
                     name = "_".join([path, *map(file_name, inner)])
                     rows = spreadsheets.table(self._records(collection), inner, shape.columns())
                     yield self._member(f"{name}.csv", method, rows, records=None if inner else records)
-        yield self._member("index.html", method, self._html())
+        if ExportFormat.HTML in self.chosen.formats:
+            yield self._member("index.html", method, self._html())
         yield self._member("missing.json", method, _whole([_missing(one) for one in self.missing]))
-        yield self._member("schema.json", method, _whole(self._schema()))
+        if ExportFormat.JSON in self.chosen.formats:
+            yield self._member("schema.json", method, _whole(self._schema()))
         yield self._member("README.txt", method, _text(self._page().readme()))
         manifest = canonical(self._manifest())
         yield self._member(MANIFEST, method, _chunk(manifest))
@@ -117,7 +122,8 @@ class Packer:
         yield bytes(held) + b"\n]\n"
 
     def _page(self) -> readable.Page:
-        return readable.Page(self.language, self.reference, f"{iso(self.snapshot_at)[:16].replace('T', ' ')} UTC")
+        at = f"{iso(self.snapshot_at)[:16].replace('T', ' ')} UTC"
+        return readable.Page(self.language, self.reference, at, is_everything=self.chosen.is_everything)
 
     async def _html(self) -> AsyncIterator[bytes]:
         page = self._page()
@@ -164,6 +170,7 @@ class Packer:
             "snapshotAt": iso(self.snapshot_at),
             "createdAt": iso(self.created_at),
             "missing": len(self.missing),
+            "chosen": {name: self.chosen.document()[name] for name in ("categories", "formats")},
             "files": sorted(self.files, key=lambda one: str(one["path"])),
             "keyId": self.signer.key_id,
         }

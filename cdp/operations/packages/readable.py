@@ -27,6 +27,7 @@ _ENGLISH = {
     "title": "Your data",
     "intro": "Everything we and the systems connected to us hold about you, as of {at}. Reference {reference}.",
     "files": "The same is in data/ and systems/, as JSON for machines and CSV for spreadsheets.",
+    "chosen": "This is a part of it, as you chose; manifest.json names what you chose. Ask for another copy to get the rest.",
     "records": "{count} records",
     "cut": "The first {shown} of {count} are shown; all of them are in {file}.",
     "none": "Nothing is held here.",
@@ -46,6 +47,7 @@ manifest.json  every file with its size and SHA-256, signed in manifest.sig (Ed2
 
 In CSV, tables inside a record are files of their own: _parent there is _record here. A text that a spreadsheet would
 run as a formula starts with an apostrophe.
+What you left out when you asked for the copy is not in it; manifest.json names what you chose.
 To check that nothing was changed: cdp verify {reference}.zip
 This file holds personal data. Keep it safe, and delete it when you are done.
 """,
@@ -55,6 +57,7 @@ _GERMAN = {
     "title": "Ihre Daten",
     "intro": "Alles, was wir und die mit uns verbundenen Systeme über Sie speichern, Stand {at}. Vorgang {reference}.",
     "files": "Dasselbe liegt in data/ und systems/, als JSON für Maschinen und CSV für Tabellen.",
+    "chosen": "Dies ist ein Teil davon, wie gewählt; manifest.json nennt die Auswahl. Den Rest enthält eine weitere Kopie.",
     "records": "{count} Einträge",
     "cut": "Die ersten {shown} von {count} werden gezeigt; alle stehen in {file}.",
     "none": "Hier ist nichts gespeichert.",
@@ -74,6 +77,7 @@ manifest.json  jede Datei mit Größe und SHA-256, unterschrieben in manifest.si
 
 In CSV sind Tabellen innerhalb eines Eintrags eigene Dateien: _parent dort ist _record hier. Ein Text, den ein
 Tabellenprogramm als Formel ausführen würde, beginnt mit einem Apostroph.
+Was Sie beim Anfordern abgewählt haben, fehlt; manifest.json nennt Ihre Auswahl.
 Prüfen, dass nichts verändert wurde: cdp verify {reference}.zip
 Diese Datei enthält personenbezogene Daten. Bewahren Sie sie sicher auf und löschen Sie sie, wenn Sie fertig sind.
 """,
@@ -99,6 +103,7 @@ class Page:
     language: str
     reference: str
     at: str
+    is_everything: bool = True
 
     def text(self, name: str, **values: str | int) -> str:
         """One sentence in the reader's language, safe to stand in HTML."""
@@ -121,6 +126,8 @@ def head(page: Page, sections: list[Section], missing: list[tuple[str, str]]) ->
     yield '<meta name="referrer" content="no-referrer">'
     yield f"<title>{page.text('title')}</title><style>{_STYLE}</style></head><body><main>"
     yield f"<h1>{page.text('title')}</h1><p>{page.text('intro', at=page.at, reference=page.reference)}</p>"
+    if not page.is_everything:
+        yield f"<p><strong>{page.text('chosen')}</strong></p>"
     yield f"<p>{page.text('files')}</p>"
     if missing:
         yield f"<h2>{page.text('missing')}</h2><ul>"

@@ -20,6 +20,7 @@ from cdp.compiler.reader import Reader
 from cdp.connectors.base import Page, Record
 from cdp.core.db import Database, Role
 from cdp.core.ids import CustomerId
+from cdp.operations.packages.choices import EVERYTHING, Choices
 
 DOCUMENT = Path(__file__).with_suffix(".graphql")
 
@@ -33,13 +34,15 @@ class Snapshot:
         self._viewer = Viewer(Actor.CUSTOMER, customer_id=customer_id, scopes=CUSTOMER_SCOPES)
         self.at: datetime | None = None
 
-    async def pages(self) -> AsyncIterator[Page]:
-        """Everything held, collection by collection."""
+    async def pages(self, chosen: Choices = EVERYTHING) -> AsyncIterator[Page]:
+        """Everything held, or what was chosen of it, collection by collection."""
         connection = await self._db.connect_raw(Role.CUSTOMER)
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 self.at = await connection.fetchval("SELECT now()")
                 for name, text in operations().items():
+                    if not chosen.takes(name):
+                        continue
                     async for records in self._collection(connection, text):
                         yield Page(name, records)
         finally:

@@ -6,11 +6,13 @@ from cdp.compiler.reader import Reader
 from cdp.connectors.base import Code, Evidence, Outcome, State
 from cdp.connectors.registry import connect
 from cdp.core.clock import iso
+from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.operations import subjects
 from cdp.operations.packages import parked
 from cdp.operations.packages.formats import file_name
 from cdp.operations.packages.subject_access import Snapshot
+from cdp.operations.requests import exports
 from cdp.operations.requests.tasks import Work
 from cdp.operations.subjects import SealedPerson
 
@@ -20,7 +22,9 @@ async def collect(platform: Platform, reader: Reader, work: Work, sealed: Sealed
     began = platform.clock()
     snapshot = Snapshot(reader, platform.db, sealed.person.customer_id)
     if work.is_own:
-        pages = snapshot.pages()
+        async with platform.db.transaction(Role.WORKER) as tx:
+            chosen = await exports.choices_of(tx, platform.sealer, work.request_id)
+        pages = snapshot.pages(chosen)
     else:
         subject = sealed.subject(platform.keys, work.request_id)
         pages = connect(work.system, platform).read(subject, work.key)

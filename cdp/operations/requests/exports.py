@@ -20,8 +20,10 @@ from cdp.core.errors import Conflict, InvalidInput, NotFound
 from cdp.core.ids import CustomerId, ExportId, RequestId, new_id
 from cdp.core.keys import KeyGone
 from cdp.core.platform import Platform
-from cdp.core.seal import CHUNK_BYTES, HEADER_BYTES, TAG_BYTES, open_chunk, open_header
+from cdp.core.seal import CHUNK_BYTES, HEADER_BYTES, TAG_BYTES, Sealer, open_chunk, open_header
 from cdp.operations import audit
+from cdp.operations.packages import choices
+from cdp.operations.packages.choices import EVERYTHING, Choices
 from cdp.tables.export import EXPORT_TRANSITIONS, ExportStatus, export
 from cdp.tables.request import privacy_request
 
@@ -91,9 +93,12 @@ def key_name(export_id: UUID) -> str:
     return f"export-{export_id}"
 
 
-async def prepare(tx: Tx, customer_id: CustomerId | None, request_id: RequestId, reference: str) -> ExportId:
+async def prepare(
+    tx: Tx, sealer: Sealer, customer_id: CustomerId | None, request_id: RequestId, reference: str, chosen: Choices
+) -> ExportId:
     """Write the package that a request will fill; it shares the request's reference."""
     export_id = ExportId(new_id())
+    secret = chosen.passphrase
     await tx.execute(
         insert(export).values(
             id=export_id,
@@ -101,9 +106,25 @@ async def prepare(tx: Tx, customer_id: CustomerId | None, request_id: RequestId,
             request_id=request_id,
             reference=reference,
             key_id=key_name(export_id),
+            choices=None if chosen == EVERYTHING else chosen.document(),
+            passphrase_sealed=None if secret is None else sealer.seal(secret.encode(), _context(export_id)),
         )
     )
     return export_id
+
+
+def _context(export_id: UUID) -> str:
+    return f"export:{export_id}"
+
+
+async def choices_of(tx: Tx, sealer: Sealer, request_id: UUID) -> Choices:
+    """What was chosen for the package of a request; as the worker."""
+    chosen = select(export.c.id, export.c.choices, export.c.passphrase_sealed).where(export.c.request_id == request_id)
+    row = await tx.first(chosen)
+    if row is None:
+        return EVERYTHING
+    secret = row.passphrase_sealed
+    return choices.read(row.choices, sealer.open(bytes(secret), _context(row.id)).decode() if secret else None)
 
 
 async def of_request(tx: Tx, request_id: UUID) -> ExportRow | None:
@@ -130,10 +151,11 @@ async def _move(
     """Change the status, if it still is ``old``; writes the audit event."""
     if new not in EXPORT_TRANSITIONS[old]:
         raise ValueError(f"an export never goes from {old} to {new}")
+    values = {**(values or {}), "passphrase_sealed": None}  # it locks one package, and no other is made
     moved = await tx.first(
         update(export)
         .where(export.c.id == export_id, export.c.status == old)
-        .values({**(values or {}), "status": new})
+        .values({**values, "status": new})
         .returning(export.c.request_id)
     )
     if moved is None:
@@ -233,9 +255,11 @@ def folder(export_id: UUID) -> str:
 
 
 async def download(
-    platform: Platform, viewer: Viewer, reference: str, *, start: int = 0, end: int | None = None
+    platform: Platform, viewer: Viewer, reference: str, *, start: int = 0, end: int | None = None, part: int = 0
 ) -> Download:
     """Open the viewer's own package for reading, whole or in part (RFC 9110, 14); counted when read from its start.
+
+    ``part`` numbers the parts it is cut into, from 1; 0 is the whole. Start and end are those of the part.
 
     Raises MissingScope, StepUpRequired, NotFound for somebody else's, ExportNotReady, ExportGone, RangeInvalid.
     """
@@ -244,9 +268,10 @@ async def download(
     viewer.require_fresh(platform.clock(), max_age_s=platform.settings.step_up_max_age_s)
     mine = (export.c.reference == reference) & (export.c.customer_id == subject)
     async with platform.db.transaction(viewer.role, subject=subject) as tx:
-        row, end = await _offered(tx, mine, start=start, end=end)
-        await _count(tx, viewer, row, start=start, end=end)
-    return await _opened(platform, row, start=start, end=end)
+        row = await _offered(tx, mine)
+        piece = _piece(row, part, start=start, end=end)
+        await _count(tx, viewer, row, start=piece.base + piece.start, end=piece.base + piece.end)
+    return await _opened(platform, row, piece)
 
 
 async def download_of(platform: Platform, request_id: UUID) -> Download:
@@ -255,13 +280,40 @@ async def download_of(platform: Platform, request_id: UUID) -> Download:
     Raises NotFound, ExportNotReady, ExportGone.
     """
     async with platform.db.transaction(Role.WORKER) as tx:
-        row, end = await _offered(tx, export.c.request_id == request_id, start=0, end=None)
-        await _count(tx, SYSTEM, row, start=0, end=end)
-    return await _opened(platform, row, start=0, end=end)
+        row = await _offered(tx, export.c.request_id == request_id)
+        piece = _piece(row, 0, start=0, end=None)
+        await _count(tx, SYSTEM, row, start=0, end=piece.end)
+    return await _opened(platform, row, piece)
 
 
-async def _offered(tx: Tx, where: ColumnElement[bool], *, start: int, end: int | None) -> tuple[Row[Any], int]:
-    """A package that can be fetched, and where the part asked for ends."""
+@dataclass(frozen=True)
+class _Piece:
+    """Bytes ``start`` to ``end`` of a part that has ``size_bytes`` and begins at ``base`` of the package."""
+
+    name: str
+    base: int
+    size_bytes: int
+    start: int
+    end: int
+
+
+def _piece(row: Row[Any], part: int, *, start: int, end: int | None) -> _Piece:
+    """Raises RangeInvalid for what is not there."""
+    chosen = choices.read(row.choices, None)
+    locked = ".age" if (row.choices or {}).get("lock") else ""
+    name, base, size = f"{row.reference}.zip{locked}", 0, int(row.size_bytes)
+    if part:
+        part_bytes = chosen.part_bytes or size
+        base, name = (part - 1) * part_bytes, f"{name}.{part:03d}"
+        size = min(part_bytes, size - base)
+    end = size if end is None else min(end, size)
+    if part < 0 or not 0 <= start < end:
+        raise RangeInvalid
+    return _Piece(name, base, size, start, end)
+
+
+async def _offered(tx: Tx, where: ColumnElement[bool]) -> Row[Any]:
+    """A package that can be fetched."""
     row = await tx.first(
         select(
             export.c.id,
@@ -272,6 +324,7 @@ async def _offered(tx: Tx, where: ColumnElement[bool], *, start: int, end: int |
             export.c.key_id,
             export.c.size_bytes,
             export.c.sha256,
+            export.c.choices,
             (export.c.expires_at <= func.now()).label("late"),
         ).where(where)
     )
@@ -281,19 +334,17 @@ async def _offered(tx: Tx, where: ColumnElement[bool], *, start: int, end: int |
         raise ExportNotReady
     if row.status is not ExportStatus.READY or row.late:
         raise ExportGone
-    end = row.size_bytes if end is None else min(end, row.size_bytes)
-    if not 0 <= start < end:
-        raise RangeInvalid
-    return row, end
+    return row
 
 
-async def _opened(platform: Platform, row: Row[Any], *, start: int, end: int) -> Download:
+async def _opened(platform: Platform, row: Row[Any], piece: _Piece) -> Download:
     try:
         key = platform.keys.get(row.key_id)
     except KeyGone as error:
         raise ExportGone from error
+    start, end = piece.base + piece.start, piece.base + piece.end
     chunks = _plain(platform, key, row.object_key, size_bytes=row.size_bytes, start=start, end=end)
-    return Download(f"{row.reference}.zip", row.size_bytes, bytes(row.sha256), start, end, chunks)
+    return Download(piece.name, piece.size_bytes, bytes(row.sha256), piece.start, piece.end, chunks)
 
 
 async def _count(tx: Tx, viewer: Viewer, row: Row[Any], *, start: int, end: int) -> None:

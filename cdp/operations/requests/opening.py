@@ -23,6 +23,7 @@ from cdp.core.platform import Platform
 from cdp.operations import audit, letters, messages, moves, subjects, systems
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
+from cdp.operations.packages.choices import EVERYTHING, Choices, ExportCategory
 from cdp.operations.requests import exports, freezing, tasks
 from cdp.operations.subjects import Person, SealedPerson
 from cdp.tables.customer import CustomerStatus, customer
@@ -172,15 +173,19 @@ async def start(
     *,
     is_known: bool = True,
     is_confirmed: bool = False,
+    chosen: Choices = EVERYTHING,
 ) -> None:
     """Begin the work of a request that stands in its kind's first state: tasks, what it freezes, and the letter."""
     customer_id = person.customer_id if is_known else None
     if kind.step is not None:
-        await tasks.open_tasks(tx, opened.id, customer_id, kind.step, await systems.asked(tx, opened.id))
+        asked = await systems.asked(tx, opened.id)
+        if ExportCategory.SYSTEMS not in chosen.categories:
+            asked = [await systems.own_id(tx)]
+        await tasks.open_tasks(tx, opened.id, customer_id, kind.step, asked)
     template = Template.REQUEST_OPENED
     values: dict[str, str] = {}
     if kind.type in EXPORTS:
-        await exports.prepare(tx, customer_id, opened.id, opened.reference)
+        await exports.prepare(tx, platform.sealer, customer_id, opened.id, opened.reference, chosen)
         template = Template.EXPORT_OPENED
     if kind.type is RequestType.ERASURE:
         template = Template.REQUEST_OPENED if is_confirmed else Template.ERASURE_OPENED

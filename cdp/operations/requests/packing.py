@@ -1,13 +1,16 @@
 """Pack an export: what was parked becomes one sealed package, offered in the transaction that settles the task."""
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import Row, select
 
 from cdp.connectors.base import Code, Outcome, State
+from cdp.core import age, age_scrypt
 from cdp.core.clock import iso
 from cdp.core.db import Role, Tx
 from cdp.core.ids import RequestId
@@ -16,6 +19,7 @@ from cdp.core.seal import seal_stream
 from cdp.operations import letters, messages, subjects
 from cdp.operations.letters import Template
 from cdp.operations.packages import parked
+from cdp.operations.packages.choices import Choices
 from cdp.operations.packages.packages import Missing, Packer, Source
 from cdp.operations.requests import exports, guests, opening
 from cdp.operations.requests.exports import ExportRow, Package
@@ -48,15 +52,16 @@ async def pack(platform: Platform, work: Work, sealed: SealedPerson) -> Performe
     async with platform.db.transaction(Role.WORKER) as tx:
         row = await exports.of_request(tx, work.request_id)
         reads = await _reads(tx, work.request_id)
+        chosen = await exports.choices_of(tx, platform.sealer, work.request_id)
     if row is None:
         return Performed(Outcome(State.FAILED, NO_PACKAGE))
-    packer = await _packer(platform, work, sealed, reads)
+    packer = replace(await _packer(platform, work, sealed, reads), chosen=chosen)
     key = platform.keys.get(exports.key_name(row.id))
     object_key = f"{exports.folder(row.id)}{work.fence}.zip"
     measured = _Measured()
     parked_bytes = await _parked_bytes(platform, work.request_id)
-    chunks = measured.take(packer.stream(parked_bytes=parked_bytes))
-    await platform.blobs.put_stream(object_key, seal_stream(key, chunks))
+    async with aclosing(_locked(packer.stream(parked_bytes=parked_bytes), chosen)) as locked:
+        await platform.blobs.put_stream(object_key, seal_stream(key, measured.take(locked)))
     missing = [{"system": one.system, "code": one.code} for one in packer.missing]
     package = Package(object_key, measured.size_bytes, measured.digest.digest(), packer.files, missing)
 
@@ -67,6 +72,21 @@ async def pack(platform: Platform, work: Work, sealed: SealedPerson) -> Performe
         await platform.blobs.delete(object_key)
 
     return Performed(Outcome(State.FAILED, WITHDRAWN), then=offer, otherwise=withdraw)
+
+
+async def _locked(chunks: AsyncIterator[bytes], chosen: Choices) -> AsyncGenerator[bytes, None]:
+    """The package as its reader gets it: in the age format, if they chose a lock (https://age-encryption.org/v1)."""
+    if chosen.passphrase is not None:
+        async for chunk in age_scrypt.encrypt(chosen.passphrase, chunks):
+            yield chunk
+    elif chosen.age_key is not None:
+        with age.Encryption(chosen.age_key) as encryption:
+            async for chunk in chunks:
+                yield await asyncio.to_thread(encryption.feed, chunk)
+            yield await asyncio.to_thread(encryption.finish)
+    else:
+        async for chunk in chunks:
+            yield chunk
 
 
 async def _reads(tx: Tx, request_id: RequestId) -> list[Row[tuple[object, ...]]]:

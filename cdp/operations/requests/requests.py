@@ -15,6 +15,7 @@ from cdp.operations import letters, messages, moves, subjects
 from cdp.operations.collection import CustomerFrozen
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
+from cdp.operations.packages.choices import EVERYTHING, Choices
 from cdp.operations.requests import exports, freezing, objections, opening, restrictions, tasks
 from cdp.operations.requests.opening import KINDS, Opened
 from cdp.operations.requests.permission import ERASE_SCOPE, EXPORT_SCOPE, SCOPES, require, require_worker
@@ -64,14 +65,20 @@ class NothingToRetry(Conflict):
 
 
 async def open_export(
-    tx: Tx, viewer: Viewer, platform: Platform, *, reason: str | None = None, kind: RequestType = RequestType.ACCESS
+    tx: Tx,
+    viewer: Viewer,
+    platform: Platform,
+    *,
+    reason: str | None = None,
+    kind: RequestType = RequestType.ACCESS,
+    chosen: Choices = EVERYTHING,
 ) -> Opened:
-    """Ask for a copy of everything (GDPR art. 15 and 20); whoever has one under way joins it.
+    """Ask for a copy of everything, or of what is ``chosen`` (GDPR art. 15 and 20); whoever has one under way joins it.
 
-    Raises StepUpRequired, MissingScope, CopyAskedTooOften, and CustomerFrozen while an erasure is under way. Locks the
-    customer row.
+    Raises StepUpRequired, MissingScope, CopyAskedTooOften, CustomerFrozen while an erasure is under way, and what is
+    wrong with the choices. Locks the customer row.
     """
-    return await _open(tx, viewer, platform, kind, scope=EXPORT_SCOPE, reason=reason)
+    return await _open(tx, viewer, platform, kind, scope=EXPORT_SCOPE, reason=reason, chosen=chosen.check())
 
 
 async def open_erasure(tx: Tx, viewer: Viewer, platform: Platform, *, reason: str | None = None) -> Opened:
@@ -84,7 +91,14 @@ async def open_erasure(tx: Tx, viewer: Viewer, platform: Platform, *, reason: st
 
 
 async def _open(
-    tx: Tx, viewer: Viewer, platform: Platform, which: RequestType, *, scope: str, reason: str | None
+    tx: Tx,
+    viewer: Viewer,
+    platform: Platform,
+    which: RequestType,
+    *,
+    scope: str,
+    reason: str | None,
+    chosen: Choices = EVERYTHING,
 ) -> Opened:
     customer_id = require(viewer, platform, scope)
     status = await opening.lock_customer(tx, customer_id)
@@ -99,7 +113,7 @@ async def _open(
         raise NotFound
     kind = KINDS[which]
     opened = await opening.write(tx, viewer, platform, person, kind, status=kind.status, reason=reason)
-    await opening.start(tx, platform, opened, person, kind)
+    await opening.start(tx, platform, opened, person, kind, chosen=chosen)
     return opened
 
 

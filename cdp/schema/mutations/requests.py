@@ -6,11 +6,13 @@ import strawberry
 
 from cdp.connectors.base import State
 from cdp.operations import references
+from cdp.operations.packages.choices import Choices, ExportCategory, ExportFormat
 from cdp.operations.requests import erasure, exports, permission, requests
 from cdp.operations.requests.erasure import SystemPreview
 from cdp.schema.context import Info, ref, row_id
 from cdp.schema.mutations.rights import reason_of
 from cdp.schema.mutations.shared import Given, MutationInput, MutationPayload, input_type, mutation, output_type
+from cdp.schema.scalars import BigInt
 from cdp.schema.types.request import Export, PrivacyRequest
 from cdp.tables.request import RequestType
 
@@ -20,6 +22,8 @@ STATUS_KEY = (
 )
 
 
+strawberry.enum(ExportCategory, description="Data of one kind, as a copy can hold it.")
+strawberry.enum(ExportFormat, description="A form in which a copy holds data.")
 strawberry.enum(State, name="OutcomeState", description="How a connected system answered.")
 RECORDS = "How many records."
 COLLECTION = "Kind of records, as the system calls it."
@@ -33,6 +37,20 @@ class RequestExportInput(MutationInput):
         default=False, description="To take it elsewhere (GDPR art. 20) instead of to look at it (art. 15)."
     )
     reason: str | None = strawberry.field(default=None, description="Why, if you like to say; up to 2,000 characters.")
+    categories: list[ExportCategory] | None = strawberry.field(
+        default=None, description="Which data; default: everything, also that of connected systems."
+    )
+    formats: list[ExportFormat] | None = strawberry.field(
+        default=None, description="In which forms; default: every one."
+    )
+    part_bytes: BigInt | None = strawberry.field(
+        default=None, description="Largest part, if the file is to be fetched in parts; 1 MB to 1 TB."
+    )
+    passphrase: str | None = strawberry.field(
+        default=None,
+        description="Locks the file in the age format; 12 to 200 characters. We forget it once it is made.",
+    )
+    age_key: str | None = strawberry.field(default=None, description="Locks the file for this age key (age1…) instead.")
 
 
 @input_type
@@ -131,6 +149,17 @@ class RevokeExportPayload(MutationPayload):
     export: Export | None = strawberry.field(description="The package; its key is destroyed.")
 
 
+def _chosen(given: RequestExportInput) -> Choices:
+    """An empty list is a choice of nothing, which is refused; no list is everything."""
+    return Choices(
+        frozenset(ExportCategory if given.categories is None else given.categories),
+        frozenset(ExportFormat if given.formats is None else given.formats),
+        given.part_bytes,
+        given.age_key,
+        given.passphrase,
+    )
+
+
 @strawberry.type
 class RequestMutations:
     """Mutations of privacy requests."""
@@ -142,7 +171,12 @@ class RequestMutations:
         async with context.writing("request.opened", scope=permission.EXPORT_SCOPE) as tx:
             kind = RequestType.PORTABILITY if given.portability else RequestType.ACCESS
             opened = await requests.open_export(
-                tx, context.viewer, context.platform, reason=reason_of(given.reason), kind=kind
+                tx,
+                context.viewer,
+                context.platform,
+                reason=reason_of(given.reason),
+                kind=kind,
+                chosen=_chosen(given),
             )
         return RequestExportPayload(
             client_mutation_id=given.client_mutation_id,

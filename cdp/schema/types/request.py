@@ -86,6 +86,7 @@ class Export(Node):
     sha256: str | None = column(kind=Kind.BYTES, description="SHA-256 of the package, hexadecimal.")
     files: JSON | None = column(description="Files in the package.")
     missing: JSON | None = column(description="What could not be had, and why.")
+    choices: JSON | None = column(description="What was chosen for it; null: everything, in every form, in one file.")
     download_count: int = column(description="How often it was fetched.")
     created_at: datetime = column(description="When it was asked for.")
     ready_at: datetime | None = column(description="When it was ready.")
