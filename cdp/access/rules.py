@@ -74,7 +74,7 @@ PRIVACY: Fields = {
     "Objection": "id purposeCode status objectedAt decidedAt",
     "Evidence": "id kind note representativeName representativeBasis fileName recordedAt",
     "RequestTask": "id system step status attempt code nextRunAt startedAt settledAt",
-    "Export": ("id reference status sizeBytes sha256 files missing downloadCount createdAt readyAt expiresAt"),
+    "Export": ("id reference status sizeBytes sha256 files missing choices downloadCount createdAt readyAt expiresAt"),
     "Certificate": "id reference document keyId issuedAt addendum",
     "CertificateAddendum": "id reference document keyId issuedAt",
     "System": "id name title kind",
