@@ -205,6 +205,9 @@ class Settings(BaseSettings):
     bulk_snapshot_max: Duration = Field(
         timedelta(hours=4), description="oldest snapshot of a bulk export before it starts anew (seconds or ISO 8601)"
     )
+    transfer_pull_ttl: Duration = Field(
+        timedelta(days=14), description="how long an acquirer may pull a package it was offered (seconds or ISO 8601)"
+    )
     bulk_changes_kept: Duration = Field(
         timedelta(days=35), description="how far back a bulk export can continue (seconds or ISO 8601)"
     )

@@ -14,9 +14,9 @@ from cdp.core.errors import PlatformError, Unavailable
 from cdp.core.platform import Platform
 from cdp.operations.bulk.leases import LeaseLost, beat_s, kept
 from cdp.operations.delivery import parts
-from cdp.operations.delivery.ledger import note
 from cdp.operations.delivery.parts import MadePart, PartWork
 from cdp.operations.delivery.writing import write
+from cdp.operations.transfers.states import note
 
 log = structlog.get_logger()
 

@@ -23,7 +23,7 @@ from cdp.operations.delivery import optouts, selection
 from cdp.operations.delivery.outgoing import Outgoing
 from cdp.operations.delivery.parts import MadeFile, MadePart, PartWork
 from cdp.operations.delivery.readme import README
-from cdp.tables.delivery import FileKind
+from cdp.tables.delivery import ChangeReason, FileKind
 
 PURPOSE = "asset_transfer"
 COUNT = """
@@ -31,6 +31,7 @@ SELECT count(*) FROM transfer_customer
  WHERE cohort_id = $1 AND customer_id IS NOT NULL
    AND ($2::uuid IS NULL OR customer_id >= $2) AND ($3::uuid IS NULL OR customer_id < $3)
 """
+ERASED = "SELECT id FROM transfer_customer WHERE cohort_id = $1 AND customer_id IS NULL"
 PROVENANCE = """
 SELECT json_build_object(
     'id', t.id,
@@ -76,6 +77,9 @@ async def write(platform: Platform, compiler: BulkCompiler, work: PartWork) -> M
         selected = await connection.fetchval(COUNT, work.cohort.id, work.lower, work.upper)
         if rows + len(omissions) != selected:
             raise PartInconsistent
+        if work.lower is None:  # who was erased since the freeze is in no range: the first part speaks of them
+            erased = await connection.fetch(ERASED, work.cohort.id)
+            omissions |= {UUID(str(row[0])): ChangeReason.ERASED.value for row in erased}
         said, file = await _lines(
             connection, await files.open(FileKind.CHOICES), choices.output.sql, _bound(choices, bounds)
         )
