@@ -211,6 +211,12 @@ async def _tags(platform: Platform, row: Row[Any], document: Document, files: li
     return bag.tags(described, signed)
 
 
+async def stop(tx: Tx, deal_id: UUID, code: str) -> bool:
+    """Write down why no package can be issued; False when it says so already."""
+    said = update(transfer).where(transfer.c.id == deal_id, func.coalesce(transfer.c.code, "") != code)
+    return bool((await tx.execute(said.values(code=code))).rowcount)
+
+
 async def due(tx: Tx) -> tuple[list[UUID], list[UUID]]:
     """Deals to begin, and deals whose parts may all be done."""
     found = await tx.all(

@@ -102,10 +102,10 @@ async def _take(tx: Tx, mine: Party, statement: str) -> Taken:
     await tx.execute(insert(transfer_receipt).values(**row, **counts, package_id=package.id))
     closing = update(transfer_pull).where(transfer_pull.c.package_id == package.id)
     await tx.execute(closing.values(closed_at=func.now()))
-    details = {"sha256": hashed, "revision": package.revision, **counts, "signer": thumbprint(signer)}
+    details = {"sha256": hashed, "revision": package.revision, **counts, "signer": statements.thumbprint(signer)}
     await states.note(tx, mine.viewer, "transfer.receipted", deal.id, details=details)
     if rejected:
-        await _make_again(tx, deal.id, rejected)
+        await _make_again(tx, rejected)
     else:
         await _complete(tx, mine, deal)
     return Taken(hashed, counts["accepted"], counts["rejected"])
@@ -121,12 +121,6 @@ def receipt_row(deal_id: UUID, kind: ReceiptKind, statement: str, signer: Mappin
         "signer": dict(signer),
         "sha256": hashlib.sha256(statement.encode()).digest(),
     }
-
-
-def thumbprint(signer: Mapping[str, Any]) -> str:
-    """The name of a public key (RFC 7638)."""
-    from_jwk = statements.proofs.public_key(dict(signer))
-    return from_jwk.thumbprint()
 
 
 def _verdicts(said: Mapping[str, Any], deal: Row[Any], package: Row[Any], files: Sequence[Row[Any]]) -> dict[str, str]:
@@ -152,7 +146,7 @@ def _verdicts(said: Mapping[str, Any], deal: Row[Any], package: Row[Any], files:
     return found
 
 
-async def _make_again(tx: Tx, deal_id: UUID, rejected: Sequence[Row[Any]]) -> None:
+async def _make_again(tx: Tx, rejected: Sequence[Row[Any]]) -> None:
     """Let the parts of rejected files be made once more; the others stay as they are."""
     wanted = {one.part_id for one in rejected}
     await tx.execute(

@@ -72,6 +72,11 @@ def sign(said: Mapping[str, Any], key: PublicKey) -> str:
     return f"{head}.{body}.{encode(made)}"
 
 
+def thumbprint(members: Mapping[str, Any]) -> str:
+    """The name of a public key (RFC 7638)."""
+    return str(proofs.public_key(dict(members)).thumbprint())
+
+
 def _algorithm(key: PublicKey) -> str:
     match key:
         case OKPKey():
