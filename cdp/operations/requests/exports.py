@@ -94,7 +94,13 @@ def key_name(export_id: UUID) -> str:
 
 
 async def prepare(
-    tx: Tx, sealer: Sealer, customer_id: CustomerId | None, request_id: RequestId, reference: str, chosen: Choices
+    tx: Tx,
+    sealer: Sealer,
+    customer_id: CustomerId | None,
+    request_id: RequestId,
+    *,
+    reference: str,
+    chosen: Choices = EVERYTHING,
 ) -> ExportId:
     """Write the package that a request will fill; it shares the request's reference."""
     export_id = ExportId(new_id())
@@ -297,17 +303,32 @@ class _Piece:
     end: int
 
 
+def part_count(chosen: Mapping[str, Any] | None, size_bytes: int) -> int:
+    """How many parts a package is offered in; 0 when it is one file."""
+    part_bytes = choices.read(chosen, None).part_bytes
+    return -(-size_bytes // part_bytes) if part_bytes and size_bytes > part_bytes else 0
+
+
+def piece_bytes(chosen: Mapping[str, Any] | None, size_bytes: int, part: int) -> int:
+    """Bytes of one part, or of the whole; 0 for a part that is not there."""
+    if part == 0:
+        return size_bytes
+    part_bytes = choices.read(chosen, None).part_bytes or size_bytes
+    return max(0, min(part_bytes, size_bytes - (part - 1) * part_bytes)) if part > 0 else 0
+
+
+def file_name(reference: str, chosen: Mapping[str, Any] | None, part: int) -> str:
+    """What a package, or a part of it, is called where it is saved."""
+    locked = ".age" if (chosen or {}).get("lock") else ""
+    return f"{reference}.zip{locked}" + (f".{part:03d}" if part else "")
+
+
 def _piece(row: Row[Any], part: int, *, start: int, end: int | None) -> _Piece:
     """Raises RangeInvalid for what is not there."""
-    chosen = choices.read(row.choices, None)
-    locked = ".age" if (row.choices or {}).get("lock") else ""
-    name, base, size = f"{row.reference}.zip{locked}", 0, int(row.size_bytes)
-    if part:
-        part_bytes = chosen.part_bytes or size
-        base, name = (part - 1) * part_bytes, f"{name}.{part:03d}"
-        size = min(part_bytes, size - base)
+    name, size = file_name(row.reference, row.choices, part), piece_bytes(row.choices, int(row.size_bytes), part)
+    base = (part - 1) * (choices.read(row.choices, None).part_bytes or 0) if part else 0
     end = size if end is None else min(end, size)
-    if part < 0 or not 0 <= start < end:
+    if not 0 <= start < end:
         raise RangeInvalid
     return _Piece(name, base, size, start, end)
 

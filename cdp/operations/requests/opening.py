@@ -185,7 +185,8 @@ async def start(
     template = Template.REQUEST_OPENED
     values: dict[str, str] = {}
     if kind.type in EXPORTS:
-        await exports.prepare(tx, platform.sealer, customer_id, opened.id, opened.reference, chosen)
+        sealer, reference = platform.sealer, opened.reference
+        await exports.prepare(tx, sealer, customer_id, opened.id, reference=reference, chosen=chosen)
         template = Template.EXPORT_OPENED
     if kind.type is RequestType.ERASURE:
         template = Template.REQUEST_OPENED if is_confirmed else Template.ERASURE_OPENED

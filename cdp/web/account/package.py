@@ -11,6 +11,7 @@ from cdp.operations.requests import exports, request_views
 from cdp.operations.requests.exports import ExportGone, ExportNotReady, RangeInvalid
 from cdp.operations.requests.requests import TooLateToUndo
 from cdp.tables.export import ExportStatus
+from cdp.web.account.export import chosen_titles
 from cdp.web.account.request import words
 from cdp.web.live import stream
 from cdp.web.render import markup
@@ -45,6 +46,8 @@ async def _context(visit: Visit) -> dict[str, Any]:
         "package": package,
         "package_status": status.name,
         "said": EXPORT_STATUS[status],
+        "chosen_titles": chosen_titles(package["choices"]),
+        "parts": exports.part_count(package["choices"], int(package["sizeBytes"] or 0)),
         "titles": {known.name: known.title for known in view.systems},
         "again": None if visit.is_fresh else visit.sign_in_again(f"/account/downloads/{visit.reference}"),
     }
@@ -64,21 +67,25 @@ async def progress(visit: Visit) -> Response:
 
 async def fetch(visit: Visit) -> Response:
     """The ZIP, whole or a range of it (RFC 9110, 14.2); never cached, always an attachment."""
-    package = await _package(visit)
+    package, part = await _package(visit), _part(visit)
+    name = exports.file_name(package["reference"], package["choices"], part)
     headers = {
-        "Content-Disposition": f'attachment; filename="{package["reference"]}.zip"',
+        "Content-Disposition": f'attachment; filename="{name}"',
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-store",
-        "ETag": f'"{package["sha256"]}"',
+        "ETag": f'"{package["sha256"]}{f"-{part}" if part else ""}"',
     }
     if visit.request.method == "HEAD":
-        return _described(visit, package, headers)
+        return _described(visit, package, headers, part)
     wanted = _range(visit, headers["ETag"])
     start, end = wanted or (0, None)
     try:
-        download = await exports.download(visit.platform, visit.viewer, visit.reference, start=start, end=end)
+        download = await exports.download(
+            visit.platform, visit.viewer, visit.reference, start=start, end=end, part=part
+        )
     except RangeInvalid:
-        return Response(status_code=416, headers={"Content-Range": f"bytes */{package['sizeBytes']}"})
+        size = exports.piece_bytes(package["choices"], int(package["sizeBytes"]), part)
+        return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
     headers["Content-Length"] = str(download.end - download.start)
     if wanted:
         headers["Content-Range"] = f"bytes {download.start}-{download.end - 1}/{download.size_bytes}"
@@ -86,7 +93,13 @@ async def fetch(visit: Visit) -> Response:
     return StreamingResponse(download.chunks, status_code=status, headers=headers, media_type=MEDIA_TYPE)
 
 
-def _described(visit: Visit, package: dict[str, Any], headers: dict[str, str]) -> Response:
+def _part(visit: Visit) -> int:
+    """Which part was asked for; 0 is the whole, and what is no number is no part."""
+    given = visit.request.query_params.get("part", "0")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 8 else -1
+
+
+def _described(visit: Visit, package: dict[str, Any], headers: dict[str, str], part: int) -> Response:
     """The answer to HEAD: what a download would say, without being one."""
     visit.require_fresh()
     if package["status"] == ExportStatus.PREPARING.name:
@@ -94,7 +107,8 @@ def _described(visit: Visit, package: dict[str, Any], headers: dict[str, str]) -
     if package["status"] != ExportStatus.READY.name or package["expiresAt"] <= visit.now:
         raise ExportGone
     response = Response(headers=headers, media_type=MEDIA_TYPE)
-    response.headers["Content-Length"] = package["sizeBytes"]
+    size = exports.piece_bytes(package["choices"], int(package["sizeBytes"]), part)
+    response.headers["Content-Length"] = str(size)
     return response
 
 

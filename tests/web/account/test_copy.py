@@ -5,6 +5,7 @@ import hashlib
 import zipfile
 from io import BytesIO
 
+import pyrage
 import pytest
 from sqlalchemy import func, select, update
 
@@ -14,6 +15,8 @@ from cdp.tables.export import export
 from cdp.tables.request import privacy_request
 from tests.browser import forms, submit
 from tests.web.account.conftest import Desk
+
+PASSPHRASE = "four words make one"
 
 
 @pytest.fixture
@@ -260,3 +263,45 @@ async def test_copies_have_a_rolling_limit_of_their_own(desk: Desk):
             .values(requested_at=past)
         )
     assert await desk.copy(browser)
+
+
+async def test_a_copy_is_made_as_chosen_and_fetched_in_its_part(desk: Desk):
+    person, browser = await desk.newcomer()
+    page = await browser.get("/account/export")
+    fields = forms(page)["/account/export"]
+    chosen = {"category": ["orders", "choices"], "format": ["json"], "passphrase": PASSPHRASE, "part": str(100 * 2**20)}
+    answer = await browser.post("/account/export", data={**fields, **chosen})
+    assert answer.status_code == 303, answer.text
+    reference = answer.headers["location"].rsplit("/", 1)[1]
+    await desk.engine.work()
+    shown = (await browser.get(f"/account/downloads/{reference}")).text
+    assert "locked with your passphrase" in shown
+    assert "Orders" in shown
+    assert PASSPHRASE not in shown
+    fetched = await browser.get(f"/account/downloads/{reference}/file?part=1")
+    assert fetched.headers["content-disposition"] == f'attachment; filename="{reference}.zip.age.001"'
+    package = zipfile.ZipFile(BytesIO(pyrage.passphrase.decrypt(fetched.content, PASSPHRASE)))
+    assert "data/orders.json" in package.namelist()
+    assert "index.html" not in package.namelist()
+    assert person.email not in "".join(package.read(name).decode() for name in package.namelist())
+    for part in ("2", "x", "-1"):
+        assert (await browser.get(f"/account/downloads/{reference}/file?part={part}")).status_code == 416
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"format": ["json"]}, "at least one kind of data"),
+        ({"category": ["orders"]}, "at least one kind of data"),
+        ({"category": ["orders", "nonsense"], "format": ["json"], "passphrase": "short"}, "12 to 200 characters"),
+        ({"category": ["orders"], "format": ["json"], "age-key": "age1x"}, "not an age key"),
+        ({"category": ["orders"], "format": ["json"], "part": "1"}, "between 1 MB and 1 TB"),
+    ],
+)
+async def test_choices_that_can_not_be_are_said_beside_the_field(desk: Desk, given, problem):
+    _, browser = await desk.newcomer()
+    fields = forms(await browser.get("/account/export"))["/account/export"]
+    answer = await browser.post("/account/export", data={**fields, **given})
+    assert answer.status_code == 422
+    assert problem in answer.text
+    assert "There is a problem" in answer.text
