@@ -30,6 +30,7 @@ def _shape(name: str, members: Mapping[str, object]) -> Mapping[str, object]:
 
 
 PROFILE_ACCESS = "profile_access"
+PARTNER_ACCESS = "partner_access"
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,10 @@ TYPES: Mapping[str, AuthorizationType] = {
         ),
         frozenset({Actor.CUSTOMER}),
     ),
-    "partner_access": AuthorizationType(
+    PARTNER_ACCESS: AuthorizationType(
         "Read what grant {grant} covers, for the purpose {purpose}",
         _shape(
-            "partner_access",
+            PARTNER_ACCESS,
             {
                 "purpose": {"type": "string", "pattern": "^[a-z][a-z0-9_.]{0,59}$"},
                 "grant": {"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"},

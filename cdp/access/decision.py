@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 from sqlalchemy import ColumnElement
 
 from cdp.access.authorization_types import is_outside
+from cdp.access.sharing import READ_SCOPE
 from cdp.access.viewer import Actor, MissingScope, Viewer
 from cdp.core.errors import Forbidden, PlatformError, Unauthenticated
 from cdp.tables.base import Category
@@ -20,6 +21,18 @@ class OutsideAuthorization(Forbidden):
     """The token is narrowed to other parts of the profile."""
 
     code = "OUTSIDE_AUTHORIZATION"
+
+
+class OutsideGrant(Forbidden):
+    """The partner's grant does not cover this."""
+
+    code = "OUTSIDE_GRANT"
+
+
+class GrantEnded(Forbidden):
+    """The partner's grant is not in force."""
+
+    code = "PARTNER_GRANT_ENDED"
 
 
 class Columns(Protocol):
@@ -137,6 +150,8 @@ class Rules:
         rule = self.deciding(viewer, type_name, field)
         if rule is not None:
             return rule.decision
+        if viewer.sharing is not None:
+            return _shared(viewer, f"{type_name}.{field}")
         missing = self._missing(viewer, type_name, field)
         if missing is not None:
             return Deny(MissingScope(scope=missing))
@@ -158,4 +173,23 @@ class Rules:
         """The row rule of a type, or None: this kind of viewer sees no row of it."""
         if is_outside(viewer.areas, type_name):
             return None
+        if viewer.sharing is not None and type_name in viewer.sharing.types:
+            return OfPartner() if type_name == "Disclosure" else Everything()
         return self._rows.get((viewer.actor, type_name))
+
+
+@dataclass(frozen=True)
+class OfPartner:
+    """Disclosures to the partner who asks; whom else it sees, the statement decides at its roots."""
+
+    def __call__(self, row: Columns, subject: ColumnElement[Any]) -> ColumnElement[bool] | None:
+        """Compare the partner."""
+        return row["partner_id"] == subject
+
+
+def _shared(viewer: Viewer, coordinate: str) -> Decision:
+    """What the grant says, for a token that may read at all."""
+    if READ_SCOPE not in viewer.scopes:
+        return Deny(MissingScope(scope=READ_SCOPE))
+    assert viewer.sharing is not None
+    return ALLOW if coordinate in viewer.sharing.coordinates else Deny(OutsideGrant())

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Text, literal_column, or_, select
 
 from cdp.access import masks
 from cdp.access.decision import Columns, Everything, Mask, Own, RowRule, Rows, Rule, Rules, Who
+from cdp.access.sharing import MANAGE_SCOPE, MANAGERS
 from cdp.access.viewer import Actor
 from cdp.tables.base import Category
 from cdp.tables.canary import CHANNEL
@@ -92,6 +93,27 @@ OWN_ACCESS: Fields = {
     "Message": "body",
 }
 """What is the customer's alone to take away: how they get in, whom they let in, and the text of letters to them."""
+SHARED: Fields = {
+    "Customer": "disclosures sharedLinks",
+    "Disclosure": "id recipient purpose legalBasis fields disclosedAt customerId",
+    "SharedLink": "id recipient purpose areas isLive useCount createdAt expiresAt lastUsedAt revokedAt",
+}
+"""To whom a customer's data went: theirs to know, and to know for whoever answers them."""
+PARTNERS: Fields = {
+    "Query": "partners disclosures partnerOffers legalOrders",
+    "Disclosure": SHARED["Disclosure"],
+    "Partner": "id code name contact createdAt grants recalls",
+    "PartnerGrant": (
+        "id function purposes fields actions legalBasis countries retentionDays contractReference status validFrom"
+        " validUntil proposedAt endorsedAt approvedAt endedAt endReason proposedById endorsedById approvedById"
+    ),
+    "PartnerRecall": "id reason status isOverdue createdAt dueAt acknowledgedAt note",
+    "PartnerOffer": "id purpose subject body status sentCount withheldCount createdAt decidedAt completedAt",
+    "LegalOrder": (
+        "id authority caseRef law fields status silentUntil reason fileName proposedAt approvedAt disclosedAt toldAt"
+        " proposedById customer"
+    ),
+}
 PEOPLES_WORK: Fields = {
     "Query": "manualTasks paperRecords",
     "ManualTask": (
@@ -157,6 +179,10 @@ PLATFORMS = (
     "CanaryRun",
     "Certificate",
     "CertificateAddendum",
+    "Partner",
+    "PartnerGrant",
+    "PartnerOffer",
+    "PartnerRecall",
     "ResidualCheck",
     "ResidualFinding",
     "System",
@@ -197,6 +223,9 @@ SUBJECT: Mapping[str, str] = {
     "LegalHold": "customer_id",
     "ManualTask": "customer_id",
     "PaperRecord": "customer_id",
+    "Disclosure": "customer_id",
+    "SharedLink": "customer_id",
+    "LegalOrder": "customer_id",
 }
 BULK: Fields = {
     "Query": "bulkExport bulkExports",
@@ -297,18 +326,20 @@ def _fields() -> Iterator[Rule]:
     # Customers have no roles: this is for staff who act for one, and see no more of them than they do otherwise.
     yield from _masked(Who(Actor.CUSTOMER, VEILED, "profile:read"))
     yield from _rules(Who(Actor.CUSTOMER, scope="profile:read"), PROFILE)
-    yield from _rules(Who(Actor.CUSTOMER, scope="privacy:read"), PRIVACY, HOLDS, OWN_AUDIT)
+    yield from _rules(Who(Actor.CUSTOMER, scope="privacy:read"), PRIVACY, HOLDS, SHARED, OWN_AUDIT)
     yield from _rules(Who(Actor.CUSTOMER, scope="privacy:export"), OWN_ACCESS)
     yield from _rules(Who(Actor.STAFF), {"Query": "node nodes"})
     yield from _masked(Who(Actor.STAFF, VEILED, "customers:read"))
     yield from _rules(Who(Actor.STAFF, WORKERS, "customers:read"), CUSTOMERS, PROFILE)
-    yield from _rules(Who(Actor.STAFF, WORKERS, "requests:work"), PRIVACY, WORK, HOLDS, PEOPLES_WORK)
+    yield from _rules(Who(Actor.STAFF, WORKERS, "requests:work"), PRIVACY, WORK, HOLDS, SHARED, PEOPLES_WORK)
+    yield from _rules(Who(Actor.STAFF, MANAGERS, MANAGE_SCOPE), PARTNERS)
     yield from _rules(Who(Actor.STAFF, WORKERS, "holds:manage"), HOLD_CASES)
     yield from _rules(Who(Actor.STAFF, ADMINISTRATORS, "systems:read"), SYSTEMS)
     yield from _rules(Who(Actor.STAFF, ADMINISTRATORS, "audit:read"), AUDIT)
     yield from _rules(Who(Actor.STAFF, frozenset({"analyst"}), "bulk:export"), BULK)
     yield from _rules(Who(Actor.STAFF, UNVEILED, "bulk:approve"), BULK)
-    everything = (CUSTOMERS, PROFILE, PRIVACY, WORK, HOLDS, HOLD_CASES, PEOPLES_WORK, SYSTEMS, AUDIT, BULK)
+    work = (WORK, HOLDS, HOLD_CASES, PEOPLES_WORK, SHARED, PARTNERS)
+    everything = (CUSTOMERS, PROFILE, PRIVACY, *work, SYSTEMS, AUDIT, BULK)
     yield from _rules(Who(Actor.SYSTEM), {"Query": "node nodes"}, *everything)
 
 

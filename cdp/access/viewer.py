@@ -6,6 +6,7 @@ from enum import StrEnum
 from functools import cached_property
 from uuid import UUID
 
+from cdp.access.sharing import Sharing
 from cdp.access.strength import Strength, at_least, strength_of
 from cdp.core.db import Role
 from cdp.core.errors import Forbidden, StepUpRequired, Unauthenticated
@@ -50,6 +51,8 @@ class Viewer:
     areas: frozenset[str] | None = None
     # Who works here and acts for this customer (RFC 8693); roles, sign-in and strength are theirs then.
     acting_staff_id: UUID | None = None
+    # The grant a partner's token is bound to; a program without one sees nobody.
+    sharing: Sharing | None = None
 
     @property
     def role(self) -> Role:
@@ -59,6 +62,8 @@ class Viewer:
                 return Role.STAFF
             case Actor.SYSTEM:
                 return Role.WORKER
+            case Actor.CLIENT if self.sharing is not None:
+                return Role.PARTNER
             case Actor.CUSTOMER | Actor.ANONYMOUS | Actor.CLIENT:
                 return Role.CUSTOMER
 
@@ -67,7 +72,17 @@ class Viewer:
         """What plans may depend on: never who it is, only what kind of viewer; the cache key of compiled documents."""
         areas = () if self.areas is None else ("#", *sorted(self.areas))
         acting = ("@",) if self.acting_staff_id is not None else ()
-        return (self.actor.value, self.purpose, *sorted(self.roles), "|", *sorted(self.scopes), *areas, *acting)
+        shared = () if self.sharing is None else ("$", self.sharing.shape)
+        return (
+            self.actor.value,
+            self.purpose,
+            *sorted(self.roles),
+            "|",
+            *sorted(self.scopes),
+            *areas,
+            *acting,
+            *shared,
+        )
 
     @cached_property
     def account(self) -> tuple[str, UUID | str | None]:

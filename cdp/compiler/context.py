@@ -19,10 +19,11 @@ from graphql import (
     VariableNode,
     get_named_type,
 )
-from sqlalchemy import BindParameter, Text, Uuid, bindparam
+from sqlalchemy import BindParameter, ColumnElement, Text, Uuid, bindparam
 from sqlalchemy.types import TypeEngine
 
 from cdp.access.decision import Deny, Mask, Rules
+from cdp.access.sharing import Sharing
 from cdp.access.viewer import Viewer
 from cdp.compiler.arguments import Lifted, Variables, lift_arguments
 from cdp.compiler.cursors import CursorSeal
@@ -34,6 +35,8 @@ Sets: TypeAlias = tuple[SelectionSetNode, ...]
 MARK = "mark"
 SUBJECT = "subject"
 STAFF = "staff"
+GRANT = "grant"
+PARTNER = "partner"
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Context:
     aliases: int = 0
     members: Members | None = None
     """Which members of a list of several types are under construction."""
+    withheld: list[tuple[str, ColumnElement[int]]] = field(default_factory=list)
+    """How many people each root field keeps from a partner."""
     shown: set[str] = field(default_factory=set)
     """Personal fields the root field under construction shows, ``Type.field``."""
     matched: set[str] = field(default_factory=set)
@@ -90,6 +95,14 @@ class Context:
     def staff(self) -> BindParameter[Any]:
         """The member of staff who asks."""
         return self._parameter(STAFF, lambda call: call.viewer.staff_id, Uuid(), ())
+
+    def grant(self) -> BindParameter[Any]:
+        """The grant a partner reads under."""
+        return self._parameter(GRANT, lambda call: _sharing(call).grant_id, Uuid(), ())
+
+    def partner(self) -> BindParameter[Any]:
+        """The partner who asks."""
+        return self._parameter(PARTNER, lambda call: _sharing(call).partner_id, Uuid(), ())
 
     def mark(self) -> BindParameter[Any]:
         """The call's random mark around cursors."""
@@ -196,6 +209,11 @@ class Context:
                 if bool(given) is (name == "skip"):
                     return False
         return True
+
+
+def _sharing(call: Call) -> Sharing:
+    assert call.viewer.sharing is not None, "plans of partners are run for partners"
+    return call.viewer.sharing
 
 
 class MaskedArgument(PlatformError):

@@ -8,7 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sqlalchemy import CTE, ColumnElement, Integer, Select, Text, Uuid, cast, func, literal_column, select, tuple_
+from sqlalchemy import (
+    CTE,
+    Boolean,
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    Uuid,
+    cast,
+    func,
+    literal_column,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql.selectable import Subquery
 
@@ -73,6 +86,8 @@ class Page:
         self.needs_position = False
         self.is_kept = False
         """Whether ``shown`` is asked for: then the page's rows stand in a common table expression."""
+        self.withheld: Callable[[Source], ColumnElement[bool]] | None = None
+        """Whether a row is on the page but not shown, where that can be."""
         self._kept: CTE | None = None
 
     def sql(self, type_name: str, sets: Sets, conditions: Callable[[Source], Conditions], node: ObjectJson) -> Json:
@@ -119,10 +134,22 @@ class Page:
         keys = [self._column("k0"), self._column("k1")]
         return func.coalesce(self._gather(item, keys, descending=self.sorting.descending), EMPTY_LIST)
 
-    def _gather(self, item: Json, keys: list[ColumnElement[Any]], *, descending: bool) -> ColumnElement[Any]:
+    def _gather(
+        self, item: Json, keys: list[ColumnElement[Any]], *, descending: bool, is_whole: bool = False
+    ) -> ColumnElement[Any]:
         order = [key.desc() if descending else key.asc() for key in keys]
         gathered = func.json_agg(aggregate_order_by(item, *order))
-        return gathered.filter(self._column("rn") <= self.window.size) if self.needs_more else gathered
+        conditions = self._of_page()
+        if self.withheld is not None and not is_whole:
+            conditions.append(~self._is_withheld())
+        return gathered.filter(*conditions) if conditions else gathered
+
+    def _of_page(self) -> Conditions:
+        """What tells the page's rows from the one that follows."""
+        return [self._column("rn") <= self.window.size] if self.needs_more else []
+
+    def _is_withheld(self) -> ColumnElement[bool]:
+        return literal_column(f"{self.row.alias}.is_withheld", Boolean)
 
     def _page_info(self, sets: Sets) -> Json:
         more = func.count() > self.window.size
@@ -144,7 +171,8 @@ class Page:
         return json_object(pairs)
 
     def _end_cursor(self, *, last: bool) -> Json:
-        gathered = self._gather(self._cursor(), [self._column("rn")], descending=last)
+        # Also where everybody is withheld there is a next page, and a cursor that leads to it.
+        gathered = self._gather(self._cursor(), [self._column("rn")], descending=last, is_whole=True)
         return gathered.op("->")(literal_column("0"))
 
     def _cursor(self) -> Json:
@@ -157,6 +185,8 @@ class Page:
 
     def _total(self, wanted: Conditions) -> Json:
         counted = select(func.count()).select_from(self.inner.clause).where(*wanted)
+        if self.withheld is not None:
+            counted = counted.where(~self.withheld(self.inner))
         return counted.scalar_subquery()
 
     def shown(self) -> Select[Any] | None:
@@ -164,8 +194,15 @@ class Page:
         if self._kept is None or self.row.subject is None:
             return None
         listed = select(self._column(self.row.subject).label("subject"), self._column("k1").label("row"))
-        listed = listed.select_from(self._kept)
-        return listed.where(self._column("rn") <= self.window.size) if self.needs_more else listed
+        listed = listed.select_from(self._kept).where(*self._of_page())
+        return listed if self.withheld is None else listed.where(~self._is_withheld())
+
+    def kept_back(self) -> ColumnElement[int] | None:
+        """How many of the page's rows are withheld; None where that can not be."""
+        if self._kept is None or self.withheld is None:
+            return None
+        counted = select(func.count()).select_from(self._kept).where(*self._of_page(), self._is_withheld())
+        return counted.scalar_subquery()
 
     def _rows(self, wanted: Conditions) -> Subquery | CTE:
         if not self.is_kept or self.row.subject is None:
@@ -182,6 +219,8 @@ class Page:
         if self.needs_position:
             place = func.json_build_array(position(key, self.sorting.by.key.kind), identity)
             columns.append(cast(place, Text).label("position"))
+        if self.withheld is not None:
+            columns.append(self.withheld(self.inner).label("is_withheld"))
         order = [key.desc(), identity.desc()] if down else [key.asc(), identity.asc()]
         if self.needs_more:
             columns.append(func.row_number().over(order_by=order).label("rn"))

@@ -93,7 +93,7 @@ class Pool:
         self._role = role
         self._size = size
         self._timeout_s = statement_timeout_s
-        self._leaves_traces = leaves_traces or role is Role.STAFF
+        self._leaves_traces = leaves_traces or role in {Role.STAFF, Role.PARTNER}
         self._open = 0
         self._idle: deque[Held] = deque()
         self._waiting: deque[asyncio.Future[Held | None]] = deque()

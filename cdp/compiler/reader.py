@@ -8,7 +8,7 @@ Source: measured figures in docs/decisions/0001-reads-are-compiled.md.
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -17,7 +17,7 @@ import asyncpg
 import structlog
 from graphql import FieldNode, FragmentDefinitionNode, GraphQLSchema, SelectionSetNode
 
-from cdp.access.decision import Rules
+from cdp.access.decision import GrantEnded, Rules
 from cdp.access.rules import RULES
 from cdp.access.viewer import Viewer
 from cdp.compiler.arguments import shape
@@ -63,6 +63,8 @@ class Fetched:
 
     fields: dict[str, bytes]
     errors: tuple[FieldError, ...]
+    withheld: Mapping[str, int] = field(default_factory=dict)
+    """How many people each root field keeps from a partner."""
 
     def entries(self) -> list[dict[str, Any]]:
         """The ``errors`` of a response."""
@@ -322,7 +324,7 @@ class Reader:
             return await self._read_without(plan, make, call, connection)
         try:
             return await self._run(plan, arguments, call, connection)
-        except Unavailable as error:
+        except (Unavailable, GrantEnded) as error:
             return _all_failed(plan.keys, error)
         except (PlatformError, asyncpg.PostgresError) as error:
             return await self._read_apart(plan, make, call, _public(error), connection)
@@ -368,13 +370,17 @@ class Reader:
             row = await pool.row(plan.sql, arguments)
         else:
             row = await connection.fetchrow(plan.sql, *arguments) or ()
+        kept_back: Mapping[str, int] = {}
+        if plan.is_shared:
+            *row, account = row
+            kept_back = _kept_back(account)
         fields: dict[str, bytes] = {}
         for key, value in zip(plan.keys, row, strict=True):
             text = b"null" if value is None else value if isinstance(value, bytes) else value.encode()
             if plan.cursor_scopes:
                 text = self._seal.seal(text, call.mark.encode(), plan.cursor_scopes, call.viewer)
             fields[key] = text
-        return Fetched(fields, denials(plan.denied, fields, call) if plan.denied else ())
+        return Fetched(fields, denials(plan.denied, fields, call) if plan.denied else (), kept_back)
 
 
 def _public(error: PlatformError | asyncpg.PostgresError) -> PlatformError:
@@ -383,6 +389,14 @@ def _public(error: PlatformError | asyncpg.PostgresError) -> PlatformError:
         return error
     _log.error("reader.statement_failed", sqlstate=error.sqlstate)
     return ReadFailed()
+
+
+def _kept_back(account: bytes | str) -> Mapping[str, int]:
+    """How many people each root field kept from a partner. Raises GrantEnded."""
+    told = json.loads(account)
+    if not told["lives"]:
+        raise GrantEnded
+    return {key: count for key, count in told["withheld"].items() if count}
 
 
 def _all_failed(keys: Sequence[str], error: PlatformError) -> Fetched:

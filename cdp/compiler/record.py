@@ -1,4 +1,4 @@
-"""Reads that must be recorded: audit rows inside the very statement that reads (staff today, partners later).
+"""Reads that must be recorded, inside the very statement that reads: staff in the audit log, partners as disclosures.
 
 A row says who read which fields of whom and for what purpose, never a value. It is written by a data-modifying CTE,
 so that nothing is read unrecorded and nothing that failed is recorded. A list leaves one row for the question, and
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     CTE,
     ColumnElement,
     Select,
@@ -35,6 +36,7 @@ from cdp.compiler.render import quoted
 from cdp.core.ids import new_id
 from cdp.tables.audit import audit_event
 from cdp.tables.customer import customer
+from cdp.tables.partner import disclosure
 
 RECORDED = frozenset({Actor.STAFF})
 ACTION = "customer.read"
@@ -71,7 +73,7 @@ class Recorded:
 
 def is_recorded(viewer: Viewer) -> bool:
     """Whether this kind of viewer leaves a trace by reading; staff do too while they act for a customer."""
-    return viewer.doer[0] in RECORDED
+    return viewer.doer[0] in RECORDED or viewer.sharing is not None
 
 
 def named_rows(
@@ -88,6 +90,9 @@ def named_rows(
 def traces(context: Context, reads: Sequence[Recorded]) -> list[CTE]:
     """The inserts of every root field, to be attached to the statement."""
     found: list[CTE] = []
+    if context.viewer.sharing is not None:
+        shown = [(read, one) for read in reads for one in read.listed]
+        return [_disclosed(context, number, read, one) for number, (read, one) in enumerate(shown)]
     for read in reads:
         found.append(_trace(context, len(found), read))
         for one in read.listed:
@@ -116,6 +121,28 @@ def _shown(context: Context, number: int, read: Recorded, listed: Listed) -> CTE
     ]
     joined = rows.join(person, person.c.id == rows.c.subject)
     return _insert(select(*about, *_circumstances(context, read)).select_from(joined), number)
+
+
+def _disclosed(context: Context, number: int, read: Recorded, listed: Listed) -> CTE:
+    """One row for every customer shown to a partner: each finds it on their own page."""
+    rows, path = listed.rows.subquery(f"shown{number}"), (read.root,)
+    values: dict[str, ColumnElement[Any]] = {
+        "id": func.uuidv7(type_=Uuid()),
+        "customer_id": rows.c.subject,
+        "partner_id": context.partner(),
+        "grant_id": context.grant(),
+        "recipient": context.parameter(
+            lambda call: call.viewer.sharing and call.viewer.sharing.recipient, Text(), path
+        ),
+        "purpose": quoted(context.viewer.purpose),
+        "legal_basis": context.parameter(
+            lambda call: call.viewer.sharing and call.viewer.sharing.legal_basis, Text(), path
+        ),
+        "fields": cast(quoted("{" + ",".join(read.fields) + "}"), ARRAY(Text)),
+        "request": context.parameter(lambda _: get_contextvars().get("request_id"), Text(), path),
+    }
+    written = select(*values.values()).select_from(rows)
+    return insert(disclosure).from_select(list(values), written).cte(f"trace{number}")
 
 
 def _insert(values: Select[*tuple[Any, ...]], number: int) -> CTE:
@@ -147,6 +174,12 @@ def _subject(context: Context, named: Named | None) -> ColumnElement[object]:
     table = named.kind.table
     owner = select(table.c[named.kind.subject_column]).where(table.c.id == named.row_id).scalar_subquery()
     return pseudonym.where(person.c.id == owner).scalar_subquery()
+
+
+def under_grant(context: Context, value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A value that is read only once row-level security knows the partner's grant."""
+    done = func.set_config(quoted("cdp.grant"), cast(context.grant(), Text), literal_column("true"))
+    return case((done.is_not(None), value))
 
 
 def under_subject(context: Context, value: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by, asyncpg
 from cdp.access.decision import Decision, Deny, Mask, Own
 from cdp.access.masks import is_revealed
 from cdp.access.viewer import Actor
+from cdp.access.withholding import covered, lives, withheld
 from cdp.compiler.arguments import Leaf, Lifted, Variables
 from cdp.compiler.context import Context, Selected, Sets
 from cdp.compiler.graph import (
@@ -35,8 +36,8 @@ from cdp.compiler.graph import (
     Scalar,
 )
 from cdp.compiler.pages import Page
-from cdp.compiler.plan import Members, Path, Plan
-from cdp.compiler.record import Listed, Named, Recorded, is_recorded, named_rows, traces, under_subject
+from cdp.compiler.plan import Call, Members, Path, Plan
+from cdp.compiler.record import Listed, Named, Recorded, is_recorded, named_rows, traces, under_grant, under_subject
 from cdp.compiler.render import EMPTY_LIST, NULL, Json, Source, constant, json_object, quoted, scalar
 from cdp.core.errors import Forbidden, PlatformError
 from cdp.core.ids import InvalidGlobalId, parse_global_id
@@ -44,6 +45,7 @@ from cdp.tables.base import Category
 
 _DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 Condition = ColumnElement[bool]
+PERSON = "Customer"
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,10 @@ class Statement:
         if isinstance(rows, Own) and rows.column in pinned:
             return []
         is_staff = viewer.actor is Actor.STAFF
-        condition = rows(row, self.context.staff() if is_staff else self.context.subject())
+        if viewer.sharing is not None:
+            condition = rows(row, self.context.partner())
+        else:
+            condition = rows(row, self.context.staff() if is_staff else self.context.subject())
         return [] if condition is None else [condition]
 
     def _single(
@@ -205,13 +210,47 @@ class Statement:
                 given = self.context.arguments(place.kind.name, place.selected.node)[field.id_argument]
                 wanted = self._row_id(given, field.target, place.path)
                 self._named = Named(self.context.target(field.target), wanted)
-                found.append(related["id"] == wanted)
+                found.append(related["id"] == (self._admitted(target, wanted, place) if is_shared else wanted))
             return found
 
         target = self.context.target(field.target)
+        is_shared = self._is_shared(target)
         own = (field.subject_column,) if field.subject_column else ()
         pinned = (*own, *_pinned(place.row, field.join))
         return self._single(target, place.selected.sets, conditions, place.path, pinned=pinned)
+
+    def _is_shared(self, target: ObjectType) -> bool:
+        """Whether these are people shown to a partner: whom the grant covers, and who is not withheld."""
+        return self.context.viewer.sharing is not None and target.name == PERSON
+
+    def _covered(self, row: Source) -> list[Condition]:
+        """Conditions of the grant itself: it lives, and the person is in its cohort."""
+        context, sharing = self.context, self.context.viewer.sharing
+        assert sharing is not None
+        brands = context.parameter(lambda call: _cohort(call, "brands"), ARRAY(Uuid()), ())
+        countries = context.parameter(lambda call: _cohort(call, "countries"), ARRAY(Text()), ())
+        narrowed = covered(
+            row, brands=brands if sharing.brands else None, countries=countries if sharing.countries else None
+        )
+        return [lives(context.grant()), *narrowed]
+
+    def _withheld(self, row: Source) -> Condition:
+        viewer = self.context.viewer
+        assert viewer.sharing is not None
+        return withheld(row, purpose=quoted(viewer.purpose), needs_consent=viewer.sharing.needs_consent)
+
+    def _admitted(self, target: ObjectType, wanted: ColumnElement[Any], place: Place) -> ColumnElement[Any]:
+        """The wanted person's id if a partner may see them: decided once, for the answer, the log and the count."""
+        row = self._source(target)
+        conditions = [row["id"] == wanted, *self._covered(row)]
+        decided = select(row["id"].label("subject"), self._withheld(row).label("is_withheld"))
+        admitted = decided.select_from(row.clause).where(*conditions).cte(self.context.alias())
+        subject, is_withheld = admitted.c.subject, admitted.c.is_withheld
+        shown = select(subject.label("subject"), subject.label("row")).where(~is_withheld)
+        self._listed.append(Listed(target, shown))
+        counted = select(func.count()).select_from(admitted).where(is_withheld).scalar_subquery()
+        self.context.withheld.append((place.selected.key, counted))
+        return select(subject).where(~is_withheld).scalar_subquery()
 
     def _row_id(self, given: Lifted, type_name: str, path: Path) -> ColumnElement[Any]:
         assert isinstance(given, Leaf)
@@ -247,15 +286,21 @@ class Statement:
 
         def conditions(related: Source) -> list[Condition]:
             tied = self._tied(field.join, field.where, place.row, related)
-            return tied + self._visible(target, related, _pinned(place.row, field.join))
+            covering = self._covered(related) if is_shared else []
+            return tied + covering + self._visible(target, related, _pinned(place.row, field.join))
 
         def member(sets: Sets, related: Source, path: Path) -> Json:
             return self._object(target, sets, related, path)
 
-        page.is_kept = place.row is None and self.context.viewer.actor is Actor.STAFF
+        is_shared = self._is_shared(target)
+        page.is_kept = place.row is None and (self.context.viewer.actor is Actor.STAFF or is_shared)
+        if is_shared:
+            page.withheld = self._withheld
         made = page.sql(self.context.result_type(name, field.name), place.selected.sets, conditions, member)
         if (shown := page.shown()) is not None:
             self._listed.append(Listed(target, shown))
+        if (counted := page.kept_back()) is not None:
+            self.context.withheld.append((place.selected.key, counted))
         return made
 
     def _node(self, place: Place) -> Json:
@@ -331,7 +376,11 @@ def finish(
     context: Context, columns: Sequence[tuple[str, Json]], reads: Sequence[Recorded], *, holds: Sequence[Node] = ()
 ) -> Plan:
     """Make the plan of a statement with these columns; ``reads`` are recorded by the same statement."""
-    statement = select(*(_guarded(context, value).label(f"c{n}") for n, (_, value) in enumerate(columns)))
+    values = [value for _, value in columns]
+    is_shared = context.viewer.sharing is not None and bool(columns)
+    if is_shared:
+        values.append(_account(context))
+    statement = select(*(_guarded(context, value).label(f"c{n}") for n, value in enumerate(values)))
     if reads:
         statement = statement.add_cte(*traces(context, reads))
     compiled = statement.compile(dialect=_DIALECT)
@@ -344,12 +393,25 @@ def finish(
         cursor_scopes=tuple(context.cursor_scopes),
         seal=context.seal,
         holds=holds,
+        is_shared=is_shared,
     )
+
+
+def _account(context: Context) -> Json:
+    """What a partner's statement says about itself: whether the grant lives, and how many people it kept back."""
+    counts = json_object(context.withheld)
+    return json_object([("lives", lives(context.grant())), ("withheld", counts)])
+
+
+def _cohort(call: Call, name: str) -> list[Any]:
+    return list(getattr(call.viewer.sharing, name, ()))
 
 
 def _guarded(context: Context, value: Json) -> Json:
     """JSON of one column; for customers, evaluated only once the subject is set for this statement."""
     json = cast(value, JSON)
+    if context.viewer.sharing is not None:
+        return under_grant(context, json)
     if context.viewer.actor not in {Actor.CUSTOMER, Actor.ANONYMOUS}:
         return json
     return under_subject(context, json)

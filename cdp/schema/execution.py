@@ -5,25 +5,28 @@ subscriptions and documents that also ask for the schema go through graphql-core
 Errors are coded; what nobody expected is INTERNAL and leaves its type in the log, never a word in the answer.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 from graphql import ExecutionResult, FieldNode, GraphQLError, OperationType, execute, subscribe
 from sqlalchemy.exc import DBAPIError
 
+from cdp.access.decision import GrantEnded, OutsideGrant
 from cdp.access.privileges import EXPLAIN, EXPLORE
 from cdp.access.viewer import Viewer
 from cdp.compiler.document import Document, DocumentInvalid, DocumentRefused, Operation, error_entry
 from cdp.compiler.reader import Reader, ReadRequest
+from cdp.compiler.record import ACTION
 from cdp.compiler.response import encode as encode_json
 from cdp.compiler.response import join_response, refusal
 from cdp.core import settings
 from cdp.core.budget import Budget
 from cdp.core.errors import Conflict, InvalidInput, PlatformError, Unavailable
 from cdp.core.platform import Platform
+from cdp.operations import audit
 from cdp.operations.requests.watch import RequestWatch
 from cdp.schema.context import Context
 from cdp.schema.documents import Documents
@@ -121,11 +124,14 @@ class Execution:
         if operation.is_compiled:
             fields = ReadRequest(operation, operation.node.selection_set.selections)  # type: ignore[arg-type]  # fragments are collected too
             fetched = await self.reader.fetch(fields, viewer, values)
+            await self._note_refusals(viewer, [one.error for one in fetched.errors])
             body = join_response(fetched.fields, fetched.entries() if fetched.errors else None)
-            return Result(body, extensions=told)
+            return Result(body, extensions=_with_withheld(told, fetched.withheld))
         try:
             run = _Run(request, document, operation, values, viewer)
-            return Result(_response(await self._execute(run)), extensions=told)
+            result = await self._execute(run)
+            await self._note_refusals(viewer, [_public(error) for error in result.errors or ()])
+            return Result(_response(result), extensions=_with_withheld(told, run.withheld))
         except PlatformError as error:  # the schema may not be asked for, or not that much of it
             return refused(error)
 
@@ -205,6 +211,21 @@ class Execution:
         except PlatformError as error:
             yield refusal(error)
 
+    async def _note_refusals(self, viewer: Viewer, errors: Sequence[PlatformError]) -> None:
+        """Record that a partner asked for what its grant does not cover: once a request, by code and number."""
+        refused = [error.code for error in errors if isinstance(error, OutsideGrant | GrantEnded)]
+        if viewer.sharing is not None and refused:
+            details = {"purpose": viewer.purpose, "fields": len(refused)}
+            await audit.record_refusal(
+                self.platform.db,
+                viewer,
+                ACTION,
+                refused[0],
+                object_type="PartnerGrant",
+                object_id=viewer.sharing.grant_id,
+                details=details,
+            )
+
     async def _execute(self, run: "_Run") -> ExecutionResult:
         result = execute(self.reader.graph.schema, run.document.ast, **self._options(run))
         return result if isinstance(result, ExecutionResult) else await result
@@ -227,7 +248,7 @@ class Execution:
             "operation_name": run.request.operation_name,
             "executor_class": SplicingExecutor,
             "hide_suggestions": True,
-            "sources": Sources(self.reader, self._introspection, run.operation, run.viewer, run.values),
+            "sources": Sources(self.reader, self._introspection, run.operation, run.viewer, run.values, run.withheld),
         }
 
 
@@ -240,6 +261,12 @@ class _Run:
     operation: Operation
     values: Mapping[str, Any]
     viewer: Viewer
+    withheld: dict[str, int] = field(default_factory=dict)
+
+
+def _with_withheld(told: Mapping[str, Any] | None, withheld: Mapping[str, int]) -> Mapping[str, Any] | None:
+    """Extensions that also say how many people each root field keeps from a partner."""
+    return {**(told or {}), "withheld": dict(withheld)} if withheld else told
 
 
 def refused(error: PlatformError) -> Result:

@@ -10,6 +10,16 @@ from cdp.schema.types.customer import CUSTOMER_ORDERINGS, Customer, CustomerFilt
 from cdp.schema.types.hold import HOLD_ORDERINGS, LegalHold, LegalHoldFilter
 from cdp.schema.types.manual import MANUAL_ORDERINGS, ManualTask, ManualTaskFilter
 from cdp.schema.types.paper import PAPER_ORDERINGS, PaperRecord, PaperRecordFilter
+from cdp.schema.types.partner import (
+    DISCLOSURE_ORDERINGS,
+    ORDER_ORDERINGS,
+    Disclosure,
+    DisclosureFilter,
+    LegalOrder,
+    LegalOrderFilter,
+    Partner,
+    PartnerOffer,
+)
 from cdp.schema.types.policy import Brand, PolicyVersion, Purpose
 from cdp.schema.types.relay import Connection, Node
 from cdp.schema.types.request import REQUEST_ORDERINGS, PrivacyRequest, PrivacyRequestFilter, PrivacyRequestOrder
@@ -76,6 +86,22 @@ class Query:
     policies: list[PolicyVersion] | None = many(order=("-effective_from", "id"), description="Policies, newest first.")
     purposes: list[Purpose] | None = many(order=("code",), description="Purposes for which personal data is used.")
     brands: list[Brand] | None = many(order=("code",), description="Brands.")
+    partners: list[Partner] | None = many(order=("code",), description="Partners, for staff.")
+    disclosures: Connection[Disclosure] | None = connection(
+        orderings=DISCLOSURE_ORDERINGS,
+        default="-DISCLOSED_AT",
+        filter_by=DisclosureFilter,
+        description="What was disclosed to whom, newest first: to you, for partners; all of it, for staff.",
+    )
+    legal_orders: Connection[LegalOrder] | None = connection(
+        orderings=ORDER_ORDERINGS,
+        default="-PROPOSED_AT",
+        filter_by=LegalOrderFilter,
+        description="Legal orders to disclose, newest first, for staff.",
+    )
+    partner_offers: list[PartnerOffer] | None = many(
+        order=("-created_at", "id"), description="Offers of partners, newest first, for staff."
+    )
     bulk_export: BulkExport | None = one(by_id=True, description="A bulk export by id.")
     bulk_exports: Connection[BulkExport] | None = connection(
         orderings=BULK_ORDERINGS,

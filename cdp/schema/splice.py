@@ -53,6 +53,8 @@ class Sources:
     operation: Operation
     viewer: Viewer
     variables: Mapping[str, Any]
+    withheld: dict[str, int]
+    """How many people each root field keeps from a partner, filled while it runs."""
 
 
 def encode(tree: Tree) -> bytes:
@@ -123,6 +125,7 @@ class SplicingExecutor(Executor[Any]):
                 ReadRequest(sources.operation, compiled), sources.viewer, sources.variables
             )
             found |= fetched.fields
+            sources.withheld.update(fetched.withheld)
             self._note(fetched, ())
         return {key: Spliced(found[key]) for key in nodes}
 

@@ -1,4 +1,4 @@
-"""What leaves in other ways than by a grant: recalls, offers sent on behalf of partners, legal orders, links of customers.
+"""What leaves in other ways than by a grant: recalls, offers of partners, legal orders, links of customers.
 
     recall   open -> acknowledged
     offer    proposed -> approved -> sent | proposed -> refused

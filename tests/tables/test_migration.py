@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 from cdp.core.db import Role
 from cdp.core.settings import Settings
 from cdp.tables.migration import DatabaseUnreachable, MigrationRefused, SchemaUnknown, upgrade
+from tests.conftest import drop_database
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def modest(other_postgres_url: str) -> Iterator[Modest]:
         yield Modest(
             other_postgres_url, _url(other_postgres_url, owner, database), _url(other_postgres_url, app, database)
         )
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database)))
+        drop_database(connection, database)
 
 
 def test_an_owner_who_may_not_create_roles_gets_the_sql_to_hand_on(modest: Modest):

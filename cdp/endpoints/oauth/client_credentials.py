@@ -10,7 +10,7 @@ from cdp.access.viewer import Actor, Viewer
 from cdp.endpoints.oauth.client_auth import PROVING_METHODS
 from cdp.endpoints.oauth.grants import refused_details
 from cdp.endpoints.oauth.server import Server
-from cdp.operations.oauth import grants
+from cdp.operations.oauth import grants, partner_access
 from cdp.operations.oauth.authorization_details import PARAMETER, InvalidAuthorizationDetails, read
 
 # They are about a person who signs in.
@@ -38,6 +38,7 @@ class ClientCredentials(ClientCredentialsGrant):  # type: ignore[misc]  # Authli
         server, client, scope = self.server, self.request.client, self.request.scope
         try:
             details = read(self.request.payload.data.get(PARAMETER), client, Actor.CLIENT)
+            server.call(partner_access.check, server.tx, client, details)
         except InvalidAuthorizationDetails as error:
             raise refused_details(error) from error
         if not scope and not details:

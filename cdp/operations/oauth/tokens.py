@@ -19,6 +19,7 @@ from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwt import JWTClaimsRegistry
 from sqlalchemy import select
 
+from cdp.access.sharing import PARTNER_SCOPES
 from cdp.access.strength import strength_of
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Database, Role, Tx
@@ -26,9 +27,10 @@ from cdp.core.errors import Unauthenticated
 from cdp.core.ids import new_token
 from cdp.core.platform import Platform
 from cdp.operations.accounts.sessions import STAFF_PURPOSE, may_work
-from cdp.operations.oauth import grants
+from cdp.operations.oauth import grants, partner_access
 from cdp.operations.oauth.authorization_details import Details, areas_of
 from cdp.operations.oauth.grants import Grant
+from cdp.operations.oauth.partner_access import PartnerAccess
 from cdp.operations.oauth.token_keys import TokenKeys
 from cdp.tables.oauth import oauth_ended_grant
 from cdp.tables.staff import staff
@@ -179,25 +181,27 @@ class Issuer:
                 raise TokenInvalid
             agent_grant_id = await _agent_grant(tx, grant, claims)
             roles = await staff_roles(tx, grant)
+            details = _details(claims)
+            scopes, access = await _access(tx, grant, str(claims["scope"]), details)
         works_here = grant.staff_id is not None or grant.acting_staff_id is not None
         if works_here and not may_work(self._settings, grant.amr):
             raise TokenInvalid
         scope = str(claims["scope"])
-        details = _details(claims)
         is_person = grant.actor is not Actor.CLIENT
         viewer = Viewer(
             grant.actor,
             customer_id=grant.customer_id,
             staff_id=grant.staff_id,
             roles=roles,
-            scopes=frozenset(scope.split()),
+            scopes=scopes,
             authenticated_at=datetime.fromtimestamp(_number(claims.get("auth_time")), UTC) if is_person else None,
             amr=grant.amr if is_person else (),
             client_id=grant.client_id,
             session_id=grant.session_id,
-            purpose=STAFF_PURPOSE if works_here else PURPOSES[grant.actor],
+            purpose=access.purpose if access else STAFF_PURPOSE if works_here else PURPOSES[grant.actor],
             areas=areas_of(details),
             acting_staff_id=grant.acting_staff_id,
+            sharing=access.sharing if access else None,
         )
         return AccessToken(
             viewer=viewer,
@@ -284,6 +288,20 @@ async def staff_roles(tx: Tx, grant: Grant) -> frozenset[str]:
     if roles is None:
         raise TokenInvalid
     return frozenset(roles)
+
+
+async def _access(tx: Tx, grant: Grant, scope: str, details: Details) -> tuple[frozenset[str], PartnerAccess | None]:
+    """Scopes of a token, and the grant of a partner behind it; one that names a grant is good for nothing else.
+
+    Raises TokenInvalid when that grant lives no more.
+    """
+    scopes = frozenset(scope.split())
+    if grant.actor is not Actor.CLIENT or not partner_access.asked(details):
+        return scopes, None
+    access = await partner_access.access_of(tx, grant.client_id, details)
+    if access is None:
+        raise TokenInvalid
+    return scopes & PARTNER_SCOPES, access
 
 
 def _details(claims: Mapping[str, object]) -> Details:

@@ -21,6 +21,7 @@ from cdp.schema.types.hold import LegalHold
 from cdp.schema.types.inquiry import Inquiry, Quotation, SurveyResponse
 from cdp.schema.types.order import ORDER_ORDERINGS, Order, OrderFilter, OrderOrder
 from cdp.schema.types.paper import PaperRecord
+from cdp.schema.types.partner import DISCLOSURE_ORDERINGS, Disclosure, DisclosureFilter, SharedLink, is_told
 from cdp.schema.types.policy import COLLECTED, Brand, Collection, PolicyAcceptance
 from cdp.schema.types.relay import Connection, Node
 from cdp.schema.types.request import (
@@ -201,6 +202,17 @@ class Customer(Node):
     )
     holds: list[LegalHold] | None = many(
         _OWN, order=("placed_at", "id"), description="Legal holds: what has to be kept, oldest first."
+    )
+    disclosures: Connection[Disclosure] | None = connection(
+        _OWN,
+        orderings=DISCLOSURE_ORDERINGS,
+        default="-DISCLOSED_AT",
+        where=is_told,
+        filter_by=DisclosureFilter,
+        description="To whom data was disclosed, for what and when, newest first.",
+    )
+    shared_links: list[SharedLink] | None = many(
+        _OWN, order=("-created_at", "id"), description="Links that let somebody read, newest first."
     )
     exports: Connection[Export] | None = connection(
         _OWN, orderings=_by("CREATED_AT"), default="-CREATED_AT", description="Export packages, newest first."
