@@ -11,13 +11,15 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import redis
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from cdp.core.db import Role
 from cdp.core.settings import Environment, Settings
 from cdp.embedded.binaries import postgres_for
 from cdp.embedded.layout import create, layout_of, leave, settings_for
@@ -26,13 +28,14 @@ from cdp.embedded.parts import Kept, start_all, stop_all
 from cdp.embedded.postgres import Postgres
 from cdp.embedded.process import start
 from cdp.tables.migration import upgrade
+from cdp.tables.request import privacy_request
 from tests.engine import Engine
 from tests.faults.recovery import Recovery
 from tests.processes import Api, OwnProcess, Valkey, Worker
 
 WORKERS = 3
 API = "api"
-TEND_S = 0.5
+TEND_S = LOOK_S = 0.5
 
 
 class PostgresServer:
@@ -195,9 +198,13 @@ async def _stopped(stop: asyncio.Event, within_s: float) -> bool:
     return True
 
 
-async def closed(engine: Engine, references: list[str]) -> bool:
-    """Whether all of them are over; not while Postgres is away."""
-    try:
-        return all([(await engine.request(one)).key_id is None for one in references])
-    except (SQLAlchemyError, OSError):
-        return False
+async def all_closed(engine: Engine, references: list[str], *, within_s: float) -> None:
+    """Wait until all of them are over; seldom asked, since the workers need the time. Raises TimeoutError."""
+    is_open = privacy_request.c.reference.in_(references) & privacy_request.c.key_id.is_not(None)
+    left = None
+    async with asyncio.timeout(within_s):
+        while left != 0:
+            await asyncio.sleep(LOOK_S)
+            with suppress(SQLAlchemyError, OSError):  # Postgres may just be away
+                async with engine.platform.db.transaction(Role.WORKER) as tx:
+                    left = await tx.scalar(select(func.count()).where(is_open))

@@ -29,9 +29,9 @@ from cdp.operations.oauth.tokens import issuer_of
 from cdp.operations.proofs.log import LogCheck
 from cdp.tables.audit import audit_event
 from cdp.tables.request import RequestStatus, TaskStatus, privacy_request
-from tests.engine import QUICK, Engine, opened, until
+from tests.engine import QUICK, Engine, opened
 from tests.faults.estate import Estate, estate, hashed
-from tests.faults.house import House, PostgresServer, break_servers, closed, kill_now_and_then, own_postgres
+from tests.faults.house import House, PostgresServer, all_closed, break_servers, kill_now_and_then, own_postgres
 from tests.faults.recovery import Recovery
 from tests.population import Person, make_person, picture
 from tests.processes import Valkey
@@ -55,6 +55,7 @@ LIVELY = QUICK | {
     "system_concurrency": 24,
     "audit_sequence_s": 1.0,
     "cooling_off": timedelta(0),
+    "residual_every": timedelta(seconds=3),
     "access_token_ttl_s": 86_400,
     "step_up_max_age_s": 86_400,
 }
@@ -166,7 +167,7 @@ async def rage(engine: Engine, house: House, leaving: list[Asking], recovery: Re
         await asyncio.sleep(chance.uniform(0.0, VIOLENCE_S / DELETIONS))
 
     try:
-        await until(lambda: closed(engine, references), within_s=PATIENCE_S)
+        await all_closed(engine, references, within_s=PATIENCE_S)
     except TimeoutError as error:
         raise AssertionError(await unfinished(engine, references)) from error
     stop.set()
