@@ -28,6 +28,7 @@ from cdp.operations.holds import holds
 from cdp.operations.oauth import backchannel_logout
 from cdp.operations.providers.opendsr import calls, working
 from cdp.operations.requests import closing, exports, guests, phases, tasks
+from cdp.operations.transfers import notices
 from cdp.tables.request import TaskStep
 
 BATCH = 100
@@ -133,10 +134,11 @@ async def _within(limit: asyncio.Semaphore, work: Awaitable[None]) -> None:
 
 
 async def tidy(place: Workplace) -> None:
-    """Remove what is over and in nobody's way: there is no hurry, and asking for it takes a dozen statements."""
+    """Remove what is over and in nobody's way, and note which notices arrived: there is no hurry for either."""
     async with place.platform.db.transaction(Role.WORKER) as tx:
         await expired.forget(tx, limit=BATCH)
         await guests.forget(tx, limit=BATCH)
+        await notices.settle_due(tx, limit=BATCH)
 
 
 async def _find(place: Workplace) -> list[Find]:
