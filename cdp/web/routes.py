@@ -23,9 +23,9 @@ from cdp.web.account import (
     new_password,
     overview,
     package,
+    preferences,
     register,
     request,
-    preferences,
     rights,
     second_step,
     security,
@@ -33,7 +33,7 @@ from cdp.web.account import (
     sign_out,
     verify_email,
 )
-from cdp.web.console import case, customer, graphql, holds, opening, papers, queue, search, tasks, uploads
+from cdp.web.console import bulk_exports, case, customer, graphql, holds, opening, papers, queue, search, tasks, uploads
 from cdp.web.guard import Allow, Page
 from cdp.web.public import device, privacy_request, processor, verify
 from cdp.web.visit import Visit
@@ -84,6 +84,7 @@ def _work_pages() -> Sequence[Page]:
     """What people carry out: tasks of systems without an interface, paper, legal holds."""
     staff, upload = Allow.STAFF, uploads.LARGEST_BYTES
     task, paper, hold = "/console/tasks/{id}", "/console/paper/{id}", "/console/holds/{id}"
+    export_ = "/console/exports/{id}"
     placing, filing = f"{CUSTOMER}/hold", f"{CUSTOMER}/paper"
     return (
         Page("/console/tasks", tasks.show_list, allow=staff),
@@ -93,6 +94,9 @@ def _work_pages() -> Sequence[Page]:
         Page(paper, papers.show, allow=staff),
         Page(f"{paper}/{{what}}", None, papers.submit, allow=staff, back=paper, max_form_bytes=upload),
         Page(filing, papers.show_filing, papers.file, allow=staff),
+        Page("/console/exports", bulk_exports.show_list, allow=staff),
+        Page(export_, bulk_exports.show, allow=staff),
+        Page(f"{export_}/{{what}}", None, bulk_exports.submit, allow=staff, fresh=True, back=export_),
         Page("/console/holds", holds.show_list, allow=staff),
         Page(hold, holds.show, allow=staff),
         Page(f"{hold}/{{what}}", None, holds.submit, allow=staff, back=hold),

@@ -7,6 +7,7 @@ from typing import Any
 
 from cdp.operations.requests.request_views import StepView, SystemView
 from cdp.tables.base import Category
+from cdp.tables.consent import Channel
 from cdp.tables.export import ExportStatus
 from cdp.tables.request import RequestStatus, RequestType, TaskStatus, TaskStep
 from cdp.tables.reveal import RevealReason
@@ -42,6 +43,13 @@ REQUEST_STATUS: Mapping[RequestStatus, Said] = {
     RequestStatus.CANCELLED: ("Called off", ""),
     RequestStatus.REFUSED: ("Refused", "bad"),
     RequestStatus.FAILED: ("Failed", "bad"),
+}
+CHANNEL: Mapping[Channel, str] = {
+    Channel.ANY: "By any way",
+    Channel.EMAIL: "By e-mail",
+    Channel.PHONE: "By phone",
+    Channel.SMS: "By text message",
+    Channel.POST: "By post",
 }
 EXPORT_STATUS: Mapping[ExportStatus, Said] = {
     ExportStatus.PREPARING: ("Being made", ""),
