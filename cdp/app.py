@@ -15,7 +15,7 @@ from cdp.core.clock import Clock, utc_now
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
-from cdp.endpoints import audit_log, bulk, callbacks, gdpr_api, health, opendsr, signing_keys
+from cdp.endpoints import audit_log, bulk, callbacks, gdpr_api, health, opendsr, signing_keys, transfers
 from cdp.endpoints.cors import Cors, origins_of
 from cdp.endpoints.health import Measure, Metrics
 from cdp.endpoints.oauth.routes import routes as oauth_routes
@@ -94,6 +94,7 @@ def _routes() -> list[BaseRoute]:
         *callbacks.routes,
         *audit_log.routes,
         *bulk.routes,
+        *transfers.routes,
         *gdpr_api.routes,
         *opendsr.routes,
         *pages.routes(),

@@ -29,6 +29,7 @@ from cdp.operations.audit import sequencer, witness
 from cdp.operations.backups import replay
 from cdp.operations.bulk.floor import Floor
 from cdp.operations.canary import runs as canary
+from cdp.operations.delivery.floor import Floor as DeliveryFloor
 from cdp.operations.reference import ensure_reference
 from cdp.operations.residual import passes
 from cdp.operations.retention import purges as retention
@@ -84,6 +85,7 @@ async def _work(place: Workplace, stop: asyncio.Event) -> None:
         asyncio.create_task(_looking(place.platform, stop)),
         asyncio.create_task(_trying(place.platform, stop)),
         asyncio.create_task(floor.run(stop)),
+        asyncio.create_task(DeliveryFloor(place.platform, place.reader, place.owner).run(stop)),
         asyncio.create_task(_purging(place, stop)),
     ]
     if place.platform.settings.redis_url:

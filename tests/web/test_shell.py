@@ -18,6 +18,7 @@ UNGUARDED = {
     "/graphql": "its own door: bearer token, or session with CSRF token",
     "/oauth/": "protocol: clients prove themselves",
     "/bulk/export": "protocol: bearer tokens, checked by the operations",
+    "/transfers": "protocol: bearer tokens of programs, checked by the operations",
     "/v1/tasks/": "protocol: systems prove themselves by the bearer token of their task",
     "/gdpr-api/": "protocol: bearer tokens of the profile service",
     "/opendsr/": "protocol: controllers by their clients' tokens",

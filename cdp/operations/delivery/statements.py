@@ -61,10 +61,10 @@ def _fits(model: str, members: Mapping[str, Any], signed: bytes, signature: byte
         return False
 
 
-def sign(said: Mapping[str, Any], key: PublicKey) -> str:
-    """A statement signed with a private key, as a receiver makes it."""
+def sign(said: Mapping[str, Any], key: PublicKey, *, kind: str = TYPE) -> str:
+    """A statement signed with a private key, as a receiver makes it; ``kind`` is its media type."""
     name = _algorithm(key)
-    header: dict[str, Any] = {"alg": name, "typ": TYPE}
+    header: dict[str, Any] = {"alg": name, "typ": kind}
     if key.kid:
         header["kid"] = key.kid
     head, body = encode(canonical(header)), encode(canonical(dict(said)))

@@ -1,0 +1,288 @@
+"""The reference receiver: what an acquirer runs to pull a package, check it, decrypt it, sign for it, and follow up.
+
+Everything is kept in one folder a transfer: ``bag`` as it came, ``plain`` if asked for, ``statements`` and ``deltas``.
+A broken download goes on where it ended. What does not fit is rejected in the receipt, file by file, and pulled again
+once it was made anew.
+"""
+
+import asyncio
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cdp.core import age
+from cdp.core.age import AgeUnreadable
+from cdp.core.errors import InvalidInput, PlatformError
+from cdp.core.sign import Verdict, check, decode, encode
+from cdp.operations.delivery import bag, checks, statements
+from cdp.operations.delivery.deltas import KIND as DELTA
+from cdp.operations.oauth.client_assertions import ASSERTION_TYPE
+from cdp.operations.oauth.proofs import PublicKey
+
+SCOPE = "transfers:receive"
+ASSERTION_LIFE_S = 60
+TOKEN_EARLY_S = 30.0
+
+
+class SellerRefused(PlatformError):
+    """The seller refused this."""
+
+    code = "SELLER_REFUSED"
+
+
+class PackageRefused(InvalidInput):
+    """This package is not what its seller signed; nothing was signed for."""
+
+    code = "PACKAGE_REFUSED"
+
+
+class DeltaRefused(InvalidInput):
+    """This change is not what the seller signed, or does not follow the one before it."""
+
+    code = "DELTA_REFUSED"
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who receives: its client, the key that proves and signs, the age identity that opens, the seller's keys."""
+
+    client_id: str
+    key: PublicKey = field(repr=False)
+    identity: str = field(repr=False)
+    keys: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Received:
+    """A package that was signed for."""
+
+    reference: str
+    revision: int
+    files: int
+    rejected: tuple[str, ...]
+    customers: int
+
+
+class Receiver:
+    """One acquirer at one seller. ``http`` has the seller's base address."""
+
+    def __init__(self, http: httpx.AsyncClient, account: Account, folder: Path) -> None:
+        self._http, self._account, self._folder = http, account, folder
+        self._token, self._until = "", 0.0
+
+    def place(self, reference: str) -> Path:
+        """Where everything of a transfer is kept."""
+        return self._folder / reference
+
+    async def receive(self, reference: str, *, keep_plain: bool = False) -> Received:
+        """Pull the newest package, check it, sign for it. Raises SellerRefused, PackageRefused."""
+        opened = (await self._call("POST", f"{reference}/pull")).json()
+        place = self.place(reference)
+        folder = place / "bag"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in opened["tags"]:
+            if name not in bag.TAGS:
+                raise PackageRefused(file=name)
+            (folder / name).write_bytes((await self._call("GET", f"{reference}/files/{name}")).content)
+        package = self._package(folder, reference)
+        self._remove_others(folder, package)
+        verdicts = [await self._file(reference, place, one, keep_plain=keep_plain) for one in package["files"]]
+        said = {
+            "kind": statements.RECEIPT,
+            "reference": reference,
+            "revision": package["revision"],
+            "package": bag.sha256((folder / bag.PACKAGE).read_bytes()),
+            "receivedAt": int(time.time()),
+            "files": verdicts,
+        }
+        await self._sign(reference, f"{reference}/receipt", said, f"receipt-{package['revision']:04d}")
+        rejected = tuple(one["name"] for one in verdicts if one["verdict"] == "rejected")
+        return Received(reference, package["revision"], len(verdicts), rejected, package["delivered"])
+
+    def _package(self, folder: Path, reference: str) -> dict[str, Any]:
+        """The signed list, checked as far as it goes without the files. Raises PackageRefused."""
+        package = checks.read_package((folder / bag.PACKAGE).read_bytes())
+        if package is None or check(package, self._account.keys) is not Verdict.VALID:
+            raise PackageRefused(reason="signature")
+        try:
+            manifest = bag.read_manifest((folder / bag.MANIFEST).read_text())
+            paths = {one["encrypted"]["path"] for one in package["files"]}
+            is_ours = package["reference"] == reference and package["terms"]["acquirer"]["key"] == age.recipient_of(
+                self._account.identity
+            )
+        except (KeyError, TypeError, ValueError, UnicodeDecodeError):
+            raise PackageRefused(reason="form") from None
+        if not is_ours or paths != set(manifest):
+            raise PackageRefused(reason="form")
+        return package
+
+    def _remove_others(self, folder: Path, package: Mapping[str, Any]) -> None:
+        """Files of an earlier revision that are not part of this one."""
+        wanted = {folder / one["encrypted"]["path"] for one in package["files"]}
+        for path in [one for one in (folder / "data").rglob("*") if one.is_file() and one not in wanted]:
+            path.unlink()
+
+    async def _file(self, reference: str, place: Path, one: Mapping[str, Any], *, keep_plain: bool) -> dict[str, Any]:
+        """Download, check, decrypt: the verdict on one file."""
+        path = place / "bag" / one["encrypted"]["path"]
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        known = await asyncio.to_thread(checks.measure, path) if path.exists() else None
+        if known is None or known.sha256 != one["encrypted"]["sha256"]:
+            if known is not None and known.size_bytes >= one["encrypted"]["bytes"]:
+                path.unlink()  # of an earlier revision
+            await self._download(reference, path, one)
+        plain = place / "plain" / one["name"] if keep_plain else None
+        if plain is not None:
+            plain.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        measured = await asyncio.to_thread(checks.measure, path, self._account.identity, plain=plain)
+        problems = [*checks.differences(one, measured)]
+        if problems:
+            path.unlink()
+            return {"name": one["name"], "verdict": "rejected", "problems": problems}
+        return {
+            "name": one["name"],
+            "verdict": "accepted",
+            "sha256": measured.sha256,
+            "plainSha256": measured.plain_sha256,
+            "rows": one["rows"],
+        }
+
+    async def _download(self, reference: str, path: Path, one: Mapping[str, Any]) -> None:
+        """Fetch what is missing of a file; what is there was begun before."""
+        have = _size(path)
+        headers = {**await self._authorization(), **({"Range": f"bytes={have}-"} if have else {})}
+        url = f"/transfers/{reference}/files/{one['encrypted']['path']}"
+        async with self._http.stream("GET", url, headers=headers) as answer:
+            if answer.status_code not in {200, 206}:
+                raise await _refusal(answer)
+            with path.open("ab" if answer.status_code == 206 else "wb") as file:
+                async for chunk in answer.aiter_bytes():
+                    file.write(chunk)
+
+    async def follow(self, reference: str) -> list[dict[str, Any]]:
+        """Apply and acknowledge every change that was told since; a recall destroys what is here.
+
+        Returns the changes that were new, with their entries. Raises SellerRefused, DeltaRefused.
+        """
+        listed = (await self._call("GET", f"{reference}/deltas")).json()["deltas"]
+        folder = self.place(reference) / "deltas"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        previous, applied = None, []
+        for one in listed:
+            raw = (await self._call("GET", f"{reference}/deltas/{one['ordinal']}")).content
+            delta = self._delta(raw, reference, one["ordinal"], previous)
+            previous = bag.sha256(raw)
+            if one["isAcknowledged"]:
+                continue
+            entries = self._entries(delta)
+            (folder / f"{one['ordinal']:04d}.json").write_bytes(raw)
+            is_recall = delta["change"] == "recall"
+            if is_recall:
+                self._destroy(reference)
+            said = {
+                "kind": statements.DESTRUCTION if is_recall else statements.ACKNOWLEDGEMENT,
+                "reference": reference,
+                "ordinal": one["ordinal"],
+                "delta": previous,
+                "count": delta["count"],
+                "doneAt": int(time.time()),
+            }
+            name = f"{'destruction' if is_recall else 'acknowledgement'}-{one['ordinal']:04d}"
+            await self._sign(reference, f"{reference}/deltas/{one['ordinal']}", said, name)
+            applied.append({**delta, "entries": entries})
+        return applied
+
+    def _delta(self, raw: bytes, reference: str, ordinal: int, previous: str | None) -> dict[str, Any]:
+        try:
+            delta = json.loads(raw)
+            about = (delta["kind"], delta["reference"], delta["ordinal"], delta["previous"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise DeltaRefused(ordinal=ordinal) from None
+        is_signed = check(delta, self._account.keys) is Verdict.VALID
+        if not is_signed or about != (DELTA, reference, ordinal, previous):
+            raise DeltaRefused(ordinal=ordinal)
+        return dict(delta)
+
+    def _entries(self, delta: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Whom a delta concerns. Raises DeltaRefused."""
+        try:
+            plain = age.decrypt(self._account.identity, decode(delta["entries"]["encrypted"]))
+            entries = json.loads(plain)
+        except (AgeUnreadable, ValueError, KeyError, TypeError):
+            raise DeltaRefused(ordinal=delta["ordinal"]) from None
+        if bag.sha256(plain) != delta["entries"]["sha256"] or len(entries) != delta["count"]:
+            raise DeltaRefused(ordinal=delta["ordinal"])
+        return list(entries)
+
+    def _destroy(self, reference: str) -> None:
+        for name in ("bag", "plain"):
+            shutil.rmtree(self.place(reference) / name, ignore_errors=True)
+
+    async def _sign(self, reference: str, path: str, said: Mapping[str, Any], name: str) -> None:
+        """Sign a statement, keep it, then send it: what was kept is sent again after a break."""
+        folder = self.place(reference) / "statements"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        statement = statements.sign(said, self._account.key)
+        (folder / f"{name}.jws").write_text(statement)
+        await self._call("POST", path, content=statement, media_type="application/jose")
+
+    async def _call(self, method: str, path: str, *, content: str = "", media_type: str = "") -> httpx.Response:
+        headers = {**await self._authorization(), **({"Content-Type": media_type} if media_type else {})}
+        answer = await self._http.request(method, f"/transfers/{path}", headers=headers, content=content or None)
+        if answer.is_error:
+            raise await _refusal(answer)
+        return answer
+
+    async def _authorization(self) -> dict[str, str]:
+        """A token got by a statement of the client's own key (RFC 7523 section 2.2)."""
+        if time.monotonic() > self._until:
+            found = (await self._http.get("/.well-known/oauth-authorization-server")).json()
+            asked = {
+                "grant_type": "client_credentials",
+                "scope": SCOPE,
+                "client_assertion_type": ASSERTION_TYPE,
+                "client_assertion": self._assertion(found["issuer"]),
+            }
+            answer = await self._http.post("/oauth/token", data=asked)
+            if answer.is_error:
+                raise await _refusal(answer)
+            given = answer.json()
+            self._token = given["access_token"]
+            self._until = time.monotonic() + float(given["expires_in"]) - TOKEN_EARLY_S
+        return {"Authorization": f"Bearer {self._token}"}
+
+    def _assertion(self, audience: str) -> str:
+        now, me = int(time.time()), self._account.client_id
+        claims = {
+            "iss": me,
+            "sub": me,
+            "aud": audience,
+            "iat": now,
+            "exp": now + ASSERTION_LIFE_S,
+            "jti": encode(secrets.token_bytes(16)),
+        }
+        return statements.sign(claims, self._account.key, kind="JWT")
+
+
+def _size(path: Path) -> int:
+    """Bytes that are there already."""
+    return path.stat().st_size if path.exists() else 0
+
+
+async def _refusal(answer: httpx.Response) -> SellerRefused:
+    """What the seller said, by its code."""
+    await answer.aread()
+    try:
+        said = answer.json()
+        error = said["error"]
+        code = error["code"] if isinstance(error, dict) else error
+    except (ValueError, KeyError, TypeError):
+        code = None
+    return SellerRefused(status=answer.status_code, reason=str(code) if code else None)
