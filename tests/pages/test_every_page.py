@@ -107,6 +107,7 @@ async def test_pages_of_a_customer(site: Site, open_page: OpenPage):
         "/rights",
         "/rights/restrict",
         "/rights/object",
+        "/preferences",
         *(f"/data/{one}" for one in lists),
     )
     for folder in folders:
