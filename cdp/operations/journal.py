@@ -94,14 +94,9 @@ async def append_erasure(
     ``held`` are the categories that legal holds keep.
     """
     await tx.execute(select(func.pg_advisory_xact_lock(LOCK)))
-    last = await tx.scalar(
-        select(journal_entry.c.document)
-        .where(journal_entry.c.request_id == request.id, journal_entry.c.kind == ERASURE)
-        .order_by(journal_entry.c.sequence.desc())
-        .limit(1)
-    )
-    if last is not None and json.loads(last)["held"] == list(held):
-        return int(json.loads(last)["sequence"])
+    last = await _last(tx, request.id)
+    if last is not None and last["held"] == list(held):
+        return int(last["sequence"])
     said: Document = {
         "requestId": str(request.id),
         "reference": request.reference,
@@ -111,6 +106,29 @@ async def append_erasure(
         "held": list(held),
     }
     return await _append(tx, platform, ERASURE, said, request_id=request.id, erased_id=person.customer_id)
+
+
+async def correct_held(tx: Tx, platform: Platform, request_id: UUID, held: Sequence[str]) -> bool:
+    """Write a further entry where other holds keep something than the last one says; False where none was needed.
+
+    For the transaction that erases our own rows: a hold may begin or end after the entry was written.
+    """
+    await tx.execute(select(func.pg_advisory_xact_lock(LOCK)))
+    last = await _last(tx, request_id)
+    if last is None or last["held"] == list(held):
+        return False
+    said = {name: last[name] for name in ("requestId", "reference", "customerId", "subjectRef", "suppressed")}
+    erased_id = UUID(last["customerId"])
+    await _append(tx, platform, ERASURE, said | {"held": list(held)}, request_id=request_id, erased_id=erased_id)
+    return True
+
+
+async def _last(tx: Tx, request_id: UUID) -> Document | None:
+    """The newest entry of an erasure."""
+    mine = (journal_entry.c.request_id == request_id) & (journal_entry.c.kind == ERASURE)
+    newest = select(journal_entry.c.document).where(mine).order_by(journal_entry.c.sequence.desc()).limit(1)
+    found = await tx.scalar(newest)
+    return None if found is None else json.loads(found)
 
 
 async def append_lift(tx: Tx, platform: Platform, lifted: Sequence[Document]) -> int:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -23,11 +24,15 @@ from cdp.operations.accounts import email_proofs
 from cdp.operations.backups import archive, backup, replay, restore
 from cdp.operations.backups.dump import ProgramFailed, Programs
 from cdp.operations.journal import JournalBroken
+from cdp.operations.residual import addenda
 from cdp.tables.audit import audit_event
+from cdp.tables.base import Category
 from cdp.tables.contact import email_address
 from cdp.tables.customer import customer
-from cdp.tables.request import RequestStatus, privacy_request
+from cdp.tables.request import RequestStatus, TaskStep, privacy_request
 from tests.engine import Engine
+from tests.faults.walking import Fault, Walk
+from tests.holds.desk import staffed
 from tests.population import Person, make_person, picture
 
 
@@ -92,6 +97,8 @@ async def test_a_backup_from_before_a_deletion(engine: Engine, programs: Program
     reference = await erased(engine, ada)
     issued = await engine.certificate(reference)
     request = await engine.request(reference)
+    addendum = await addendum_of(engine, request.id)
+    assert addendum is not None
 
     done = await put_back(engine, programs, made)
     assert (done.rows, done.replayed.entries, done.replayed.erased, done.replayed.certificates) == (
@@ -106,6 +113,7 @@ async def test_a_backup_from_before_a_deletion(engine: Engine, programs: Program
     assert await picture(engine.platform.db, bystander) == before
     assert await engine.status(reference) is RequestStatus.COMPLETED
     assert (await engine.certificate(reference)).document == issued.document
+    assert await addendum_of(engine, request.id) == addendum
     assert (await engine.request(reference)).id == request.id
     assert await engine.status(gone_before) is RequestStatus.COMPLETED
     assert await is_suppressed(engine, ada.email)
@@ -114,6 +122,12 @@ async def test_a_backup_from_before_a_deletion(engine: Engine, programs: Program
     assert [one["entry"] for one in await engine.journal()] == ["erasure", "erasure", "restore"]
     again = await replay.replay(engine.platform)
     assert (again.entries, again.erased) == (0, 0)
+
+
+async def addendum_of(engine: Engine, request_id: UUID) -> bytes | None:
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        found = await addenda.of_request(tx, request_id)
+    return found.document if found else None
 
 
 async def rows(engine: Engine) -> dict[str, int]:
@@ -197,6 +211,34 @@ async def test_an_erasure_that_was_in_its_last_steps(engine: Engine, programs: P
 
 async def journal_request(tx: Any, request_id: Any) -> Any:
     return await moves.lock(tx, request_id)
+
+
+async def test_a_hold_that_begins_after_the_entry(engine: Engine, programs: Programs, tmp_path: Path) -> None:
+    """The journal learns of it with our own rows: what the hold kept then is kept by the replay as well."""
+    ada, bystander = await make_person(engine.platform.db), await make_person(engine.platform.db)
+    before = await picture(engine.platform.db, bystander)
+    made = await backup.make(engine.platform, programs, tmp_path)
+    opened = await engine.open_erasure(ada)
+    walk = Walk(engine, Fault.LOST_DOORBELL, set(), nothing, opened.id)
+    while ("own", TaskStep.ERASE) not in await engine.tasks(opened.reference):
+        assert await walk.step()
+    await (await staffed(engine)).hold(ada, Category.ORDER)
+    await engine.work()
+    assert await engine.status(opened.reference) is RequestStatus.HELD
+    kept = (await picture(engine.platform.db, ada))["sales_order"]
+    assert kept
+    await journal.publish(engine.platform)
+    assert [one["held"] for one in await engine.journal()] == [[], ["order"]]
+
+    done = await put_back(engine, programs, made)
+    assert done.replayed.entries == 2
+    assert await engine.status(opened.reference) is RequestStatus.NEEDS_ATTENTION
+    assert (await picture(engine.platform.db, ada))["sales_order"] == kept
+    assert await picture(engine.platform.db, bystander) == before
+
+
+async def nothing() -> None:
+    """What a walk looks at here."""
 
 
 async def test_nothing_is_served_before_the_replay(engine: Engine, programs: Programs, tmp_path: Path) -> None:

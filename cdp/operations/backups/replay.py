@@ -29,6 +29,7 @@ from cdp.core.sign import decode
 from cdp.operations import audit, journal, messages, moves, subjects, suppression
 from cdp.operations.attachments import attachments
 from cdp.operations.journal import Entry
+from cdp.operations.packages.formats import ADDENDUM
 from cdp.operations.requests import evidence
 from cdp.tables.base import Category
 from cdp.tables.certificate import certificate
@@ -36,6 +37,7 @@ from cdp.tables.customer import customer
 from cdp.tables.hold import EFFECTIVE, HoldStatus, legal_hold
 from cdp.tables.journal import journal_entry
 from cdp.tables.request import SETTLED, RequestStatus, RequestType, privacy_request
+from cdp.tables.residual import certificate_addendum
 
 CHANNEL = "erasure journal"
 REPLAYED = "REPLAYED"
@@ -69,18 +71,23 @@ async def replay(platform: Platform) -> Replayed:
     async with platform.db.transaction(Role.WORKER) as tx:
         known = await journal.head(tx)
     new = await journal.newer(platform, known)
-    erased = 0
+    erased, held = 0, _held_in_the_end(new)
     for entry in new:  # in order, each in a transaction of its own
-        erased += await _replay(platform, entry)
+        erased += await _replay(platform, entry, held)
     for entry in await _overdue(platform):
-        erased += await _erase(platform, entry, take=False)
+        erased += await _erase(platform, entry, entry.read["held"], take=False)
     proven = await _certificates(platform, {e.read["reference"] for e in new if e.kind == journal.ERASURE})
     return Replayed(len(new), erased, proven)
 
 
-async def _replay(platform: Platform, entry: Entry) -> int:
+def _held_in_the_end(entries: Sequence[Entry]) -> Mapping[str, Sequence[str]]:
+    """What holds keep of each erasure, by its newest entry: an earlier one may know of fewer."""
+    return {one.read["requestId"]: one.read["held"] for one in entries if one.kind == journal.ERASURE}
+
+
+async def _replay(platform: Platform, entry: Entry, held: Mapping[str, Sequence[str]]) -> int:
     if entry.kind == journal.ERASURE:
-        return await _erase(platform, entry, take=True)
+        return await _erase(platform, entry, held[entry.read["requestId"]], take=True)
     async with platform.db.transaction(Role.WORKER) as tx:
         if await journal.take(tx, entry) and entry.kind == journal.LIFT:
             hashes = [decode(line) for _, _, line in journal.lines_of(entry.read["lifted"])]
@@ -109,11 +116,10 @@ def _can_go_on(platform: Platform, request_id: UUID) -> bool:
     return platform.keys.exists(subjects.key_name(request_id))
 
 
-async def _erase(platform: Platform, entry: Entry, *, take: bool) -> int:
+async def _erase(platform: Platform, entry: Entry, held: Sequence[str], *, take: bool) -> int:
     """Erase one person again; 1 if anything was there."""
     said = entry.read
     customer_id, request_id = CustomerId(UUID(said["customerId"])), RequestId(UUID(said["requestId"]))
-    held = tuple(said["held"])
     if Category.REQUEST.value not in held:
         await bury_exports(platform, customer_id)
         await evidence.destroy(platform, customer_id=customer_id, request_id=request_id)
@@ -229,24 +235,27 @@ async def _settle(tx: Tx, said: Mapping[str, Any], request_id: RequestId, *, is_
 
 
 async def _certificates(platform: Platform, references: set[str]) -> int:
-    """Take the certificates of replayed erasures back from the object store; returns how many came."""
+    """Take certificates and addenda of replayed erasures back from the object store; how many certificates came."""
     if not references:
         return 0
-    names = [key for key in await platform.blobs.keys("certificates/") if _is_certificate(key)]
-    taken = 0
-    for name in names:
+    taken, addenda = 0, []
+    for name in await platform.blobs.keys("certificates/"):
+        if not name.endswith(".json"):
+            continue
         try:
             document = (await platform.blobs.get(name)).decode()
         except ObjectMissing:
             continue
         read = json.loads(document)
-        if read["request"]["reference"] in references:
+        if read["request"]["reference"] not in references:
+            continue
+        if read["kind"] == ADDENDUM:
+            addenda.append((read, document))
+        else:
             taken += await _take_certificate(platform, read, document)
+    for read, document in addenda:  # each names a certificate, which has to be there
+        await _take_addendum(platform, read, document)
     return taken
-
-
-def _is_certificate(key: str) -> bool:
-    return key.endswith(".json") and not key.endswith(".addendum.json")
 
 
 async def _take_certificate(platform: Platform, read: Mapping[str, Any], document: str) -> int:
@@ -266,3 +275,24 @@ async def _take_certificate(platform: Platform, read: Mapping[str, Any], documen
             .on_conflict_do_nothing()
         )
     return added.rowcount
+
+
+async def _take_addendum(platform: Platform, read: Mapping[str, Any], document: str) -> None:
+    mine = select(certificate.c.id, certificate.c.request_id)
+    async with platform.db.transaction(Role.WORKER) as tx:
+        issued = await tx.first(mine.where(certificate.c.reference == read["certificate"]["reference"]))
+        if issued is None:
+            return
+        await tx.execute(
+            upsert(certificate_addendum)
+            .values(
+                id=new_id(),
+                certificate_id=issued.id,
+                request_id=issued.request_id,
+                reference=read["reference"],
+                document=document,
+                key_id=read["signature"]["keyId"],
+                issued_at=datetime.fromisoformat(read["issuedAt"]),
+            )
+            .on_conflict_do_nothing()
+        )

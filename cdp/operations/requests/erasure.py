@@ -211,11 +211,15 @@ async def _exports(platform: Platform, request: RequestRow) -> list[UUID]:
         return [row.id for row in await tx.all(select(export.c.id).where(export.c.customer_id == customer_id))]
 
 
-async def erase_own(tx: Tx, request_id: RequestId, sealed: SealedPerson) -> Outcome:
-    """Remove the person from our own tables, in the transaction that settles the task."""
+async def erase_own(tx: Tx, platform: Platform, request_id: RequestId, sealed: SealedPerson) -> Outcome:
+    """Remove the person from our own tables, in the transaction that settles the task.
+
+    The journal is told where a hold began or ended since its entry: a replay keeps what is kept here.
+    """
     erased = await erase_rows(tx, sealed.person.customer_id, request_id=request_id)
     await messages.forget(tx, request_id)
     held = [hold.category.value for hold in erased.held]
+    await journal.correct_held(tx, platform, request_id, held)
     await audit.record(
         tx,
         SYSTEM,

@@ -27,7 +27,7 @@ async def perform(platform: Platform, reader: Reader, work: Work) -> Performed:
         if work.step is TaskStep.READ:
             return Performed(await collecting.collect(platform, reader, work, sealed))
         if work.step is TaskStep.ERASE and work.is_own:
-            return Performed(_waiting_for_its_transaction(), then=_erase_own(work, sealed))
+            return Performed(_waiting_for_its_transaction(), then=_erase_own(platform, work, sealed))
         if work.step is TaskStep.UPDATE and work.is_own:
             return Performed(_waiting_for_its_transaction(), then=_apply_own(work))
         return await _ask_unless_held(platform, work, sealed)
@@ -87,8 +87,8 @@ def _waiting_for_its_transaction() -> Outcome:
     return Outcome(State.RETRY, Code.BUSY)
 
 
-def _erase_own(work: Work, sealed: SealedPerson) -> Callable[[Tx], Awaitable[Outcome]]:
+def _erase_own(platform: Platform, work: Work, sealed: SealedPerson) -> Callable[[Tx], Awaitable[Outcome]]:
     async def erase(tx: Tx) -> Outcome:
-        return await erasure.erase_own(tx, work.request_id, sealed)
+        return await erasure.erase_own(tx, platform, work.request_id, sealed)
 
     return erase
