@@ -69,7 +69,7 @@ def verify_bag(folder: Path, keys: Mapping[str, str], *, identity: str | None = 
     problems = [] if verdict is not Verdict.INVALID else ["The signature of package.json does not fit."]
     try:
         problems += _tag_problems(tags, package)
-        problems += _sums(package)
+        problems += sums(package)
         problems += _payload_problems(folder, tags, package, identity)
         records = int(package["delivered"])
     except (KeyError, TypeError, ValueError, AttributeError, UnicodeDecodeError):
@@ -165,7 +165,7 @@ def measure(path: Path, identity: str | None = None, *, plain: Path | None = Non
     return Measured(size, sealed.hexdigest(), plain_bytes, digest.hexdigest(), lines)
 
 
-def _sums(package: Mapping[str, Any]) -> Iterator[str]:
+def sums(package: Mapping[str, Any]) -> Iterator[str]:
     """Whether the counts add up: of the deal, of each cohort, and of each cohort's files."""
     counts, total = package["counts"], 0
     if counts["selected"] != sum(counts["included"].values()) + sum(counts["excluded"].values()):
