@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
 
 from cdp.core.db import Role
-from cdp.operations.verification import verify_certificate
+from cdp.operations.verification import verify_addendum, verify_certificate
 from cdp.tables.request import RequestStatus
 from cdp.tables.system import system
 from tests.browser import forms, submit, title
@@ -82,6 +83,44 @@ async def test_it_runs_to_a_certificate_that_holds(desk: Desk):
     assert paper.headers["content-type"] == "application/pdf"
     assert paper.content.startswith(b"%PDF-")
     assert person.email not in shown + document.text
+
+
+async def test_the_addendum_follows_and_can_be_checked(desk: Desk):
+    """Our own tables are looked through once more, later: the page says so before and after, and /verify reads it."""
+    _, browser = await desk.newcomer()
+    reference = await desk.deletion(browser)
+    page, nightly = f"/account/requests/{reference}", desk.engine.with_settings(residual_every=timedelta(days=1))
+    await nightly.work()
+    await nightly.cool_off(reference)
+    await nightly.work()
+    assert "What that finds is told in an addendum, here." in (await browser.get(page)).text
+    assert (await browser.get(f"{page}/addendum.json")).status_code == 404
+    await desk.engine.work()
+    shown = (await browser.get(page)).text
+    assert f'href="{page}/addendum.json"' in shown
+    assert "looked through every table of our own afterwards and found nothing of you" in shown
+    addendum, certificate = await browser.get(f"{page}/addendum.json"), await browser.get(f"{page}/certificate.json")
+    assert addendum.headers["content-disposition"] == f'attachment; filename="addendum-{reference}.json"'
+    assert addendum.headers["cache-control"] == "no-store"
+    keys = desk.engine.platform.signer.keys()
+    assert verify_addendum(addendum.content, keys, certificate=certificate.content).is_valid
+    for other in (await desk.stranger(), (await desk.newcomer())[1]):
+        assert (await other.get(f"{page}/addendum.json")).status_code == 404
+
+    checked = await checked_at_verify(desk, addendum.content)
+    assert "This addendum is genuine" in checked
+    assert json.loads(certificate.content)["reference"] in checked
+    assert "<dt>Found</dt><dd>nothing</dd>" in checked
+    for altered in (addendum.content.replace(b'"found":[]', b'"found":[1]'), addendum.content[:-1]):
+        assert "is genuine" not in await checked_at_verify(desk, altered)
+
+
+async def checked_at_verify(desk: Desk, document: bytes) -> str:
+    """What the page for everybody says about a file."""
+    stranger = await desk.stranger()
+    csrf = forms(await stranger.get("/verify"))["/verify"]["csrf"]
+    file = {"file": ("addendum.json", document, "application/json")}
+    return (await stranger.post("/verify", data={"csrf": csrf}, files=file)).text
 
 
 async def test_the_status_key_opens_the_page_to_a_browser_that_knows_nothing(desk: Desk):
