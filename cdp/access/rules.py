@@ -230,9 +230,9 @@ SUBJECT: Mapping[str, str] = {
 BULK: Fields = {
     "Query": "bulkExport bulkExports",
     "BulkExport": (
-        "id reference status errorCode purpose format compression personal incremental version partCount partsDone"
-        " selectedCount objectCount excluded fileSize checksum url snapshotAt createdAt approvedAt completedAt"
-        " expiresAt parts"
+        "id reference status errorCode purpose query requestedById format compression personal incremental version"
+        " partCount partsDone selectedCount objectCount excluded fileSize checksum url snapshotAt createdAt approvedAt"
+        " completedAt expiresAt parts"
     ),
     "BulkPart": "id ordinal kind status attempt objectCount fileSize checksum errorCode startedAt completedAt",
 }

@@ -23,6 +23,7 @@ from cdp.core.db import Role
 from cdp.core.errors import InvalidInput, PlatformError, Unauthenticated
 from cdp.core.platform import Platform
 from cdp.endpoints.oauth.possession import target_of
+from cdp.operations import audit
 from cdp.operations.bulk import control, kickoff, manifests
 from cdp.operations.bulk.kickoff import Wanted
 from cdp.operations.bulk.states import BulkExportGone, BulkExportMissing
@@ -61,7 +62,8 @@ async def kick_off(request: Request) -> Response:
     platform, viewer = await _caller(request)
     reader = request.app.state.reader
     wanted = _wanted(await request.body(), request.headers.get("idempotency-key"))
-    asked = await kickoff.run_query(platform, BulkCompiler(reader.graph, reader.limits), viewer, wanted)
+    async with audit.refusing(platform.db, viewer, "bulk_export.requested"):
+        asked = await kickoff.run_query(platform, BulkCompiler(reader.graph, reader.limits), viewer, wanted)
     where = f"{platform.settings.url}{manifests.PATH}/{asked.id}"
     headers = {**NO_STORE, "Content-Location": where, "Retry-After": str(ASK_AGAIN_S)}
     return JSONResponse({"id": str(asked.id), "reference": asked.reference}, status_code=202, headers=headers)
@@ -96,7 +98,10 @@ def _wanted(body: bytes, key: str | None) -> Wanted:
 async def show(request: Request) -> Response:
     """How far it is, or the manifest."""
     platform, viewer = await _caller(request)
-    async with platform.db.transaction(Role.WORKER) as tx:
+    async with (
+        audit.refusing(platform.db, viewer, "bulk_export.shown"),
+        platform.db.transaction(Role.WORKER) as tx,
+    ):
         found = await control.progress(tx, viewer, _id(request))
     row = found.row
     if found.manifest is not None:
@@ -117,7 +122,10 @@ async def show(request: Request) -> Response:
 async def remove(request: Request) -> Response:
     """Cancel it, or destroy its files."""
     platform, viewer = await _caller(request)
-    async with platform.db.transaction(Role.WORKER) as tx:
+    async with (
+        audit.refusing(platform.db, viewer, "bulk_export.cancelled"),
+        platform.db.transaction(Role.WORKER) as tx,
+    ):
         await control.cancel(tx, viewer, _id(request))
     return Response(status_code=202, headers=NO_STORE)
 
@@ -127,7 +135,8 @@ async def fetch(request: Request) -> Response:
     platform, viewer = await _caller(request)
     asked = _RANGE.fullmatch(request.headers.get("range", ""))
     start, end = (int(asked[1]), int(asked[2]) + 1 if asked[2] else None) if asked else (0, None)
-    file = await control.fetch(platform, viewer, _id(request), request.path_params["file"], start=start, end=end)
+    async with audit.refusing(platform.db, viewer, "bulk_export.fetched"):
+        file = await control.fetch(platform, viewer, _id(request), request.path_params["file"], start=start, end=end)
     headers = {
         **NO_STORE,
         "Accept-Ranges": "bytes",

@@ -11,12 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 from starlette.applications import Starlette
 
 from cdp.access.bulk import APPROVE_SCOPE, EXPORT_SCOPE
 from cdp.access.viewer import Viewer
 from cdp.core.db import Role
-from cdp.core.ids import global_id
+from cdp.core.ids import global_id, new_id
 from cdp.core.sign import Verdict, check
 from cdp.operations.bulk import folders
 from cdp.operations.oauth.clients import ensure_command_line
@@ -24,6 +25,7 @@ from cdp.operations.oauth.grants import open_grant
 from cdp.operations.oauth.tokens import issuer_of
 from cdp.operations.verification import verify_file
 from cdp.schema.request import GraphQLRequest
+from cdp.tables.audit import audit_event
 from cdp.tables.bulk import BulkStatus
 from tests.browser import BASE, serving
 from tests.bulk.factory import QUERY, Bulk
@@ -163,6 +165,26 @@ async def test_by_graphql_with_a_stream(app: Starlette, bulk: Bulk, analyst: Vie
     assert denied["errors"][0]["extensions"]["code"] == "FORBIDDEN"
     live = await ask(analyst, "{ customers { nodes { id } } }")
     assert live["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+
+
+async def test_a_refusal_at_the_door_is_recorded(app: Starlette, bulk: Bulk, door: httpx.AsyncClient) -> None:
+    agent = await bulk.member("agent", scopes=("profile:read",))
+    headers = await bearer(app, agent)
+    unknown = f"/bulk/export/{new_id()}"
+    given = {"query": QUERY, "purpose": "orders"}
+    tries = [
+        await door.post("/bulk/export", json=given, headers=headers),
+        await door.get(unknown, headers=headers),
+        await door.get(f"{unknown}/output-00001.ndjson", headers=headers),
+        await door.delete(unknown, headers=headers),
+    ]
+    assert {answer.status_code for answer in tries} == {403}
+    async with bulk.platform.db.transaction(Role.WORKER) as tx:
+        mine = select(audit_event.c.action, audit_event.c.outcome).where(audit_event.c.actor_ref == agent.staff_id)
+        mine = mine.where(audit_event.c.action.like("bulk_export.%"))
+        found = {(row.action, str(row.outcome)) for row in await tx.all(mine)}
+    names = ("requested", "shown", "fetched", "cancelled")
+    assert found == {(f"bulk_export.{name}", "refused") for name in names}
 
 
 async def test_approval_and_cancelling_by_graphql(app: Starlette, bulk: Bulk, analyst: Viewer) -> None:

@@ -48,6 +48,10 @@ def _kind_place(row: Row) -> ColumnElement[Any]:
     return row["kind"] == quoted("deleted")
 
 
+def _asked_by(row: Row) -> ColumnElement[Any]:
+    return cast(row["staff_id"], Text)
+
+
 @mapped(bulk.bulk_part, description="A file of a bulk export: the customers of one range of ids.")
 class BulkPart(Node):
     """A part."""
@@ -72,6 +76,8 @@ class BulkExport(Node):
     status: BulkStatus | None = column(description="Where it stands.")
     error_code: str | None = column("code", description="Machine code of why it ended otherwise.")
     purpose: str | None = column(description="Code of the purpose it was asked for.")
+    query: str | None = column("document", description="The query it answers.")
+    requested_by_id: str | None = column(_asked_by, description="Which colleague asked for it; null: a program.")
     format: BulkFormat | None = column(description="What its files are.")
     compression: BulkCompression | None = column(description="How they are packed.")
     personal: bool | None = column(description="Whether it identifies people; then a second person approves it.")
