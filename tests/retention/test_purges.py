@@ -1,5 +1,7 @@
 """The purge: what is past its time goes, by rule and with a count; what is held, or not over yet, stays."""
 
+import os
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from cdp.core.db import Role
 from cdp.core.ids import new_id
 from cdp.jobs.purge import purge
 from cdp.operations.retention import purges
-from cdp.operations.retention.rules import PARKED, RULES, reference
+from cdp.operations.retention.rules import ORPHANS, PARKED, RULES, reference
 from cdp.tables.audit import audit_event
 from cdp.tables.base import Category
 from cdp.tables.datamap import categories
@@ -130,6 +132,31 @@ async def test_settled_requests_go_with_their_documents_and_certified_ones_stay(
     assert (await engine.request(erased.reference)).settled_at is not None
     with pytest.raises(AssertionError):
         await engine.request(refused.reference)
+
+
+async def test_what_no_row_names_is_destroyed_after_a_week(engine: Engine) -> None:
+    """A process that died between a sealed document and its row leaves both; what rows name, and what is new, stays."""
+    office, platform = Office(engine, await hire(engine, "agent"), await hire(engine, "supervisor")), engine.platform
+    ada = await make_person(platform.db)
+    opened = await office.open_for(ada, RequestType.ERASURE, given=LETTER)
+    named = [*engine.keys("evidence-"), f"request-{opened.id}"]
+    lost, fresh = [f"{kind}-{new_id()}" for kind in ("evidence", "attachment", "request", "export")], new_id()
+    for name in (*lost, f"evidence-{fresh}"):
+        platform.keys.create(name)
+    folders = {"evidence": "evidence", "attachment": "attachments"}
+    for kind, folder in folders.items():
+        name = next(one for one in lost if one.startswith(kind)).removeprefix(f"{kind}-")
+        await platform.blobs.put(f"{folder}/{name}", b"sealed")
+    await platform.blobs.put(f"evidence/{fresh}", b"sealed")
+    for name in (*lost, *named):
+        old = time.time() - 8 * 86_400
+        os.utime(platform.keys.folder / f"{name}.key", (old, old))
+    assert await run(engine) == {ORPHANS: len(lost)}
+    assert not [name for name in lost if platform.keys.exists(name)]
+    assert all(platform.keys.exists(name) for name in (*named, f"evidence-{fresh}"))
+    files = [*await engine.objects("evidence/"), *await engine.objects("attachments/")]
+    assert sorted(files) == sorted([f"evidence/{fresh}", *(f"evidence/{name[9:]}" for name in named[:1])])
+    assert await run(engine) == {}
 
 
 async def test_a_day_has_one_run_and_a_dead_workers_run_is_taken_over(engine: Engine) -> None:

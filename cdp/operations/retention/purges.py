@@ -20,7 +20,8 @@ from cdp.core.platform import Platform
 from cdp.operations import audit
 from cdp.operations.packages import parked
 from cdp.operations.paper import records
-from cdp.operations.retention.rules import PAPER, PARKED, RULES, Rule
+from cdp.operations.retention import orphans
+from cdp.operations.retention.rules import ORPHANS, PAPER, PARKED, RULES, Rule
 from cdp.tables.base import Category
 from cdp.tables.request import SETTLED, privacy_request
 from cdp.tables.retention import RunStatus, retention_run
@@ -90,6 +91,7 @@ async def carry_out(platform: Platform, run: Run) -> Mapping[str, int]:
     """Remove everything that is past its time, and settle the run; what was removed by rule."""
     await _unpark(platform, run)
     await _demand_paper(platform, run)
+    await _destroy_orphans(platform, run)
     for rule in RULES:
         while await _batch(platform, run, rule) == BATCH:
             pass
@@ -166,6 +168,13 @@ async def _demand_paper(platform: Platform, run: Run) -> None:
     async with platform.db.transaction(Role.WORKER) as tx:
         made = await records.demand_over(tx, limit=BATCH)
         await _count(tx, run, PAPER, Category.SUPPORT, made)
+
+
+async def _destroy_orphans(platform: Platform, run: Run) -> None:
+    """Destroy what was sealed for a row that was never written."""
+    destroyed = await orphans.destroy(platform, now=platform.clock())
+    async with platform.db.transaction(Role.WORKER) as tx:
+        await _count(tx, run, ORPHANS, Category.REQUEST, destroyed)
 
 
 async def _count(tx: Tx, run: Run, code: str, category: Category, gone: int) -> None:

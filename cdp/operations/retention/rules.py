@@ -27,6 +27,8 @@ USAGE = timedelta(days=730)
 PROOF = timedelta(days=3 * 366)
 # Sealed files of the object store, not rows: what was parked for a request that is closed.
 PARKED = "parked"
+# Keys and sealed documents whose row was never written: who made them died before.
+ORPHANS = "orphans"
 # Made due, not removed: paper is destroyed by people.
 PAPER = "paper_due"
 
@@ -237,6 +239,7 @@ def reference() -> str:
         lines.append(f"| {rule.code} | {rule.title} | {rule.category} | {kept} | {counted} | {basis} |")
     lines += [
         f"| {PARKED} | What systems gave to copy | {Category.REQUEST} | not at all | end of request | {LIMITATION} |",
+        f"| {ORPHANS} | Documents and keys no row names | {Category.REQUEST} | 7 days | their making | {LIMITATION} |",
         (
             f"| {PAPER} | Paper whose day is over | its own | until that day | `paper_record.retain_until` |"
             f" {LIMITATION} |"
