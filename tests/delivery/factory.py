@@ -10,14 +10,13 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
 from joserfc.jwk import ECKey
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, insert, select
 from starlette.applications import Starlette
 
 from cdp.access.transfers import MANAGE_SCOPE, READ_SCOPE
@@ -27,23 +26,18 @@ from cdp.core import age
 from cdp.core.db import Role
 from cdp.core.ids import new_id
 from cdp.core.platform import Platform
+from cdp.jobs.job import Workplace
 from cdp.operations.delivery.floor import Floor
 from cdp.operations.delivery.receiver import Account, Receiver
 from cdp.operations.oauth import clients
-from cdp.operations.transfers import classifying, deals, freezing
+from cdp.operations.transfers import classifying, deals, freezing, notices
 from cdp.operations.transfers.deals import Acquirer, CohortTerms, NoticeText, Terms
 from cdp.tables.audit import audit_event
 from cdp.tables.policy import brand, policy_version
 from cdp.tables.staff import staff
-from cdp.tables.transfer import (
-    CohortBasis,
-    CohortRule,
-    NoticeState,
-    TransferStatus,
-    transfer,
-    transfer_customer,
-)
+from cdp.tables.transfer import CohortBasis, CohortRule, transfer
 from tests.browser import serving
+from tests.engine import Engine
 
 FIELDS = (
     "givenName",
@@ -63,6 +57,10 @@ class Seller:
     app: Starlette
     platform: Platform
     reader: Reader
+
+    @property
+    def engine(self) -> Engine:
+        return Engine(self.platform, Workplace(self.platform, self.reader, "tests"))
 
     @property
     def floor(self) -> Floor:
@@ -156,7 +154,7 @@ def terms(buyer: Buyer, brand_code: str, versions: Sequence[str], fields: Sequen
 
 
 async def sold(seller: Seller, *, fields: Sequence[str] = FIELDS) -> Deal:
-    """A deal that was recorded, classified, frozen and approved; its notices count as delivered yesterday."""
+    """A deal that was recorded, classified, told to everybody, frozen and approved; nobody has time to object."""
     platform = seller.platform
     buyer = await new_buyer(platform)
     maker, second, third = [await seller.member("privacy_officer") for _ in range(3)]
@@ -166,10 +164,11 @@ async def sold(seller: Seller, *, fields: Sequence[str] = FIELDS) -> Deal:
         made = await deals.create(tx, maker, platform, terms(buyer, code, versions, fields))
         await deals.confirm_key(tx, second, platform, made.id, given=made.fingerprint)
         await classifying.classify(tx, maker, platform, made.id)
-        yesterday = func.now() - timedelta(days=1)
-        told = {"notice": NoticeState.DELIVERED, "notified_at": yesterday, "deadline": yesterday}
-        await tx.execute(update(transfer_customer).where(transfer_customer.c.transfer_id == made.id).values(told))
-        await tx.execute(update(transfer).where(transfer.c.id == made.id).values(status=TransferStatus.WINDOW))
+        await notices.notify(tx, maker, platform, made.id)
+    await seller.engine.work()
+    async with platform.db.transaction(Role.WORKER) as tx:
+        await notices.settle(tx, made.id)
+    async with platform.db.transaction(Role.WORKER) as tx:
         hashed = await freezing.freeze(tx, maker, platform, made.id)
         for approver in (second, third):
             await freezing.approve(tx, approver, platform, made.id, sha256=hashed)
