@@ -52,6 +52,7 @@ VERBS = {
     "staff": "cdp.cli.staff",
     "system": "cdp.cli.system",
     "token": "cdp.cli.token",
+    "transfer": "cdp.cli.transfer",
     "verify": "cdp.cli.verify",
 }
 
