@@ -30,7 +30,8 @@ def _type_only(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMa
 def configure(log_format: str = "console", level: str = "info") -> None:
     """Set up structlog and quiet the libraries that log arguments or tokens."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    renderer: Any = structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer()
+    lines = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer: Any = structlog.processors.JSONRenderer() if log_format == "json" else lines
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
