@@ -6,18 +6,18 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import URL, Engine, NullPool, create_engine, inspect, make_url, select, text
 
-from cdp.connectors.base import ConfigurationInvalid, Connector, State, Subject, System
+from cdp.connectors.base import Change, Code, ConfigurationInvalid, Connector, State, Subject, System, Updates
 from cdp.connectors.registry import connect, problems
 from cdp.core.ids import SystemId, new_id
 from cdp.core.platform import Platform
 from tests import peers
 from tests.connectors import shop
-from tests.connectors.conformance import SearchingConformance, key_of, records_of, steps
+from tests.connectors.conformance import SearchingConformance, key_of, records_of, steps, stranger_like
 
 
 def system_for(platform: Platform, url: URL, mapping: Any, **configuration: Any) -> System:
@@ -532,3 +532,85 @@ async def test_a_mapping_of_another_shape_is_refused(platform: Platform, mapping
     with pytest.raises(ConfigurationInvalid) as refused:
         connect(system, platform)
     assert all(problem.at.startswith("mapping") for problem in refused.value.problems)
+
+
+CORRECTS: dict[str, dict[str, str]] = {
+    "client": {"full name": "Customer.familyName"},
+    "parcel": {"street": "PostalAddress.line1"},
+    "ledger": {"name": "Customer.familyName"},
+    "ledger_line": {"remark": "Inquiry.subject"},
+}
+
+
+def correcting(harness: Shop, corrects: dict[str, dict[str, str]] = CORRECTS) -> Updates:
+    """The shop, some of whose columns take corrections."""
+    mapping = deepcopy(shop.MAPPING)
+    for table in mapping["tables"]:
+        table["corrects"] = corrects.get(table["name"], {})
+    connector = harness.connect_to(harness.url, mapping)
+    assert isinstance(connector, Updates)
+    return connector
+
+
+async def test_a_correction_reaches_the_persons_rows_alone(either_shop: Shop) -> None:
+    """Somebody else who says the same keeps saying it; done again, or for a stranger, nothing is found."""
+    subject, bystander = await either_shop.person(), await either_shop.person()
+    with either_shop.engine.begin() as connection:
+        connection.execute(shop.client.update().values({"full name": "Jo"}))
+        connection.execute(shop.ledger.update().values(name="Jo"))
+    connector, key = correcting(either_shop), key_of(subject, "update")
+    before = await either_shop.held(bystander)
+    wanted = [Change("Customer", "familyName", "Jo", "Joé")]
+    done = await connector.update(subject, key, wanted)
+    assert (done.state, done.code, done.records) == (State.DONE, Code.CORRECTED, {"values": 2})
+    assert sum("'Joé'" in row for row in await either_shop.held(subject)) == 2
+    assert await either_shop.held(bystander) == before
+    for who in (subject, stranger_like(subject)):
+        again = await connector.update(who, key, wanted)
+        assert (again.state, again.code) == (State.DONE, Code.NOTHING_FOUND)
+
+
+async def test_what_no_column_takes_is_unsupported_and_what_is_ambiguous_failed(either_shop: Shop) -> None:
+    subject = await either_shop.person()
+    with either_shop.engine.begin() as connection:
+        connection.execute(shop.ledger_line.update().values(remark=None))
+        connection.execute(shop.parcel.update().values(street=None))
+    before = await either_shop.everything()
+    connector, key = correcting(either_shop), key_of(subject, "update")
+    unknown = await connector.update(subject, key, [Change("Customer", "locale", "de", "sv")])
+    assert (unknown.state, unknown.code) == (State.UNSUPPORTED, Code.NOT_OFFERED)
+    missing = [Change("PostalAddress", "line1", None, "Here"), Change("Inquiry", "subject", None, "This")]
+    assert (await connector.update(subject, key, missing)).code == "AMBIGUOUS"
+    assert await either_shop.everything() == before
+    assert (await connector.update(subject, key, missing[:1])).records == {"values": 1}
+
+
+async def test_a_database_that_does_not_correct_is_no_success(either_shop: Shop) -> None:
+    subject = await either_shop.person()
+    with either_shop.engine.begin() as connection:
+        connection.execute(shop.ledger_line.update().values(remark="Old"))
+        connection.exec_driver_sql(DEAF[either_shop.engine.dialect.name]["update"])
+    before = await either_shop.everything()
+    wanted = [Change("Inquiry", "subject", "Old", "New")]
+    outcome = await correcting(either_shop).update(subject, key_of(subject, "update"), wanted)
+    assert (outcome.state, outcome.code) == (State.FAILED, Code.LEFT_BEHIND)
+    assert await either_shop.everything() == before
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "code"),
+    [
+        ("client", "Email", "KEY_CHANGED"),
+        ("client", "id", "KEY_CHANGED"),
+        ("card", "client_id", "KEY_CHANGED"),
+        ("client", "favourite_card_id", "COLUMN_TYPE"),
+        ("parcel", "lane", "COLUMN_MISSING"),
+    ],
+)
+async def test_columns_that_take_no_corrections(sqlite_shop: Shop, table: str, column: str, code: str) -> None:
+    corrects = {table: {column: "Customer.familyName"}}
+    try:
+        found = await cast("Connector", correcting(sqlite_shop, corrects)).probe()
+    except ConfigurationInvalid as error:
+        found = error.problems
+    assert [problem.code for problem in found] == [code]

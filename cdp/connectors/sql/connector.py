@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from functools import partial
 from typing import Annotated, NamedTuple, TypeVar
 
 import anyio.to_thread
@@ -11,6 +12,7 @@ from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from cdp.connectors.base import (
+    Change,
     Code,
     ConfigurationInvalid,
     Identifier,
@@ -110,6 +112,10 @@ class Sql:
         except (SQLAlchemyError, OSError, DriverMissing, MappingMismatch, LeftBehind) as error:
             return _failure(error)
 
+    async def update(self, subject: Subject, key: str, changes: Sequence[Change]) -> Outcome:  # noqa: ARG002
+        """Correct the columns that take these values, in one transaction that commits only if the read-back agrees."""
+        return await self._run(subject, partial(self._update, changes=changes))
+
     async def verify(self, subject: Subject, key: str) -> Outcome:  # noqa: ARG002
         """Read again: no identifier, and nothing uncut behind a tombstone."""
         return await self._run(subject, self._verify)
@@ -125,6 +131,10 @@ class Sql:
     def _erase(self, subject: Subject) -> Outcome:
         with self._database.writing() as connection:
             return self._step(connection, subject).erase()
+
+    def _update(self, subject: Subject, *, changes: Sequence[Change]) -> Outcome:
+        with self._database.writing() as connection:
+            return self._step(connection, subject).correct(changes)
 
     def _erase_many(self, subjects: Sequence[Subject]) -> Outcome:
         with self._database.writing() as connection:

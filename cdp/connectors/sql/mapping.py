@@ -87,7 +87,11 @@ def _long_form(rule: object) -> object:
 
 @dataclass(frozen=True, config=_STRICT)
 class TableRule:
-    """One table. A table with ``rows: keep`` names every column: ``"Email": "keyed_hash"``."""
+    """One table. A table with ``rows: keep`` names every column: ``"Email": "keyed_hash"``.
+
+    ``corrects`` names columns that take corrections, and the field of our API that each is: ``"City":
+    "PostalAddress.city"``.
+    """
 
     name: str
     rows: Rows
@@ -96,6 +100,9 @@ class TableRule:
     references: tuple[ReferenceRule, ...] = ()
     columns: Mapping[str, Annotated[ColumnRule, BeforeValidator(_long_form)]] = field(default_factory=dict)
     retention: RetentionRule | None = None
+    corrects: Mapping[str, Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]*\.[a-z][A-Za-z0-9]*$")]] = field(
+        default_factory=dict
+    )
 
     @property
     def key(self) -> str:
@@ -155,6 +162,7 @@ def declared_problems(declared: Declared) -> Iterator[Problem]:
             yield Problem("TABLE_TWICE", at, f"{rule.key} is declared twice")
         yield from _reference_problems(declared, rule, at)
         yield from _row_problems(declared, rule, at)
+        yield from _correction_problems(declared, rule, at)
     if not any(rule.identities for rule in declared.tables):
         yield Problem("NO_IDENTITY", "mapping.tables", "No table says how a person is found")
     for key in sorted(set(keys) - _reachable(declared)):
@@ -168,6 +176,17 @@ def _reference_problems(declared: Declared, rule: TableRule, at: str) -> Iterato
             yield Problem("REFERENCE_UNRESOLVED", path, "columns and keys are of different length")
         if declared.table(reference.table) is None:
             yield Problem("REFERENCE_UNRESOLVED", path, f"{reference.table} is not declared")
+
+
+def _correction_problems(declared: Declared, rule: TableRule, at: str) -> Iterator[Problem]:
+    """What finds somebody's rows is no value to correct: afterwards they would be somebody else's, or nobody's."""
+    finding = {one.column for one in rule.identities}
+    finding |= {name for one in rule.references for name in one.columns}
+    finding |= {
+        name for other in declared.tables for one in other.references if one.table == rule.key for name in one.keys
+    }
+    for name in sorted(finding & rule.corrects.keys()):
+        yield Problem("KEY_CHANGED", f"{at}.corrects.{name}", f"{rule.key}.{name} finds rows: it takes no corrections")
 
 
 def _row_problems(declared: Declared, rule: TableRule, at: str) -> Iterator[Problem]:

@@ -148,6 +148,7 @@ def problems(declared: Declared, schema: Schema) -> Iterator[Problem]:
             yield Problem("NOT_TRANSACTIONAL", at, f"The engine of {rule.key} can not undo what was half done")
         yield from _missing_columns(schema, rule, at)
         yield from _identity_problems(schema, rule, at)
+        yield from _correction_problems(declared, schema, rule, at)
         if rule.rows is Rows.KEEP:
             yield from _kept_problems(declared, schema, rule, at)
     if all(rule.key in schema.tables for rule in declared.tables):
@@ -160,6 +161,7 @@ def problems(declared: Declared, schema: Schema) -> Iterator[Problem]:
 def _missing_columns(schema: Schema, rule: TableRule, at: str) -> Iterator[Problem]:
     named = [(f"{at}.columns.{name}", rule.key, name) for name in rule.columns]
     named += [(f"{at}.identities[{n}]", rule.key, one.column) for n, one in enumerate(rule.identities)]
+    named += [(f"{at}.corrects.{name}", rule.key, name) for name in rule.corrects]
     for number, reference in enumerate(rule.references):
         path = f"{at}.references[{number}]"
         named += [(path, rule.key, name) for name in reference.columns]
@@ -182,6 +184,18 @@ def _identity_problems(schema: Schema, rule: TableRule, at: str) -> Iterator[Pro
             yield Problem("NOT_ON_THIS_DATABASE", path, f"digits is not available on {schema.dialect}")
         if column is not None and identity.normalise is not Normalise.NONE and not is_text(column):
             yield Problem("COLUMN_TYPE", path, f"{rule.key}.{column.name} is not text: normalise none")
+
+
+def _correction_problems(declared: Declared, schema: Schema, rule: TableRule, at: str) -> Iterator[Problem]:
+    fixed = _fixed_columns(declared, schema, rule)
+    for name in rule.corrects:
+        column = schema.tables[rule.key].columns.get(name)
+        if column is None:
+            continue
+        if not is_text(column):
+            yield Problem("COLUMN_TYPE", f"{at}.corrects.{name}", f"{rule.key}.{name} is not text")
+        elif name in fixed or column.info["computed"]:
+            yield Problem("KEY_CHANGED", f"{at}.corrects.{name}", f"{rule.key}.{name} is a key, or computed")
 
 
 def _kept_problems(declared: Declared, schema: Schema, rule: TableRule, at: str) -> Iterator[Problem]:

@@ -1,13 +1,13 @@
 """The steps against one open connection, in its transaction: read, count, erase with a read-back, verify."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, null, or_, select, text, update
 
-from cdp.connectors.base import Code, Evidence, Outcome, Page, Retained, State
+from cdp.connectors.base import Change, Code, Evidence, Outcome, Page, Retained, State
 from cdp.connectors.records import record
 from cdp.connectors.sql.mapping import Rows, Strategy, TableRule
 from cdp.connectors.sql.reach import Reach, Search
@@ -15,6 +15,8 @@ from cdp.connectors.sql.schema import delete_order
 from cdp.connectors.sql.strategies import uncut
 
 PAGE_RECORDS = 500
+# More than one row of the person misses the value; which of them is meant nobody said.
+AMBIGUOUS = "AMBIGUOUS"
 
 
 class LeftBehind(Exception):
@@ -73,6 +75,41 @@ class Step:
         left, retained = self._left(reach), self._retained(reach)
         state, code = (State.FAILED, Code.LEFT_BEHIND) if left else (State.DONE, Code.NOTHING_LEFT)
         return Outcome(state, code, {"tables_read": len(self.search.declared.tables)}, retained, left)
+
+    def correct(self, changes: Sequence[Change]) -> Outcome:
+        """Give every row of the person that says an old value the new one, then read back. Raises LeftBehind.
+
+        A value that was missing is filled in only where one row alone misses it: no other says which it is.
+        """
+        reach = self._reach(erased_too=False)
+        places = [
+            (rule, name, one)
+            for rule in self.search.declared.tables
+            for name, said in rule.corrects.items()
+            for one in changes
+            if said == f"{one.object}.{one.field}"
+        ]
+        if any(one.old is None and self._saying(reach, rule, name, one)[1] > 1 for rule, name, one in places):
+            return Outcome(State.FAILED, AMBIGUOUS)
+        changed = 0
+        for rule, name, one in places:  # a statement each: they are other values of other columns
+            where, _ = self._saying(reach, rule, name, one)
+            table = self.search.schema.tables[rule.key]
+            changed += self.connection.execute(update(table).where(where).values({name: one.new})).rowcount
+            if left := self._count(rule, where):
+                raise LeftBehind({label(rule): left})
+        reach.close()
+        if {one for _, _, one in places} < set(changes):
+            return Outcome(State.UNSUPPORTED, Code.NOT_OFFERED, records={"values": changed})
+        code = Code.CORRECTED if changed else Code.NOTHING_FOUND
+        return Outcome(State.DONE, code, {"read_back": True}, records={"values": changed})
+
+    def _saying(self, reach: Reach, rule: TableRule, name: str, change: Change) -> tuple[ColumnElement[bool], int]:
+        """The person's rows that say the old value in a column, and how many there are."""
+        column = self.search.schema.tables[rule.key].c[name]
+        says = column.is_(None) if change.old is None else self.search.exactly(column).in_([change.old])
+        where = and_(reach.rows(rule), says)
+        return where, self._count(rule, where)
 
     def _reach(self, *, erased_too: bool = True, only_erased: bool = False) -> Reach:
         roots: dict[str, ColumnElement[bool]] = {}
