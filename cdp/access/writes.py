@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from cdp.access.bulk import APPROVE_SCOPE, APPROVERS, EXPORT_SCOPE, EXPORTERS
 from cdp.access.decision import Rule, Rules, Who
 from cdp.access.rules import UNVEILED, VEILED, WORKERS
+from cdp.access.sharing import MANAGE_SCOPE, MANAGERS, OFFER_SCOPE, READ_SCOPE
 from cdp.access.viewer import Actor
 
 DECIDERS = frozenset({"supervisor", "privacy_officer"})
@@ -22,7 +23,7 @@ _CUSTOMERS: Mapping[str, str] = {
     ),
     "consent:write": "giveConsent withdrawConsent",
     "privacy:read": "cancelRequest",
-    "privacy:export": "requestExport revokeExport",
+    "privacy:export": "requestExport revokeExport shareProfile revokeSharedLink",
     "privacy:erase": "previewErasure requestErasure",
 }
 _STAFF: Mapping[tuple[frozenset[str], str], str] = {
@@ -34,6 +35,11 @@ _STAFF: Mapping[tuple[frozenset[str], str], str] = {
     (DECIDERS, "requests:work"): "approveRequest refuseRequest giveUpRequest liftRestriction",
     (HOLD_PLACERS, "holds:manage"): "placeHold releaseHold",
     (HOLD_AGREERS, "holds:manage"): "approveHold refuseHold",
+    (MANAGERS, MANAGE_SCOPE): (
+        "addPartner proposePartnerGrant approvePartnerGrant refusePartnerGrant revokePartnerGrant acknowledgeRecall"
+        " approvePartnerOffer refusePartnerOffer proposeLegalOrder approveLegalOrder refuseLegalOrder"
+        " discloseUnderOrder"
+    ),
     (VEILED, "customers:reveal"): "revealFields",
     (EXPORTERS, EXPORT_SCOPE): "bulkExportRunQuery bulkExportCancel",
     (APPROVERS, APPROVE_SCOPE): "bulkExportApprove bulkExportRefuse",
@@ -47,6 +53,8 @@ def _writes() -> Iterator[Rule]:
         yield Rule(Who(Actor.STAFF, roles, scope), "Mutation", frozenset(names.split()))
     programs = Who(Actor.CLIENT, scope=EXPORT_SCOPE)
     yield Rule(programs, "Mutation", frozenset({"bulkExportRunQuery", "bulkExportCancel"}))
+    yield Rule(Who(Actor.CLIENT, scope=READ_SCOPE), "Mutation", frozenset({"acknowledgeRecall"}))
+    yield Rule(Who(Actor.CLIENT, scope=OFFER_SCOPE), "Mutation", frozenset({"proposePartnerOffer"}))
     yield Rule(Who(Actor.CUSTOMER, scope="privacy:read"), "Subscription", frozenset({"privacyRequestProgress"}))
     for who in (Who(Actor.STAFF, EXPORTERS, EXPORT_SCOPE), programs):
         yield Rule(who, "Subscription", frozenset({"bulkExportProgress"}))

@@ -26,8 +26,9 @@ from cdp.jobs.work_on_asked import work_on_asked
 from cdp.operations import expired, messages
 from cdp.operations.holds import holds
 from cdp.operations.oauth import backchannel_logout
+from cdp.operations.partners import grants, offers, orders
 from cdp.operations.providers.opendsr import calls, working
-from cdp.operations.requests import closing, exports, guests, phases, tasks
+from cdp.operations.requests import closing, exports, guests, phases, retries, tasks
 from cdp.operations.transfers import notices
 from cdp.tables.request import TaskStep
 
@@ -139,6 +140,18 @@ async def tidy(place: Workplace) -> None:
         await expired.forget(tx, limit=BATCH)
         await guests.forget(tx, limit=BATCH)
         await notices.settle_due(tx, limit=BATCH)
+        await grants.expire_due(tx, now=place.platform.clock(), limit=BATCH)
+        await orders.tell_due(tx, limit=BATCH)
+        await retries.open_due(tx, place.platform, limit=BATCH)
+    await send_offers(place)
+
+
+async def send_offers(place: Workplace) -> None:
+    """Send what was approved of partners' offers, a batch a transaction; the rest when it is tidied up again."""
+    for _ in range(ROUNDS):
+        async with place.platform.db.transaction(Role.WORKER) as tx:
+            if not await offers.send_due(tx, place.platform):
+                return
 
 
 async def _find(place: Workplace) -> list[Find]:

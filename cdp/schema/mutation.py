@@ -10,10 +10,12 @@ from cdp.schema.mutations.holds import HoldMutations
 from cdp.schema.mutations.inquiries import InquiryMutations
 from cdp.schema.mutations.manual import ManualMutations
 from cdp.schema.mutations.paper import PaperMutations
+from cdp.schema.mutations.partners import PartnerMutations
 from cdp.schema.mutations.profile import ProfileMutations
 from cdp.schema.mutations.requests import RequestMutations
 from cdp.schema.mutations.reveals import RevealMutations
 from cdp.schema.mutations.rights import RightsMutations
+from cdp.schema.mutations.sharing import SharingMutations
 
 
 @strawberry.type(description="Everything that can be changed; each change is one transaction, run in document order.")
@@ -30,5 +32,7 @@ class Mutation(
     PaperMutations,
     RevealMutations,
     BulkMutations,
+    PartnerMutations,
+    SharingMutations,
 ):
     """The mutation root."""

@@ -55,7 +55,10 @@ FREE = {
     "sendBackManualTask": "staff; nothing counts as done by it",
     "registerPaperRecord": "staff; audited",
     "reportDestruction": "staff; a witness confirms",
+    "revokeSharedLink": "takes something back",
+    "proposePartnerOffer": "a partner's program; somebody here reads it first",
 }
+NOBODY = new_id()
 COOKIE, STAFF_COOKIE = "cdp_session", "cdp_console"
 EVERYBODY = "{ customers { edges { node { id displayName } } } }"
 EMAIL = {"email": {"address": "new.address@example.org"}}
@@ -95,6 +98,42 @@ FRESH = {
     "releaseHold": (Actor.STAFF, {"holdId": "HOLD_ID", "reason": "Settled."}),
     "confirmManualTask": (Actor.STAFF, {"taskId": "TASK_ID"}),
     "witnessDestruction": (Actor.STAFF, {"paperRecordId": "PAPER_ID"}),
+    "shareProfile": (Actor.CUSTOMER, {"recipient": "My tax adviser", "purpose": "Taxes", "areas": ["orders"]}),
+    "addPartner": (Actor.STAFF, {"code": "acme", "name": "Acme", "contact": "privacy@acme.example"}),
+    "proposePartnerGrant": (
+        Actor.STAFF,
+        {
+            "partnerId": global_id("Partner", NOBODY),
+            "function": "PROMOTIONS",
+            "purposes": ["promotions"],
+            "fields": ["Customer.givenName"],
+            "legalBasis": "CONSENT",
+            "retentionDays": 30,
+            "contractReference": "C-1",
+            "validFrom": "2026-01-01T00:00:00Z",
+            "validUntil": "2036-01-01T00:00:00Z",
+        },
+    ),
+    "approvePartnerGrant": (Actor.STAFF, {"grantId": global_id("PartnerGrant", NOBODY)}),
+    "refusePartnerGrant": (Actor.STAFF, {"grantId": global_id("PartnerGrant", NOBODY), "reason": "No."}),
+    "revokePartnerGrant": (Actor.STAFF, {"grantId": global_id("PartnerGrant", NOBODY), "reason": "Over."}),
+    "acknowledgeRecall": (Actor.STAFF, {"recallId": global_id("PartnerRecall", NOBODY)}),
+    "approvePartnerOffer": (Actor.STAFF, {"offerId": global_id("PartnerOffer", NOBODY)}),
+    "refusePartnerOffer": (Actor.STAFF, {"offerId": global_id("PartnerOffer", NOBODY)}),
+    "proposeLegalOrder": (
+        Actor.STAFF,
+        {
+            "customerId": "CUSTOMER_ID",
+            "authority": "A court",
+            "caseRef": "1",
+            "law": "A law",
+            "fields": ["Customer.givenName"],
+            "document": {"name": "o.pdf", "mediaType": "application/pdf", "content": "JVBERg=="},
+        },
+    ),
+    "approveLegalOrder": (Actor.STAFF, {"orderId": global_id("LegalOrder", NOBODY)}),
+    "refuseLegalOrder": (Actor.STAFF, {"orderId": global_id("LegalOrder", NOBODY), "reason": "No."}),
+    "discloseUnderOrder": (Actor.STAFF, {"orderId": global_id("LegalOrder", NOBODY)}),
     "bulkExportRunQuery": (Actor.STAFF, {"query": EVERYBODY, "purpose": "orders", "personal": True}),
     "bulkExportApprove": (Actor.STAFF, {"id": "EXPORT_ID"}),
     "bulkExportRefuse": (Actor.STAFF, {"id": "EXPORT_ID"}),

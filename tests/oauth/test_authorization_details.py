@@ -17,7 +17,8 @@ from tests.oauth.conftest import location, new_verifier
 GRAPH = build_graph(strawberry.Schema(query=Query, config=schema_config()))
 # Parts of a customer that every token may read: what privacy scopes cover has scopes of its own.
 # What asks for the scope privacy:read, or is of the customer itself.
-OF_NO_AREA = {"brand", "collection", "requests", "exports", "holds", "paperRecords", "maskedFields"}
+OF_NO_AREA = {"brand", "collection", "requests", "exports", "holds", "paperRecords", "disclosures", "sharedLinks"}
+OF_NO_AREA |= {"maskedFields"}
 CONTACTS = {"type": "profile_access", "areas": ["contacts"]}
 ORDERS = {"type": "profile_access", "areas": ["orders"]}
 TAKES = {"authorization_types": ["profile_access", "partner_access"]}

@@ -1,18 +1,26 @@
 """A partner reads what its grant names, of whom it covers and who agrees; each of them sees that it did."""
 
+from uuid import UUID
 
-from sqlalchemy import select
+import asyncpg
+import pytest
+from sqlalchemy import func, insert, select, update
 
 from cdp.core.db import Role
 from cdp.core.ids import global_id
 from cdp.core.platform import Platform
-from cdp.tables.partner import disclosure
+from cdp.tables.audit import audit_event
+from cdp.tables.consent import Channel, ConsentAction, consent
+from cdp.tables.customer import customer
+from cdp.tables.hold import legal_hold
+from cdp.tables.partner import disclosure, partner_grant
+from cdp.tables.policy import LegalBasis
+from cdp.tables.request import RequestStatus, RequestType, privacy_request
 from tests.partners.conftest import Desk
 from tests.population import Person, make_person, picture
 from tests.schema.conftest import Ask
 
 PROFILE = "query($id: ID!) { customer(id: $id) { id givenName familyName country contacts { emails { address } } } }"
-LIST = "query($id: ID!) { customers(first: 50, filter: {EMAIL}) { nodes { id givenName } } }"
 
 
 async def _disclosed(platform: Platform, person: Person) -> list[object]:
@@ -48,3 +56,208 @@ async def test_it_reads_what_was_granted_and_the_customer_sees_it(desk: Desk, as
     other = await desk.partner()
     nothing = await other.ask(await other.token(await desk.grant(other)), "{ disclosures { nodes { id } } }")
     assert nothing["data"]["disclosures"]["nodes"] == []
+
+
+async def test_nothing_beyond_the_grant_is_read_filtered_or_counted(desk: Desk) -> None:
+    ada = await make_person(desk.platform.db)
+    party = await desk.partner()
+    token = await party.token(await desk.grant(party, fields=frozenset({"Customer.givenName"})))
+    for query, code in (
+        ('{ customers(filter: {email: {eq: "x@example.org"}}) { nodes { id } } }', "OUTSIDE_GRANT"),
+        ("{ customers(orderBy: {field: NAME}) { nodes { id } } }", "OUTSIDE_GRANT"),
+        ("{ customers(first: 1) { nodes { id account { username } } } }", "OUTSIDE_GRANT"),
+        ("{ privacyRequests { nodes { id } } }", "OUTSIDE_GRANT"),
+        ("{ auditEvents { nodes { id } } }", "OUTSIDE_GRANT"),
+        ("{ partners { id } }", "OUTSIDE_GRANT"),
+        (f'{{ node(id: "{global_id("EmailAddress", ada.email_id)}") {{ id }} }}', "OUTSIDE_GRANT"),
+    ):
+        told = await party.ask(token, query)
+        assert {error["extensions"]["code"] for error in told["errors"]} == {code}, query
+    async with desk.platform.db.transaction(Role.WORKER) as tx:
+        refused = select(audit_event.c.code).where(
+            audit_event.c.client == party.credentials[0], audit_event.c.outcome == "refused"
+        )
+        assert {row.code for row in await tx.all(refused)} == {"OUTSIDE_GRANT"}
+    assert await _disclosed(desk.platform, ada) == []
+
+
+async def _withdraw(platform: Platform, ada: Person) -> None:
+    await _decide(platform, ada, ConsentAction.WITHDRAWN)
+
+
+async def _decide(platform: Platform, ada: Person, action: ConsentAction) -> None:
+    values = {"purpose": "promotions", "channel": Channel.EMAIL, "action": action, "wording": "As you like."}
+    async with platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(insert(consent).values(**ada.origin, **values))
+
+
+async def _mark(platform: Platform, ada: Person, **changes: object) -> None:
+    async with platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(update(customer).where(customer.c.id == ada.customer_id).values(**changes))
+
+
+async def _restrict(platform: Platform, ada: Person) -> None:
+    await _mark(platform, ada, restricted_at=func.now())
+
+
+async def _freeze(platform: Platform, ada: Person) -> None:
+    await _mark(platform, ada, status="frozen")
+
+
+async def _erase(platform: Platform, ada: Person) -> None:
+    async with platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(
+            insert(privacy_request).values(
+                reference=f"ER-{ada.audit_ref.hex[-8:]}",
+                customer_id=ada.customer_id,
+                subject_ref=ada.audit_ref,
+                type=RequestType.ERASURE,
+                status=RequestStatus.CHECKING,
+                channel="account_page",
+                due_at=func.now(),
+            )
+        )
+
+
+async def _hold(platform: Platform, ada: Person) -> None:
+    values = {"customer_id": ada.customer_id, "subject_ref": ada.audit_ref, "category": "order", "reason": "A case."}
+    async with platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(insert(legal_hold).values(**values, review_at=func.now()))
+
+
+WITHHELD = {"consent": _withdraw, "restriction": _restrict, "freeze": _freeze, "erasure": _erase, "hold": _hold}
+
+
+@pytest.mark.parametrize("why", WITHHELD)
+async def test_who_may_not_be_shown_is_withheld_and_counted(desk: Desk, why: str) -> None:
+    platform = desk.platform
+    ada, grace = await make_person(platform.db, country="LI"), await make_person(platform.db, country="LI")
+    party = await desk.partner()
+    changes = {"purposes": frozenset({"promotions"}), "legal_basis": LegalBasis.CONSENT, "countries": frozenset({"li"})}
+    token = await party.token(await desk.grant(party, **changes), "promotions")
+    one = {"id": global_id("Customer", ada.customer_id)}
+    whole = "{ customers(first: 100) { totalCount nodes { id } pageInfo { hasNextPage } } }"
+    before = await party.ask(token, whole)
+    ids = {node["id"] for node in before["data"]["customers"]["nodes"]}
+    assert {one["id"], global_id("Customer", grace.customer_id)} <= ids
+    await WITHHELD[why](platform, ada)
+    told = await party.ask(token, PROFILE, **one)
+    assert (told["data"]["customer"], told["extensions"]["withheld"]) == (None, {"customer": 1})
+    after = await party.ask(token, whole)
+    assert {node["id"] for node in after["data"]["customers"]["nodes"]} == ids - {one["id"]}
+    assert after["data"]["customers"]["totalCount"] == before["data"]["customers"]["totalCount"] - 1
+    earlier = before.get("extensions", {}).get("withheld", {}).get("customers", 0)
+    assert after["extensions"]["withheld"] == {"customers": earlier + 1}
+    assert len(await _disclosed(platform, ada)) == 1, "shown once, before"
+    assert len(await _disclosed(platform, grace)) == 2
+
+
+async def test_the_cohort_bounds_whom_it_covers(desk: Desk) -> None:
+    here, there = await make_person(desk.platform.db, country="MC"), await make_person(desk.platform.db, country="SM")
+    party = await desk.partner()
+    token = await party.token(await desk.grant(party, countries=frozenset({"MC"})))
+    seen = await party.ask(token, "{ customers(first: 100) { nodes { id } } }")
+    ids = {node["id"] for node in seen["data"]["customers"]["nodes"]}
+    assert global_id("Customer", here.customer_id) in ids
+    assert global_id("Customer", there.customer_id) not in ids
+    told = await party.ask(token, PROFILE, id=global_id("Customer", there.customer_id))
+    assert told["data"]["customer"] is None
+    assert "withheld" not in told.get("extensions", {}), "who is not covered is not counted either"
+    assert await _disclosed(desk.platform, there) == []
+
+
+async def test_pages_go_on_past_who_is_withheld(desk: Desk) -> None:
+    people = [await make_person(desk.platform.db, country="AD") for _ in range(5)]
+    await _restrict(desk.platform, people[0])
+    await _restrict(desk.platform, people[1])
+    party = await desk.partner()
+    token = await party.token(await desk.grant(party, countries=frozenset({"AD"})))
+    page_of = "customers(first: 2, after: $after) { nodes { id } pageInfo { endCursor hasNextPage } }"
+    query = f"query($after: String) {{ {page_of} }}"
+    found, after, withheld = [], None, 0
+    for _ in range(3):
+        told = await party.ask(token, query, after=after)
+        page = told["data"]["customers"]
+        found += [node["id"] for node in page["nodes"]]
+        withheld += told.get("extensions", {}).get("withheld", {}).get("customers", 0)
+        after = page["pageInfo"]["endCursor"]
+    assert not page["pageInfo"]["hasNextPage"]
+    assert found == [global_id("Customer", one.customer_id) for one in people[2:]]
+    assert withheld == 2
+
+
+@pytest.mark.parametrize("purpose", ["promotions", "questions", "nothing_known"])
+async def test_a_token_names_a_purpose_of_its_grant(desk: Desk, purpose: str) -> None:
+    party = await desk.partner()
+    answer = await party.ask_token(await desk.grant(party), purpose)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_authorization_details")
+
+
+async def test_a_token_names_a_living_grant_of_its_own_partner(desk: Desk) -> None:
+    party, other = await desk.partner(), await desk.partner()
+    proposed = await desk.propose(party)
+    for grant_id in (proposed, await desk.grant(other), UUID(int=7)):
+        answer = await party.ask_token(grant_id)
+        assert answer.json()["error"] == "invalid_authorization_details"
+    plain = await party.token(None)
+    told = await party.ask(plain, "{ customers(first: 1) { nodes { id } } }")
+    assert {error["extensions"]["code"] for error in told["errors"]} == {"FORBIDDEN"}
+
+
+async def test_revocation_works_on_the_next_request_and_recalls(desk: Desk) -> None:
+    ada = await make_person(desk.platform.db)
+    party = await desk.partner()
+    grant_id, lasting = await desk.grant(party), await desk.grant(party)
+    token, other = await party.token(grant_id), await party.token(lasting)
+    one = {"id": global_id("Customer", ada.customer_id)}
+    assert (await party.ask(token, PROFILE, **one))["data"]["customer"]["givenName"] == "Ada"
+    await desk.revoke(grant_id)
+    told = await party.ask(token, PROFILE, **one)
+    assert told["errors"][0]["extensions"]["code"] in {"PARTNER_GRANT_ENDED", "TOKEN_INVALID"}
+    assert not (told.get("data") or {}).get("customer")
+    assert len(await _disclosed(desk.platform, ada)) == 1
+    assert (await party.ask_token(grant_id)).json()["error"] == "invalid_authorization_details"
+    assert (await party.ask(other, PROFILE, **one))["data"]["customer"]["givenName"] == "Ada"
+
+
+async def test_a_grant_ends_with_its_time(desk: Desk) -> None:
+    ada = await make_person(desk.platform.db)
+    party = await desk.partner()
+    grant_id = await desk.grant(party)
+    token = await party.token(grant_id)
+    assert (await party.ask(token, "{ viewer { kind } }"))["data"] == {"viewer": {"kind": "CLIENT"}}
+    async with desk.platform.db.transaction(Role.WORKER) as tx:
+        over = update(partner_grant).where(partner_grant.c.id == grant_id)
+        await tx.execute(over.values(valid_until=func.now()))
+    told = await party.ask(token, PROFILE, id=global_id("Customer", ada.customer_id))
+    assert told["errors"][0]["extensions"]["code"] == "PARTNER_GRANT_ENDED"
+    assert await _disclosed(desk.platform, ada) == []
+
+
+async def test_the_second_wall_stands_without_the_first(desk: Desk) -> None:
+    """What the role itself sees: nothing without a living grant, and no table a grant can not name."""
+    await make_person(desk.platform.db)
+    party = await desk.partner()
+    grant_id = await desk.grant(party)
+    connection = await desk.platform.db.connect_raw(Role.PARTNER)
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM customer") == 0
+        await connection.execute("SELECT set_config('cdp.grant', $1, false)", str(grant_id))
+        assert await connection.fetchval("SELECT count(*) FROM customer") > 0
+        for table in ("account", "event", "session", "identity", "audit_event", "oauth_grant"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.fetchval(f"SELECT count(*) FROM {table}")
+        await desk.revoke(grant_id)
+        assert await connection.fetchval("SELECT count(*) FROM customer") == 0
+    finally:
+        await connection.close()
+
+
+async def test_mixed_documents_are_narrowed_too(desk: Desk) -> None:
+    ada = await make_person(desk.platform.db)
+    await _restrict(desk.platform, ada)
+    party = await desk.partner()
+    token = await party.token(await desk.grant(party))
+    query = "query($id: ID!) { customer(id: $id) { id } __typename }"
+    told = await party.ask(token, query, id=global_id("Customer", ada.customer_id))
+    assert (told["data"]["customer"], told["extensions"]["withheld"]) == (None, {"customer": 1})

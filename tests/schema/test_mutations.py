@@ -39,7 +39,46 @@ BY_HAND = frozenset(
         "witnessDestruction",
     }
 )
+PARTNERS = frozenset(
+    {
+        *("addPartner", "proposePartnerGrant", "approvePartnerGrant", "refusePartnerGrant", "revokePartnerGrant"),
+        *("acknowledgeRecall", "proposePartnerOffer", "approvePartnerOffer", "refusePartnerOffer"),
+        *("proposeLegalOrder", "approveLegalOrder", "refuseLegalOrder", "discloseUnderOrder"),
+    }
+)
+# Of customers, and run in tests/partners/test_links.py.
+LINKS = frozenset({"shareProfile", "revokeSharedLink"})
 OF_STAFF: dict[str, dict[str, Any]] = {
+    "addPartner": {"code": "acme", "name": "Acme", "contact": "privacy@acme.example"},
+    "proposePartnerGrant": {
+        "partnerId": global_id("Partner", new_id()),
+        "function": "PROMOTIONS",
+        "purposes": ["promotions"],
+        "fields": ["Customer.givenName"],
+        "legalBasis": "CONSENT",
+        "retentionDays": 30,
+        "contractReference": "C-1",
+        "validFrom": "2026-01-01T00:00:00Z",
+        "validUntil": "2036-01-01T00:00:00Z",
+    },
+    "approvePartnerGrant": {"grantId": global_id("PartnerGrant", new_id())},
+    "refusePartnerGrant": {"grantId": global_id("PartnerGrant", new_id()), "reason": "No."},
+    "revokePartnerGrant": {"grantId": global_id("PartnerGrant", new_id()), "reason": "Over."},
+    "acknowledgeRecall": {"recallId": global_id("PartnerRecall", new_id())},
+    "proposePartnerOffer": {"subject": "Offer", "body": "Ten percent."},
+    "approvePartnerOffer": {"offerId": global_id("PartnerOffer", new_id())},
+    "refusePartnerOffer": {"offerId": global_id("PartnerOffer", new_id())},
+    "proposeLegalOrder": {
+        "customerId": global_id("Customer", new_id()),
+        "authority": "A court",
+        "caseRef": "1",
+        "law": "A law",
+        "fields": ["Customer.givenName"],
+        "document": {"name": "o.pdf", "mediaType": "application/pdf", "content": "JVBERg=="},
+    },
+    "approveLegalOrder": {"orderId": global_id("LegalOrder", new_id())},
+    "refuseLegalOrder": {"orderId": global_id("LegalOrder", new_id()), "reason": "No."},
+    "discloseUnderOrder": {"orderId": global_id("LegalOrder", new_id())},
     "completeManualTask": {"taskId": global_id("ManualTask", new_id()), "outcome": "DONE"},
     "confirmManualTask": {"taskId": global_id("ManualTask", new_id())},
     "sendBackManualTask": {"taskId": global_id("ManualTask", new_id()), "note": "Look again."},
@@ -219,9 +258,9 @@ async def freeze(db: Database, person: Person) -> None:
 
 
 def test_every_mutation_of_the_schema_is_here(execution: Execution):
-    here = set(MUTATIONS) | set(CASEWORK) | REVEALS | set(OF_STAFF)
+    here = set(MUTATIONS) | set(CASEWORK) | REVEALS | set(OF_STAFF) | LINKS
     assert here == set(execution.reader.graph.schema.mutation_type.fields)
-    assert set(OF_STAFF) == BULK | HOLDS | BY_HAND
+    assert set(OF_STAFF) == BULK | HOLDS | BY_HAND | PARTNERS
 
 
 @pytest.mark.parametrize("name", sorted(OF_STAFF))

@@ -22,6 +22,7 @@ from cdp.operations import values
 from cdp.tables.hold import EFFECTIVE, legal_hold
 from cdp.tables.manual import manual_task
 from cdp.tables.paper import paper_record
+from cdp.tables.sharing import legal_order
 
 MAX_BYTES = 5 * 1024 * 1024
 MEDIA_TYPES = frozenset(
@@ -159,6 +160,7 @@ async def destroy_of(platform: Platform, subject_ref: UUID, customer_id: Custome
         [
             await destroy(platform, legal_hold, (legal_hold.c.subject_ref == subject_ref) & over),
             await destroy(platform, manual_task, manual_task.c.customer_id == customer_id),
+            await destroy(platform, legal_order, legal_order.c.subject_ref == subject_ref),
             await destroy(platform, paper_record, paper_record.c.customer_id == customer_id),
         ]
     )

@@ -28,6 +28,7 @@ from cdp.operations.attachments import attachments
 from cdp.operations.bulk import reach
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
+from cdp.operations.partners import recalls
 from cdp.operations.requests import closing, evidence, exports, holding
 from cdp.operations.requests.outcomes import outcome_of
 from cdp.operations.requests.tasks import open_tasks
@@ -141,6 +142,7 @@ async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) ->
         is_first = await open_tasks(tx, request.id, request.customer_id, TaskStep.ERASE, own) > 0
         if not (is_again or is_first):  # another worker was here at the same time, and did all of this
             return False
+        await recalls.of_person(tx, customer_id, now=platform.clock())
         await audit.record(
             tx,
             SYSTEM,
