@@ -25,8 +25,11 @@ from bench import peers
 from bench.ground import Ground, ground
 from bench.load import WrongAnswer
 from bench.results import Target, machine
-from cdp.access.viewer import SYSTEM
+from bench.twin import FixedPool
+from cdp.access.scopes import STAFF_SCOPES
+from cdp.access.viewer import SYSTEM, Actor, Viewer
 from cdp.compiler.bulk import INNER_KEY, OUTER_KEY, BulkCompiler, BulkOptions, BulkPlan
+from cdp.compiler.cursors import CursorSeal
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.embedded.binaries import installed_postgres
@@ -34,6 +37,7 @@ from cdp.operations.bulk import kickoff
 from cdp.operations.bulk.kickoff import Wanted
 from cdp.schema.schema import open_reader
 from cdp.tables.bulk import BULK_SETTLED, BulkFormat, BulkStatus, bulk_export
+from tests.twin.twin import Request, twin_schema
 
 PURPOSE = "orders"
 QUERY = """{ customers { nodes {
@@ -41,7 +45,13 @@ QUERY = """{ customers { nodes {
   orders { nodes { status placedAt currency total items { sku title quantity unitPrice } } }
 } } }"""
 FORMATS = (BulkFormat.NDJSON, BulkFormat.PARQUET, BulkFormat.CSV)
-ONE_WORKER, TWO_WORKERS, PARQUET, CSV, MEMORY_MB = 1.15, 0.75, 2.0, 3.0, 64.0
+PAGED = """query Page($after: String) { customers(first: 100, after: $after) {
+  pageInfo { endCursor } nodes {
+  id country locale createdAt preferences { key value } currentConsents { purposeCode action }
+  orders { nodes { status placedAt currency total items { sku title quantity unitPrice } } }
+} } }"""
+PAGES = 10
+ONE_WORKER, TWO_WORKERS, RESOLVERS, PARQUET, CSV, MEMORY_MB = 1.15, 0.75, 25.0, 2.0, 3.0, 64.0
 STARTED_WITHIN_S, DONE_WITHIN_S = 60.0, 1800.0
 
 
@@ -93,6 +103,7 @@ def main() -> int:
 async def measure(made: Ground, *, rounds: int) -> list[Target]:
     """The rounds, and what they come to."""
     copies: list[float] = []
+    paged: list[float] = []
     ones: dict[BulkFormat, list[Run]] = {one: [] for one in FORMATS}
     twos: list[Run] = []
     with tempfile.TemporaryDirectory(prefix="cdp-bench-") as folder:
@@ -102,6 +113,7 @@ async def measure(made: Ground, *, rounds: int) -> list[Target]:
             plan = compiler.compile(QUERY, replace(SYSTEM, purpose=PURPOSE), BulkOptions())
             for number in range(rounds):
                 copies.append(_copy(place, plan))
+                paged.append(await _resolvers(platform))
                 with workers(place, 1) as [first]:
                     for format_ in FORMATS:
                         ones[format_].append(await _export(platform, compiler, [first], format_))
@@ -112,14 +124,27 @@ async def measure(made: Ground, *, rounds: int) -> list[Target]:
                 print(
                     f"round {number + 1}: copy {copies[-1]:.1f} s ({size:.0f} MB), {said}, two {twos[-1].seconds:.1f} s"
                 )
-    return _targets(copies, ones, twos)
+    return _targets(copies, ones, twos, [one * made.population.customers for one in paged])
 
 
-def _targets(copies: Sequence[float], ones: Mapping[BulkFormat, Sequence[Run]], twos: Sequence[Run]) -> list[Target]:
+def _targets(
+    copies: Sequence[float],
+    ones: Mapping[BulkFormat, Sequence[Run]],
+    twos: Sequence[Run],
+    paged: Sequence[float],
+) -> list[Target]:
     lines = [run.seconds for run in ones[BulkFormat.NDJSON]]
+    faster = [theirs / ours for theirs, ours in zip(paged, lines, strict=True)]
     found = [
         _ratio("one worker / copy", lines, copies, ONE_WORKER),
         _ratio("two workers / copy", [run.seconds for run in twos], copies, TWO_WORKERS),
+        Target(
+            "pages through resolvers / one worker",
+            statistics.median(faster),
+            RESOLVERS,
+            at_least=True,
+            spread=(min(faster), max(faster)),
+        ),
         _ratio("Parquet / NDJSON", [run.seconds for run in ones[BulkFormat.PARQUET]], lines, PARQUET),
         _ratio("CSV / NDJSON", [run.seconds for run in ones[BulkFormat.CSV]], lines, CSV),
     ]
@@ -185,6 +210,25 @@ async def _export(platform: Platform, compiler: BulkCompiler, made: Sequence[Wor
             return Run(time.monotonic() - began, row.size_bytes, max(one.grown_mb() for one in made))
         await asyncio.sleep(0.05)
     raise WrongAnswer("the export did not end")
+
+
+async def _resolvers(platform: Platform) -> float:
+    """Seconds a customer costs who is read by pages of resolvers and DataLoaders; the first pages stand for all."""
+    schema, seal = twin_schema(), CursorSeal(bytes(32))
+    db = FixedPool(platform.settings.database_url, pool_size=4)
+    viewer = Viewer(Actor.STAFF, roles=frozenset({"privacy_officer"}), scopes=STAFF_SCOPES, purpose="customer_service")
+    after, began, people = None, time.monotonic(), 0
+    try:
+        for _ in range(PAGES):
+            context = Request(db, viewer, seal)
+            answer = await schema.execute(PAGED, variable_values={"after": after}, context_value=context)
+            if answer.errors or answer.data is None:
+                raise WrongAnswer(f"the resolvers failed: {answer.errors}")
+            people += len(answer.data["customers"]["nodes"])
+            after = answer.data["customers"]["pageInfo"]["endCursor"]
+        return (time.monotonic() - began) / people
+    finally:
+        await db.close()
 
 
 def _copy(place: Ground, plan: BulkPlan) -> float:

@@ -142,6 +142,10 @@ class Settings(BaseSettings):
         timedelta(days=7),
         description="time between confirmation and erasure in which the customer can undo (seconds or ISO 8601)",
     )
+    export_retry: Duration = Field(
+        timedelta(days=1),
+        description="time until systems that gave nothing for an export are asked again (seconds or ISO 8601)",
+    )
     export_ttl: Duration = Field(timedelta(days=7), description="life of a finished export (seconds or ISO 8601)")
     step_up_max_age_s: int = Field(
         600, description="seconds a sign-in counts as fresh for export, download and deletion"

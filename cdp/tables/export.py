@@ -66,8 +66,11 @@ export = Table(
     timestamp("created_at", now=True, info=personal(Category.REQUEST)),
     timestamp("ready_at", nullable=True, info=personal(Category.REQUEST)),
     timestamp("expires_at", nullable=True, info=personal(Category.REQUEST)),
+    # When systems that did not give their part are asked again.
+    timestamp("retry_at", nullable=True, info=personal(Category.REQUEST)),
 )
 
 Index(None, export.c.customer_id, export.c.created_at.desc(), export.c.id.desc())
 Index("export_ready_expires_at_idx", export.c.expires_at, postgresql_where="status = 'ready'")
+Index("export_retry_at_idx", export.c.retry_at, postgresql_where="retry_at IS NOT NULL")
 foreign_key_indexes(export)

@@ -134,6 +134,9 @@ async def test_a_system_that_is_down_is_missing_and_said_so(engine: Engine, peer
     package = await taken(engine, ada)
     (missing,) = data(package, "missing.json")
     assert (missing["system"], missing["state"]) == ("newsletter", "needs_attention")
+    assert missing["tries"] >= 1
+    assert missing["retriedAt"] is not None
+    assert "by ourselves on" in missing["note"]
     assert data(package, "manifest.json")["missing"] == 1
     assert "could not give us your data" in package.read("index.html").decode()
     assert not [name for name in package.namelist() if name.startswith("systems/")]

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -208,7 +209,10 @@ class Copy:
 
 
 class _File:
-    """The bytes of a file on their way into the store, counted and hashed."""
+    """The bytes of a file on their way into the store, counted and hashed.
+
+    One thread does all of it: each thread that ever encoded keeps memory of its own (malloc's arenas).
+    """
 
     def __init__(self, encoding: Encoder, *, max_bytes_per_s: int) -> None:
         self.lines = 0
@@ -218,15 +222,17 @@ class _File:
 
     async def made_of(self, batches: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         """Encode batch by batch."""
-        async for batch in batches:
-            began = time.monotonic()
-            made = await asyncio.to_thread(self._take, batch)
+        run = asyncio.get_running_loop().run_in_executor
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="bulk") as thread:
+            async for batch in batches:
+                began = time.monotonic()
+                made = await run(thread, self._take, batch)
+                if made:
+                    yield made
+                await self._wait(len(batch), began)
+            made = await run(thread, self._end)
             if made:
                 yield made
-            await self._wait(len(batch), began)
-        made = await asyncio.to_thread(self._end)
-        if made:
-            yield made
 
     async def _wait(self, size: int, began: float) -> None:
         if self._max_bytes_per_s:

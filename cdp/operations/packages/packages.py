@@ -50,6 +50,8 @@ class Missing:
     title: str
     state: str
     code: str
+    tries: int = 0
+    retried_at: datetime | None = None
 
 
 @dataclass
@@ -88,7 +90,7 @@ class Packer:
                     yield self._member(f"{name}.csv", method, rows, records=None if inner else records)
         if ExportFormat.HTML in self.chosen.formats:
             yield self._member("index.html", method, self._html())
-        yield self._member("missing.json", method, _whole([_missing(one) for one in self.missing]))
+        yield self._member("missing.json", method, _whole([self._missing(one) for one in self.missing]))
         if ExportFormat.JSON in self.chosen.formats:
             yield self._member("schema.json", method, _whole(self._schema()))
         yield self._member("README.txt", method, _text(self._page().readme()))
@@ -137,7 +139,7 @@ class Packer:
             )
             for source, one in there
         ]
-        lost = [(one.title, one.code) for one in self.missing]
+        lost = [(one.title, one.code, page.retry(one.retried_at)) for one in self.missing]
         yield "".join(readable.head(page, sections, lost)).encode()
         for number, (section, (_, collection)) in enumerate(zip(sections, there, strict=True)):
             yield readable.section_head(page, number, section).encode()
@@ -149,6 +151,17 @@ class Packer:
                 yield readable.article(page, record).encode()
             yield readable.SECTION_END.encode()
         yield readable.FOOT.encode()
+
+    def _missing(self, one: Missing) -> Json:
+        return {
+            "system": one.system,
+            "title": one.title,
+            "state": one.state,
+            "code": one.code,
+            "tries": one.tries,
+            "retriedAt": iso(one.retried_at) if one.retried_at else None,
+            "note": self._page().retry(one.retried_at),
+        }
 
     def _schema(self) -> dict[str, Json]:
         def array(shape: Shape) -> dict[str, Json]:
@@ -201,10 +214,6 @@ async def _sealed(archive: AsyncIterable[bytes], signer: Signer) -> AsyncIterato
 
 def _deflate() -> "zlib._Compress":
     return zlib.compressobj(level=6, wbits=-zlib.MAX_WBITS)
-
-
-def _missing(one: Missing) -> Json:
-    return {"system": one.system, "title": one.title, "state": one.state, "code": one.code}
 
 
 async def _chunk(raw: bytes) -> AsyncIterator[bytes]:

@@ -5,9 +5,11 @@ It opens offline, on a phone and on paper. Long collections are cut here and who
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from html import escape
 
 from cdp.connectors.base import Json, Record
+from cdp.core.clock import iso
 
 SHOWN = 500
 
@@ -33,6 +35,8 @@ _ENGLISH = {
     "none": "Nothing is held here.",
     "missing": "What could not be had",
     "missing_one": "{title} could not give us your data now ({code}).",
+    "retried": "We ask again by ourselves on {at}; what comes then is a copy of its own.",
+    "not_retried": "We do not ask again by ourselves: ask for another copy.",
     "own": "Held by us",
     "yes": "yes",
     "no": "no",
@@ -63,6 +67,8 @@ _GERMAN = {
     "none": "Hier ist nichts gespeichert.",
     "missing": "Was nicht zu bekommen war",
     "missing_one": "{title} konnte uns Ihre Daten jetzt nicht geben ({code}).",
+    "retried": "Wir fragen am {at} von selbst noch einmal; was dann kommt, wird eine eigene Kopie.",
+    "not_retried": "Wir fragen nicht von selbst noch einmal: Fordern Sie eine weitere Kopie an.",
     "own": "Bei uns gespeichert",
     "yes": "ja",
     "no": "nein",
@@ -109,6 +115,12 @@ class Page:
         """One sentence in the reader's language, safe to stand in HTML."""
         return escape(_LANGUAGES[self.language][name].format(**values))
 
+    def retry(self, at: datetime | None) -> str:
+        """When a system that gave nothing is asked again."""
+        if at is None:
+            return _LANGUAGES[self.language]["not_retried"]
+        return _LANGUAGES[self.language]["retried"].format(at=f"{iso(at)[:16].replace('T', ' ')} UTC")
+
     def readme(self) -> str:
         """README.txt."""
         return _LANGUAGES[self.language]["readme"].format(reference=self.reference, at=self.at)
@@ -118,7 +130,7 @@ class Page:
         return _LANGUAGES[self.language]["own"]
 
 
-def head(page: Page, sections: list[Section], missing: list[tuple[str, str]]) -> Iterator[str]:
+def head(page: Page, sections: list[Section], missing: list[tuple[str, str, str]]) -> Iterator[str]:
     """The document up to its first section."""
     yield f'<!doctype html><html lang="{page.language}"><head><meta charset="utf-8">'
     yield "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
@@ -131,8 +143,8 @@ def head(page: Page, sections: list[Section], missing: list[tuple[str, str]]) ->
     yield f"<p>{page.text('files')}</p>"
     if missing:
         yield f"<h2>{page.text('missing')}</h2><ul>"
-        for title, code in missing:
-            yield f"<li>{page.text('missing_one', title=title, code=code)}</li>"
+        for title, code, again in missing:
+            yield f"<li>{page.text('missing_one', title=title, code=code)} {escape(again)}</li>"
         yield "</ul>"
     yield "<nav><ul>"
     for number, section in enumerate(sections):

@@ -75,6 +75,7 @@ class Package:
     sha256: bytes
     files: Sequence[Mapping[str, object]]
     missing: Sequence[Mapping[str, object]]
+    retry_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,7 @@ async def ready(tx: Tx, export_id: ExportId, package: Package, *, ttl: timedelta
             "sha256": package.sha256,
             "files": list(package.files),
             "missing": list(package.missing),
+            "retry_at": package.retry_at,
             "ready_at": func.now(),
             "expires_at": func.now() + ttl,
         },

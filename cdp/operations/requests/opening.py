@@ -7,7 +7,7 @@ Source: GDPR art. 12, 15 to 21, https://eur-lex.europa.eu/eli/reg/2016/679/oj
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -18,7 +18,7 @@ from cdp.access.viewer import Actor, Viewer
 from cdp.core.clock import iso
 from cdp.core.db import Tx
 from cdp.core.errors import NotFound
-from cdp.core.ids import CustomerId, RequestId, new_id, new_reference, new_token
+from cdp.core.ids import CustomerId, RequestId, SystemId, new_id, new_reference, new_token
 from cdp.core.platform import Platform
 from cdp.operations import audit, letters, messages, moves, subjects, systems
 from cdp.operations.letters import Template
@@ -174,13 +174,19 @@ async def start(
     is_known: bool = True,
     is_confirmed: bool = False,
     chosen: Choices = EVERYTHING,
+    only: Sequence[SystemId] = (),
 ) -> None:
-    """Begin the work of a request that stands in its kind's first state: tasks, what it freezes, and the letter."""
+    """Begin the work of a request that stands in its kind's first state: tasks, what it freezes, and the letter.
+
+    ``only`` names the systems that are asked beside our own tables; by default all are.
+    """
     customer_id = person.customer_id if is_known else None
     if kind.step is not None:
         asked = await systems.asked(tx, opened.id)
         if ExportCategory.SYSTEMS not in chosen.categories:
             asked = [await systems.own_id(tx)]
+        if only:
+            asked = [await systems.own_id(tx), *only]
         await tasks.open_tasks(tx, opened.id, customer_id, kind.step, asked)
     template = Template.REQUEST_OPENED
     values: dict[str, str] = {}

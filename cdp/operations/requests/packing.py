@@ -21,7 +21,7 @@ from cdp.operations.letters import Template
 from cdp.operations.packages import parked
 from cdp.operations.packages.choices import Choices
 from cdp.operations.packages.packages import Missing, Packer, Source
-from cdp.operations.requests import exports, guests, opening
+from cdp.operations.requests import exports, guests, opening, retries
 from cdp.operations.requests.exports import ExportRow, Package
 from cdp.operations.requests.tasks import Performed, Work
 from cdp.operations.subjects import SealedPerson
@@ -53,17 +53,28 @@ async def pack(platform: Platform, work: Work, sealed: SealedPerson) -> Performe
         row = await exports.of_request(tx, work.request_id)
         reads = await _reads(tx, work.request_id)
         chosen = await exports.choices_of(tx, platform.sealer, work.request_id)
+        may_retry = await retries.may(tx, work.request_id, chosen)
     if row is None:
         return Performed(Outcome(State.FAILED, NO_PACKAGE))
-    packer = replace(await _packer(platform, work, sealed, reads), chosen=chosen)
+    packer = await _packer(platform, work, sealed, reads)
+    retried_at = platform.clock() + platform.settings.export_retry
+    missing_ = tuple(
+        replace(one, retried_at=retried_at if may_retry and one.state in retries.PASSING else None)
+        for one in packer.missing
+    )
+    packer = replace(packer, chosen=chosen, missing=missing_)
     key = platform.keys.get(exports.key_name(row.id))
     object_key = f"{exports.folder(row.id)}{work.fence}.zip"
     measured = _Measured()
     parked_bytes = await _parked_bytes(platform, work.request_id)
     async with aclosing(_locked(packer.stream(parked_bytes=parked_bytes), chosen)) as locked:
         await platform.blobs.put_stream(object_key, seal_stream(key, measured.take(locked)))
-    missing = [{"system": one.system, "code": one.code} for one in packer.missing]
-    package = Package(object_key, measured.size_bytes, measured.digest.digest(), packer.files, missing)
+    missing = [
+        {"system": one.system, "code": one.code, "retriedAt": iso(one.retried_at) if one.retried_at else None}
+        for one in packer.missing
+    ]
+    again = retried_at if any(one.retried_at for one in packer.missing) else None
+    package = Package(object_key, measured.size_bytes, measured.digest.digest(), packer.files, missing, again)
 
     async def offer(tx: Tx) -> Outcome:
         return await _offer(tx, platform, row, package, sealed)
@@ -97,6 +108,7 @@ async def _reads(tx: Tx, request_id: RequestId) -> list[Row[tuple[object, ...]]]
             system.c.kind,
             request_task.c.status,
             request_task.c.code,
+            request_task.c.attempt,
             request_task.c.evidence,
         )
         .join(system, system.c.id == request_task.c.system_id)
@@ -113,7 +125,8 @@ async def _packer(platform: Platform, work: Work, sealed: SealedPerson, reads: l
     snapshot_at = platform.clock()
     for read in reads:  # one object each, in the order of the package
         if read.status is not TaskStatus.DONE:
-            missing.append(Missing(read.name, read.title, read.status.value, read.code or Code.UNREACHABLE))
+            code = read.code or Code.UNREACHABLE
+            missing.append(Missing(read.name, read.title, read.status.value, code, read.attempt))
             continue
         evidence = read.evidence["evidence"]
         prefix = parked.place(work.request_id, read.name, evidence["fence"])
