@@ -27,6 +27,7 @@ from cdp.core.db import Role
 from cdp.core.ids import new_id
 from cdp.core.platform import Platform
 from cdp.jobs.job import Workplace
+from cdp.jobs.sweep import sweep
 from cdp.operations.delivery.floor import Floor
 from cdp.operations.delivery.receiver import Account, Receiver
 from cdp.operations.oauth import clients
@@ -165,7 +166,7 @@ async def sold(seller: Seller, *, fields: Sequence[str] = FIELDS) -> Deal:
         await deals.confirm_key(tx, second, platform, made.id, given=made.fingerprint)
         await classifying.classify(tx, maker, platform, made.id)
         await notices.notify(tx, maker, platform, made.id)
-    await seller.engine.work()
+    await sweep(Workplace(platform, seller.reader, "tests"), concurrency=8)
     async with platform.db.transaction(Role.WORKER) as tx:
         await notices.settle(tx, made.id)
     async with platform.db.transaction(Role.WORKER) as tx:

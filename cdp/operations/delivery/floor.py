@@ -59,7 +59,16 @@ class Floor:
         made = await self._make() if making_ or approved else False
         issued = [await self._issue(deal_id) for deal_id in making_]
         told = await deltas.tell_due(platform)
-        return bool(approved) or made or any(issued) or told
+        cleared = await self._clear()
+        return bool(approved) or made or any(issued) or told or cleared
+
+    async def _clear(self) -> bool:
+        """Remove what is over; a store that is away is asked again."""
+        try:
+            return await packages.clear_over(self._platform)
+        except (StoreError, OSError) as error:
+            log.warning("delivery.not_cleared", reason=type(error).__name__)
+            return False
 
     async def _make(self) -> bool:
         settings, db = self._platform.settings, self._platform.db

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.clock import iso
@@ -26,6 +26,7 @@ from cdp.operations.transfers import freezing, states
 from cdp.tables.bulk import PartStatus
 from cdp.tables.delivery import (
     ChangeReason,
+    transfer_file,
     transfer_package,
     transfer_part,
     transfer_pull,
@@ -77,13 +78,15 @@ async def issue(platform: Platform, deal_id: UUID) -> bool:
     Raises FreezeBroken, PackageMiscounted: then nothing is issued.
     """
     async with platform.db.transaction(Role.WORKER) as tx:
+        if not await _is_due(tx, await states.find(tx, deal_id)):
+            return False
+        kept = {one.object_key for one in await parts.files_of(tx, deal_id)}
+    await _tidy(platform, deal_id, kept)  # what workers left that died; nobody writes any more
+    async with platform.db.transaction(Role.WORKER) as tx:
         row = await states.find(tx, deal_id, lock=True)
-        made = await parts.of_deal(tx, deal_id)
-        if row.status not in parts.MAKING or not made or any(one.status is not PartStatus.DONE for one in made):
+        if not await _is_due(tx, row):
             return False
-        newest = await latest(tx, deal_id)
-        if newest is not None and newest.issued_at > max(one.settled_at for one in made):
-            return False
+        made, newest = await parts.of_deal(tx, deal_id), await latest(tx, deal_id)
         await freezing.require_whole(tx, row)
         revision = newest.revision + 1 if newest else 1
         files = await parts.files_of(tx, deal_id)
@@ -100,8 +103,16 @@ async def issue(platform: Platform, deal_id: UUID) -> bool:
         await states.note(tx, SYSTEM, "transfer.packaged", deal_id, details=details)
         if row.status is TransferStatus.PACKAGING:
             await states.move(tx, row, TransferStatus.DELIVERING, wrote={"packaged_at": func.now()})
-    await _tidy(platform, deal_id, {one.object_key for one in files})
     return True
+
+
+async def _is_due(tx: Tx, row: Row[Any]) -> bool:
+    """Whether every part is done, and one of them since the newest package."""
+    made = await parts.of_deal(tx, row.id)
+    if row.status not in parts.MAKING or not made or any(one.status is not PartStatus.DONE for one in made):
+        return False
+    newest = await latest(tx, row.id)
+    return newest is None or bool(newest.issued_at <= max(one.settled_at for one in made))
 
 
 async def offer(tx: Tx, platform: Platform, package_id: UUID) -> None:
@@ -119,9 +130,18 @@ async def latest(tx: Tx, deal_id: UUID) -> Row[Any] | None:
     return await tx.first(mine.order_by(transfer_package.c.revision.desc()).limit(1))
 
 
-async def cut(platform: Platform, deal_id: UUID) -> None:
-    """Remove every file of a deal that is over."""
-    await _tidy(platform, deal_id, set())
+async def clear_over(platform: Platform) -> bool:
+    """Remove the files of deals that are over: signed for, recalled or cancelled; whether there were any."""
+    over = (TransferStatus.COMPLETED, TransferStatus.RECALLED, TransferStatus.CANCELLED)
+    wanted = select(transfer_file.c.transfer_id).join(transfer).where(transfer.c.status.in_(over)).distinct()
+    async with platform.db.transaction(Role.WORKER) as tx:
+        found = [row.transfer_id for row in await tx.all(wanted)]
+    for deal_id in found:  # each has files of its own
+        await _tidy(platform, deal_id, set())
+        async with platform.db.transaction(Role.WORKER) as tx:
+            await tx.execute(delete(transfer_file).where(transfer_file.c.transfer_id == deal_id))
+            await states.note(tx, SYSTEM, "transfer.files_removed", deal_id)
+    return bool(found)
 
 
 async def _tidy(platform: Platform, deal_id: UUID, kept: set[str]) -> None:

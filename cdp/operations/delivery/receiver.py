@@ -27,6 +27,7 @@ from cdp.operations.oauth.client_assertions import ASSERTION_TYPE
 from cdp.operations.oauth.proofs import PublicKey
 
 SCOPE = "transfers:receive"
+PARTIAL = "partial"
 ASSERTION_LIFE_S = 60
 TOKEN_EARLY_S = 30.0
 
@@ -135,9 +136,9 @@ class Receiver:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         known = await asyncio.to_thread(checks.measure, path) if path.exists() else None
         if known is None or known.sha256 != one["encrypted"]["sha256"]:
-            if known is not None and known.size_bytes >= one["encrypted"]["bytes"]:
-                path.unlink()  # of an earlier revision
-            await self._download(reference, path, one)
+            begun = place / PARTIAL / one["encrypted"]["sha256"]
+            await self._download(reference, begun, one)
+            begun.replace(path)
         plain = place / "plain" / one["name"] if keep_plain else None
         if plain is not None:
             plain.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -155,8 +156,11 @@ class Receiver:
         }
 
     async def _download(self, reference: str, path: Path, one: Mapping[str, Any]) -> None:
-        """Fetch what is missing of a file; what is there was begun before."""
+        """Fetch what is missing of a file; what is there was begun before, of just these bytes."""
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         have = _size(path)
+        if have >= one["encrypted"]["bytes"]:
+            return
         headers = {**await self._authorization(), **({"Range": f"bytes={have}-"} if have else {})}
         url = f"/transfers/{reference}/files/{one['encrypted']['path']}"
         async with self._http.stream("GET", url, headers=headers) as answer:
@@ -222,7 +226,7 @@ class Receiver:
         return list(entries)
 
     def _destroy(self, reference: str) -> None:
-        for name in ("bag", "plain"):
+        for name in ("bag", "plain", PARTIAL):
             shutil.rmtree(self.place(reference) / name, ignore_errors=True)
 
     async def _sign(self, reference: str, path: str, said: Mapping[str, Any], name: str) -> None:
@@ -281,8 +285,7 @@ async def _refusal(answer: httpx.Response) -> SellerRefused:
     await answer.aread()
     try:
         said = answer.json()
-        error = said["error"]
-        code = error["code"] if isinstance(error, dict) else error
-    except (ValueError, KeyError, TypeError):
+        code = said.get("code", said.get("error"))  # OAuth's endpoints have their own form (RFC 6749 section 5.2)
+    except (ValueError, AttributeError):
         code = None
     return SellerRefused(status=answer.status_code, reason=str(code) if code else None)
