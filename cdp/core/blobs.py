@@ -4,8 +4,9 @@ import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -14,7 +15,16 @@ from obstore.store import LocalStore, MemoryStore, S3Store
 
 from cdp.core.errors import NotFound
 
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig  # exists for type checkers only
+
 PART_BYTES = 8 * 1024 * 1024
+RETRY: "RetryConfig" = {
+    "max_retries": 6,
+    "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2), "base": 2},
+    "retry_timeout": timedelta(seconds=60),
+}
+"""Answers 5xx and broken connections are tried again here; what lasts longer is the caller's to try again."""
 
 
 class ObjectMissing(NotFound):
@@ -129,6 +139,6 @@ def _open(url: str) -> object:
         case "memory":
             return MemoryStore()
         case "s3":
-            return S3Store(bucket=parts.netloc, prefix=parts.path.strip("/") or None)
+            return S3Store(bucket=parts.netloc, prefix=parts.path.strip("/") or None, retry_config=RETRY)
         case scheme:
             raise ValueError(f"CDP_OBJECTS_URL: {scheme or 'a URL without a scheme'} is not file, s3 or memory")

@@ -1,6 +1,7 @@
 """What may go wrong while an export is made: workers die, stores fail, people cancel; nothing half is called whole."""
 
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -23,6 +24,7 @@ from cdp.operations.bulk.states import BulkExportNotReady
 from cdp.tables.bulk import BulkFormat, BulkStatus, bulk_export
 from cdp.tables.customer import customer
 from tests.bulk.factory import Bulk, opened
+from tests.bulk.unwell import Unwell, unwell
 from tests.conftest import fresh_place
 from tests.faults.mortal import Died, Life, MortalBlobs, MortalDatabase
 from tests.population import Person, make_person
@@ -250,10 +252,16 @@ def weed() -> Iterator[Seaweed]:
 
 
 @pytest.fixture(scope="module")
-async def on_s3(running: Settings, worker_name: str, weed: Seaweed) -> AsyncIterator[Bulk]:
+async def proxy(weed: Seaweed) -> AsyncIterator[Unwell]:
+    async with unwell(weed.port) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+async def on_s3(running: Settings, worker_name: str, weed: Seaweed, proxy: Unwell) -> AsyncIterator[Bulk]:
     weed.bucket("exports")
     known = {
-        "AWS_ENDPOINT": weed.url,
+        "AWS_ENDPOINT": proxy.url,
         "AWS_ACCESS_KEY_ID": weed.access_key_id,
         "AWS_SECRET_ACCESS_KEY": weed.secret_access_key,
         "AWS_REGION": "us-east-1",
@@ -276,7 +284,35 @@ async def test_on_s3_and_while_it_is_away(on_s3: Bulk, weed: Seaweed) -> None:
     weed.stop()
     working = asyncio.create_task(on_s3.floor.drain())
     await on_s3.snapshot(asked.id)
-    weed.start()
+    await asyncio.to_thread(weed.start)
     await working
     await whole(on_s3, asked.id, people)
     assert {"bulk-tests" in one["path"] for one in weed.store("exports").list(prefix="bulk-tests").collect()} == {True}
+
+
+async def test_a_store_that_answers_5xx_in_the_middle_loses_nothing(on_s3: Bulk, proxy: Unwell) -> None:
+    before = proxy.refused
+    noise = os.urandom(1024 * 1024)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for number in range(20):  # more than one part of a multipart upload
+            if number == 12:
+                proxy.fall_ill(3)
+            yield noise
+
+    assert await on_s3.platform.blobs.put_stream("middle", chunks()) == 20 * len(noise)
+    assert proxy.refused > before
+    digest = hashlib.sha256()
+    async for chunk in on_s3.platform.blobs.stream("middle"):
+        digest.update(chunk)
+    assert digest.digest() == hashlib.sha256(noise * 20).digest()
+    await on_s3.platform.blobs.delete("middle")
+
+
+async def test_an_export_goes_on_when_the_store_is_well_again(on_s3: Bulk, proxy: Unwell) -> None:
+    people = [await make_person(on_s3.platform.db, country="XS") for _ in range(4)]
+    query = '{ customers(filter: {country: {eq: "XS"}}) { nodes { id } } }'
+    asked = await on_s3.ask(await on_s3.member("analyst"), query)
+    proxy.fall_ill(4)
+    await on_s3.floor.drain()
+    await whole(on_s3, asked.id, people)
