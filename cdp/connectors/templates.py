@@ -1,7 +1,7 @@
 """Paths, queries and bodies with placeholders, filled so that a value can not become anything but a value.
 
 ``{email}`` stands for the identifier, ``{email:sha256}`` for its hash, ``{record/id}`` for a member of the record that
-was found. Members are named by JSON pointers, RFC 6901, https://www.rfc-editor.org/rfc/rfc6901
+was found, ``{new}`` for the value that a correction writes. Members are named by JSON pointers, RFC 6901, https://www.rfc-editor.org/rfc/rfc6901
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from cdp.tables.customer import IdentityType
 
 POINTER = r"^(/([^~/]|~[01])*)*$"
 RECORD = "record/"
+NEW = "new"
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _DOTS = {".", ".."}
 # An identifier with one of these could name another person's key: user:{username} and the name "7:orders".
@@ -32,6 +33,7 @@ class Values:
     type: str
     identifier: str = field(repr=False)
     record: Record | None = field(default=None, repr=False)
+    new: str | None = field(default=None, repr=False)
 
     def of(self, name: str) -> str | int | float | bool:
         """The value of a placeholder. Raises Unfillable."""
@@ -39,6 +41,10 @@ class Values:
             return self.identifier
         if name == f"{self.type}:sha256":
             return hashlib.sha256(self.identifier.encode()).hexdigest()
+        if name == NEW:
+            if self.new is None:
+                raise Unfillable
+            return self.new
         try:
             found = pointed(self.record, "/" + name.removeprefix(RECORD))
         except KeyError as error:

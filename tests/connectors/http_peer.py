@@ -114,6 +114,8 @@ class Crm:
                 return self._erase("tickets", lambda row: row["email"] == call.json["who"]["email"])
             case "DELETE", "customers", [number]:
                 return self._erase("customers", lambda row: row["id"] == int(number))
+            case "PATCH", "customers", [number]:
+                return self._correct(int(number), call.json)
             case "PATCH", "notes", [number]:
                 return self._cut(int(number), call.json)
             case _:
@@ -157,6 +159,12 @@ class Crm:
             self.tables[table] = [row for row in self.tables[table] if not goes(row)]
         return answer(204, b"")
 
+    def _correct(self, number: int, body: Any) -> Raw:
+        for row in self.tables["customers"]:
+            if row["id"] == number and self.mode != "corrects_nothing":
+                row.update(body)
+        return answer(200, {"id": number})
+
     def _cut(self, number: int, body: Any) -> Raw:
         assert body == {"email": None, "text": "erased", "note": number}, json.dumps(body)
         for row in self.tables["notes"]:
@@ -186,6 +194,9 @@ def description(crm: Crm, **changes: Any) -> dict[str, Any]:
                 "match": "/email",
             },
             "erase": {"path": "/customers/{record/id}"},
+            "updates": {
+                "Customer.familyName": {"at": "/text", "path": "/customers/{record/id}", "body": {"text": "{new}"}}
+            },
         },
         "notes": {
             "read": {

@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 
-from cdp.connectors.base import ConfigurationInvalid, Connector, Identifier, Outcome, State, Subject, System, Unfinished
+from cdp.connectors.base import (
+    Change,
+    Code,
+    ConfigurationInvalid,
+    Connector,
+    Identifier,
+    Outcome,
+    State,
+    Subject,
+    System,
+    Unfinished,
+    Updates,
+)
 from cdp.connectors.registry import connect, problems
 from cdp.core.http import Outbound
 from cdp.core.ids import CustomerId, RequestId, SystemId, new_id
@@ -177,6 +189,7 @@ async def test_a_filter_the_peer_ignores_erases_nobody(harness: CrmHarness) -> N
     assert {(o.state, o.code) for o in outcomes} == {(State.FAILED, "WRONG_PERSON")}
     assert [p.code for p in await harness.connector.probe()] == ["WRONG_PERSON"]
     loose = description(harness.crm)["collections"]
+    loose["customers"].pop("updates")
     loose["customers"]["read"].pop("match")
     loose["customers"]["erase"]["path"] = "/customers/{email}"
     assert [p.code for p in await harness.connected(collections=loose).probe()] == ["NOBODY_FOUND"]
@@ -456,3 +469,70 @@ async def test_production_speaks_https_alone(harness: CrmHarness, platform: Plat
     with pytest.raises(ConfigurationInvalid):
         connect(system_for(platform, description(harness.crm)), live)
     connect(system_for(platform, description(harness.crm, url="https://example.com/api")), live)
+
+
+def correction(harness: CrmHarness, subject: Subject, new: str | None = "Quine") -> list[Change]:
+    """What the peer's customers say, and what they should."""
+    email = subject.identifiers[0].value
+    said = next(row["text"] for row in harness.crm.tables["customers"] if row["email"] == email)
+    return [Change("Customer", "familyName", said, new)]
+
+
+async def test_a_correction_reaches_every_record_of_the_person_alone(harness: CrmHarness) -> None:
+    subject, bystander = await harness.person(), await harness.person()
+    before = await harness.held(bystander)
+    connector, wanted = harness.connector, correction(harness, subject)
+    assert isinstance(connector, Updates)
+    done = await connector.update(subject, key_of(subject, "update"), wanted)
+    assert (done.state, done.code, done.records) == (State.DONE, Code.CORRECTED, {"values": 3})
+    assert [row["text"] for row in harness.crm.tables["customers"]].count("Quine") == 3
+    assert await harness.held(bystander) == before
+    assert set(harness.crm.effects.values()) == {1}
+    again = await connector.update(subject, key_of(subject, "update"), wanted)
+    assert (again.state, again.code) == (State.DONE, Code.NOTHING_FOUND)
+
+
+@pytest.mark.parametrize(
+    ("mode", "field", "old", "state", "code"),
+    [
+        ("corrects_nothing", "familyName", "as it is", State.FAILED, Code.LEFT_BEHIND),
+        ("ignores_filter", "familyName", "as it is", State.FAILED, "WRONG_PERSON"),
+        ("honest", "locale", "as it is", State.UNSUPPORTED, Code.NOT_OFFERED),
+        ("honest", "familyName", None, State.FAILED, "AMBIGUOUS"),
+        ("hanging", "familyName", "as it is", State.RETRY, Code.TIMED_OUT),
+    ],
+)
+async def test_corrections_that_do_not_work(
+    harness: CrmHarness, mode: str, field: str, old: str | None, state: State, code: str
+) -> None:
+    subject = await harness.person()
+    await harness.person()
+    wanted = [replace(one, field=field) for one in correction(harness, subject)]
+    if old is None:
+        wanted = [replace(one, old=None) for one in wanted]
+        for row in harness.crm.tables["customers"]:
+            row["text"] = ""
+    before = await harness.everything()
+    harness.crm.mode = mode
+    connector = harness.connected(timeout_s=0.3)
+    assert isinstance(connector, Updates)
+    outcome = await connector.update(subject, key_of(subject, "update"), wanted)
+    assert (outcome.state, outcome.code) == (state, code)
+    assert await harness.everything() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"body": {"text": "Quine"}}, "VALUE_MISSING"),
+        ({"path": "/customers"}, "IDENTIFIER_NEEDED"),
+        ({"path": "/customers/{record/id}/{phone}"}, "IDENTIFIER_DIFFERS"),
+        ({"path": "/customers/{record/id}/{old}"}, "PLACEHOLDER_UNKNOWN"),
+    ],
+)
+def test_a_correction_that_could_hit_others_is_refused(harness: CrmHarness, change: dict[str, Any], code: str) -> None:
+    configuration = description(harness.crm)
+    configuration["collections"]["customers"]["updates"]["Customer.familyName"] |= change
+    with pytest.raises(ConfigurationInvalid) as refused:
+        connect(system_for(harness.platform, configuration), harness.platform)
+    assert [problem.code for problem in refused.value.problems] == [code]

@@ -1,10 +1,12 @@
 """Any HTTP API by description: search the person, erase or cut what was found, search again; see README.md."""
 
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cdp.connectors.base import (
+    Change,
     Code,
     Identifier,
     Outcome,
@@ -22,9 +24,12 @@ from cdp.connectors.grants import Grant
 from cdp.connectors.http.answers import trouble_with
 from cdp.connectors.http.calling import Caller
 from cdp.connectors.http.description import Collection, Search, described
-from cdp.connectors.templates import Values
+from cdp.connectors.templates import Values, pointed
 from cdp.core.http import Answer
 from cdp.core.platform import Platform
+
+# More than one record of the person misses the value; which of them is meant nobody said.
+AMBIGUOUS = "AMBIGUOUS"
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,9 @@ class Wanted:
     collection: Collection
     identifier: str = field(repr=False)
 
-    def values(self, record: Record | None = None) -> Values:
+    def values(self, record: Record | None = None, new: str | None = None) -> Values:
         """What placeholders stand for."""
-        return Values(self.collection.type, self.identifier, record)
+        return Values(self.collection.type, self.identifier, record, new)
 
 
 class Http:
@@ -82,6 +87,42 @@ class Http:
                 if bad:
                     return bad
         return _done(found, Code.ERASED)
+
+    async def update(self, subject: Subject, key: str, changes: Sequence[Change]) -> Outcome:
+        """Correct every record of the person that says an old value, then search again: none may be left."""
+        offered = {one for one in changes for c in self._description.collections.values() if _field(one) in c.updates}
+        if not offered:
+            return Outcome(State.UNSUPPORTED, Code.NOT_OFFERED)
+        found = await self._found(subject)
+        made = found if isinstance(found, Outcome) else await self._correct(found, changes, subject, key)
+        if isinstance(made, Outcome):
+            return made
+        again = await self._found(subject)
+        if isinstance(again, Outcome):
+            return again
+        if left := len(_wrong(again, changes)):
+            return Outcome(State.FAILED, Code.LEFT_BEHIND, records={"values": left})
+        state, code = State.DONE, Code.CORRECTED if made else Code.NOTHING_FOUND
+        if offered < set(changes):
+            state, code = State.UNSUPPORTED, Code.NOT_OFFERED
+        return Outcome(state, code, records={"values": made})
+
+    async def _correct(
+        self, found: list[tuple[Wanted, list[Record]]], changes: Sequence[Change], subject: Subject, key: str
+    ) -> int | Outcome:
+        """Make a call a value that says the old one; how many."""
+        wrong = _wrong(found, changes)
+        missing = Counter(change for _, _, change in wrong if change.old is None)
+        if any(count > 1 for count in missing.values()):
+            return Outcome(State.FAILED, AMBIGUOUS)
+        for one, record, change in wrong:
+            update = one.collection.updates[_field(change)]
+            values = one.values(record, change.new)
+            answer = await self._caller.change(update, values, key=key, secret=subject.secret)
+            bad = trouble_with(answer, update) if isinstance(answer, Answer) else answer
+            if bad:
+                return bad
+        return len(wrong)
 
     async def verify(self, subject: Subject, key: str) -> Outcome:  # noqa: ARG002
         """Search again; only an answer that says so is nothing."""
@@ -149,6 +190,29 @@ def _changes(one: Wanted, records: list[Record]) -> Iterator[Values]:
         yield from (one.values(record) for record in records)
     else:
         yield one.values()
+
+
+def _field(change: Change) -> str:
+    return f"{change.object}.{change.field}"
+
+
+def _wrong(found: list[tuple[Wanted, list[Record]]], changes: Sequence[Change]) -> list[tuple[Wanted, Record, Change]]:
+    """Records that say an old value."""
+    return [
+        (one, record, change)
+        for one, records in found
+        for change in changes
+        for record in records
+        if (update := one.collection.updates.get(_field(change))) and _said(record, update.at) == (change.old or None)
+    ]
+
+
+def _said(record: Record, pointer: str) -> object:
+    """What a record says; nothing and an empty text are the same."""
+    try:
+        return pointed(record, pointer) or None
+    except KeyError:
+        return None
 
 
 def _figures(found: list[tuple[Wanted, list[Record]]]) -> tuple[dict[str, int], tuple[Retained, ...]]:

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from cdp.connectors.base import ConfigurationInvalid, Problem, State
 from cdp.connectors.calls import configured
 from cdp.connectors.grants import Auth, NoAuth
-from cdp.connectors.templates import POINTER, RECORD, placeholders, types_in, unknown
+from cdp.connectors.templates import NEW, POINTER, RECORD, placeholders, types_in, unknown
 
 _CLOSED = ConfigDict(extra="forbid")
 Pointer: TypeAlias = Annotated[str, Field(pattern=POINTER)]
@@ -22,6 +22,8 @@ Status: TypeAlias = Annotated[int, Field(ge=200, le=599)]
 Parameter: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.$\[\]-]{1,60}$")]
 PathText: TypeAlias = Annotated[str, Field(pattern=r"^/[^?#\s]*$")]
 HeaderText: TypeAlias = Annotated[str, Field(pattern=r"^[ -~]{1,500}$")]
+# A field of our API, with its type.
+FIELD = r"^[A-Z][A-Za-z]*\.[a-z][A-Za-z0-9]*$"
 _OURS = {"authorization", "host", "content-length", "transfer-encoding", "connection", "accept-encoding", "cookie"}
 
 
@@ -105,12 +107,24 @@ class Change:
 
 
 @dataclass(frozen=True, config=_CLOSED, kw_only=True)
+class Update(Change):
+    """A call that corrects the member ``at`` of one record; ``{new}`` is what it should say."""
+
+    at: Pointer
+    method: Literal["POST", "PUT", "PATCH"] = "PATCH"
+
+
+@dataclass(frozen=True, config=_CLOSED, kw_only=True)
 class Collection:
-    """One kind of record. Without ``erase`` it stays, for the reason in ``keeps``."""
+    """One kind of record. Without ``erase`` it stays, for the reason in ``keeps``.
+
+    ``updates`` are corrections by the field of our API they are about: ``PostalAddress.city``.
+    """
 
     read: Search
     verify: Search | None = None
     erase: Change | None = None
+    updates: Mapping[Annotated[str, Field(pattern=FIELD)], Update] = Field(default_factory=dict)
     keeps: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     issuer: str = ""
 
@@ -173,6 +187,7 @@ def _problems(description: Description) -> Iterator[Problem]:
             if types_in(_names(collection.verify)) != types_in(_names(collection.read)):
                 yield Problem("IDENTIFIER_DIFFERS", f"{at}.verify", "It looks for another identifier than the read")
         yield from _change_problems(at, collection)
+        yield from _update_problems(at, collection)
 
 
 def _search_problems(at: str, search: Search) -> Iterator[Problem]:
@@ -203,6 +218,22 @@ def _change_problems(at: str, collection: Collection) -> Iterator[Problem]:
         yield Problem("IDENTIFIER_NEEDED", f"{at}.erase", "An erasure that names nobody is an erasure of everybody")
     if collection.is_by_record and collection.read.match is None:
         text = "Records are erased only after comparing a member of theirs with the identifier"
+        yield Problem("MATCH_MISSING", f"{at}.read.match", text)
+
+
+def _update_problems(at: str, collection: Collection) -> Iterator[Problem]:
+    """A correction names the record it is about, of somebody it was compared with, and the new value."""
+    for said, update in collection.updates.items():
+        path, names = f"{at}.updates.{said}", _names(update)
+        yield from _request_problems(path, update, names - {NEW}, record=True)
+        if types_in(names) - types_in(_names(collection.read)):
+            yield Problem("IDENTIFIER_DIFFERS", path, "It names another identifier than the read")
+        if NEW not in names:
+            yield Problem("VALUE_MISSING", path, "It does not say {new}")
+        if not any(name.startswith(RECORD) for name in names):
+            yield Problem("IDENTIFIER_NEEDED", path, "A correction names the record it is about")
+    if collection.updates and collection.read.match is None:
+        text = "Records are corrected only after comparing a member of theirs with the identifier"
         yield Problem("MATCH_MISSING", f"{at}.read.match", text)
 
 
