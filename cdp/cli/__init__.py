@@ -52,7 +52,7 @@ VERBS = {
     "staff": "cdp.cli.staff",
     "system": "cdp.cli.system",
     "token": "cdp.cli.token",
-    "transfer": "cdp.cli.transfer",
+    "transfer": "cdp.cli.handover",
     "verify": "cdp.cli.verify",
 }
 

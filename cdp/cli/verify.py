@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,7 @@ class WitnessUnreadable(InvalidInput):
 @app.command()
 def verify(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A certificate, an export package, an audit log or one of its heads.")
+        Path, typer.Argument(metavar="FILE", help="A certificate, a package, an audit log, a chain of custody …")
     ],
     *,
     keys: Annotated[
@@ -65,7 +66,7 @@ def verify(
 
     Exit code 0 when it is, 1 when it is not, 3 when it is consistent but nobody whose key is known signed it.
     """
-    known = _keys(keys)
+    known = keys_of(keys)
     try:
         report = verify_log(file, known, witnesses=witness or []) if log or witness else verify_file(file, known)
         reports = [report, *_addenda(addendum, file, known)]
@@ -77,8 +78,13 @@ def verify(
     if identifier and report.kind is Kind.CERTIFICATE:
         about = names_subject(file.read_bytes(), identifier, salt)
     for one in reports:
-        _show(one, about if one is report else None, as_json=as_json)
-    if about is False or any(one.problems or one.verdict is Verdict.INVALID for one in reports):
+        show(one, about if one is report else None, as_json=as_json)
+    end(reports, is_refuted=about is False)
+
+
+def end(reports: Sequence[Report], *, is_refuted: bool = False) -> None:
+    """Leave with the code that these checks deserve."""
+    if is_refuted or any(one.problems or one.verdict is Verdict.INVALID for one in reports):
         raise typer.Exit(FAILED)
     if any(one.is_consistent for one in reports):
         raise typer.Exit(UNKNOWN_SIGNER)
@@ -91,7 +97,7 @@ def _addenda(addendum: Path | None, certificate: Path, keys: Keys) -> list[Repor
     return [verify_addendum(addendum.read_bytes(), keys, certificate=certificate.read_bytes())]
 
 
-def _keys(given: str) -> Keys:
+def keys_of(given: str) -> Keys:
     """Keys of a file or a URL, else those pinned in the state folder, else none."""
     try:
         if given.startswith(("http://", "https://")):
@@ -106,7 +112,8 @@ def _keys(given: str) -> Keys:
         raise KeysUnreadable(f"The keys can not be read: {type(error).__name__}") from None
 
 
-def _show(report: Report, about: bool | None, *, as_json: bool) -> None:
+def show(report: Report, about: bool | None = None, *, as_json: bool) -> None:
+    """Print what a check found."""
     if as_json:
         found = {
             "kind": report.kind,

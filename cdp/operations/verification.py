@@ -21,9 +21,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cdp.core.sign import Verdict, canonical, check, decode, encode, key_id
+from cdp.operations.bulk import manifests
 from cdp.operations.bulk.finishing import MANIFEST as BULK_MANIFEST
 from cdp.operations.bulk.folders import verify_folder
-from cdp.operations.bulk.manifests import KIND as BULK_EXPORT
+from cdp.operations.delivery import bag, chain
+from cdp.operations.delivery.checks import verify_bag
 from cdp.operations.packages.formats import (
     ADDENDUM,
     CERTIFICATE,
@@ -55,6 +57,8 @@ class Kind(StrEnum):
     BULK = "bulk export"
     LOG = "audit log"
     HEAD = "head of the audit log"
+    CUSTODY = "chain of custody of a transfer"
+    TRANSFER = "transfer package"
     UNKNOWN = "unknown"
 
 
@@ -81,8 +85,10 @@ class Report:
         return self.verdict is Verdict.UNKNOWN_SIGNER and not self.problems
 
 
-def verify_file(path: Path, keys: Keys) -> Report:
-    """Check a file, whatever it is."""
+def verify_file(path: Path, keys: Keys, *, identity: str | None = None) -> Report:
+    """Check a file, whatever it is; or the folder of a transfer's package, with an age ``identity`` what it holds."""
+    if path.is_dir():
+        return _transfer(path, keys, identity)
     with path.open("rb") as file:
         start = file.read(4)
     if start.startswith(b"PK"):
@@ -91,14 +97,22 @@ def verify_file(path: Path, keys: Keys) -> Report:
         return verify_log(path, keys)
     if path.stat().st_size > LARGEST_DOCUMENT_BYTES:
         return Report(Kind.UNKNOWN, Verdict.INVALID, ("This is neither a certificate nor a package.",))
-    document = path.read_bytes()
+    return _document(path, path.read_bytes(), keys, identity)
+
+
+def _document(path: Path, document: bytes, keys: Keys, identity: str | None) -> Report:
+    """A document by the kind it says it is."""
     read = _json_object(document)
-    if (read or {}).get("kind") == BULK_EXPORT:
-        return _bulk(path, keys)
+    match (read or {}).get("kind"):
+        case manifests.KIND:
+            return _bulk(path, keys)
+        case bag.KIND:
+            return _transfer(path.parent, keys, identity)
+        case chain.KIND:
+            found = chain.verify(document, keys)
+            return Report(Kind.CUSTODY, found.verdict, found.problems, found.reference, found.signer, 1, found.records)
     head = read_head(read, keys)
-    if head is not None:
-        return _head(head, document)
-    return verify_statement(document, keys)
+    return verify_statement(document, keys) if head is None else _head(head, document)
 
 
 def verify_statement(document: bytes, keys: Keys) -> Report:
@@ -113,6 +127,14 @@ def _bulk(path: Path, keys: Keys) -> Report:
         return Report(Kind.BULK, Verdict.INVALID, (f"A manifest is checked beside its files, as {BULK_MANIFEST}.",))
     found = verify_folder(path.parent, keys)
     return Report(Kind.BULK, found.verdict, found.problems, found.reference, found.signer, found.files, found.records)
+
+
+def _transfer(folder: Path, keys: Keys, identity: str | None) -> Report:
+    """A package as its acquirer has it."""
+    found = verify_bag(folder, keys, identity=identity)
+    return Report(
+        Kind.TRANSFER, found.verdict, found.problems, found.reference, found.signer, found.files, found.records
+    )
 
 
 def verify_log(path: Path, keys: Keys, *, witnesses: Sequence[Path] = ()) -> Report:

@@ -65,7 +65,9 @@ def sha256(raw: bytes) -> str:
 def read_manifest(text: str) -> dict[str, str]:
     """Paths and hashes of a manifest. Raises ValueError for any other form, and for paths that lead out of the bag."""
     found: dict[str, str] = {}
-    for line in text.splitlines():
+    if not text.endswith("\n"):
+        raise ValueError("cut off")
+    for line in text[:-1].split("\n"):
         digest, gap, path = line[:64], line[64:66], line[66:]
         parts = path.split("/")
         if gap != "  " or digest != digest.lower() or len(bytes.fromhex(digest)) != 32:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, delete, func, insert, select, update
 
-from cdp.access.viewer import SYSTEM
+from cdp.access.viewer import SYSTEM, Viewer
 from cdp.core.clock import iso
 from cdp.core.db import Role, Tx
 from cdp.core.errors import Conflict
@@ -122,6 +122,14 @@ async def offer(tx: Tx, platform: Platform, package_id: UUID) -> None:
     renewed = update(transfer_pull).where(transfer_pull.c.package_id == package_id).values(again)
     if not (await tx.execute(renewed)).rowcount:
         await tx.execute(insert(transfer_pull).values(id=new_id(), package_id=package_id, expires_at=until))
+
+
+async def offer_again(tx: Tx, viewer: Viewer, platform: Platform, package: Row[Any]) -> None:
+    """Offer a package once more, because its pull broke off or was never begun. Raises TransferMoved."""
+    row = await states.find(tx, package.transfer_id, lock=True)
+    states.require_state(row, TransferStatus.DELIVERING)
+    await offer(tx, platform, package.id)
+    await states.note(tx, viewer, "transfer.offered", row.id, details={"revision": package.revision})
 
 
 async def latest(tx: Tx, deal_id: UUID) -> Row[Any] | None:
