@@ -337,7 +337,7 @@ async def _matches(
     source: declared.FilterSource = definition.metadata[declared.SOURCE]
     if source.within is not None:
         table, ((outer, inner),) = source.within
-        column = source.sql({each: each for each in table.columns.keys()})
+        column = source.sql({each.name: each.name for each in table.columns})
         related = await info.context.loaders.related(table, inner, row[outer])
         return any(_holds(r[column], comparison, source.fold) for r in related)
     value = search_name(row) if key == "name" and target.name == "Customer" else row[definition.python_name]
