@@ -29,13 +29,27 @@ from cdp.web.account import (
     rights,
     second_step,
     security,
+    sharing,
     sign_in,
     sign_out,
     verify_email,
 )
-from cdp.web.console import bulk_exports, case, customer, graphql, holds, opening, papers, queue, search, tasks, uploads
+from cdp.web.console import (
+    bulk_exports,
+    case,
+    customer,
+    graphql,
+    holds,
+    opening,
+    papers,
+    partners,
+    queue,
+    search,
+    tasks,
+    uploads,
+)
 from cdp.web.guard import Allow, Page
-from cdp.web.public import device, privacy_request, processor, verify
+from cdp.web.public import device, privacy_request, processor, share, verify
 from cdp.web.visit import Visit
 
 
@@ -97,6 +111,8 @@ def _work_pages() -> Sequence[Page]:
         Page("/console/exports", bulk_exports.show_list, allow=staff),
         Page(export_, bulk_exports.show, allow=staff),
         Page(f"{export_}/{{what}}", None, bulk_exports.submit, allow=staff, fresh=True, back=export_),
+        Page(partners.HERE, partners.show, allow=staff),
+        Page(f"{partners.HERE}/{{kind}}/{{what}}", None, partners.submit, allow=staff, fresh=True, back=partners.HERE),
         Page("/console/holds", holds.show_list, allow=staff),
         Page(hold, holds.show, allow=staff),
         Page(f"{hold}/{{what}}", None, holds.submit, allow=staff, back=hold),
@@ -125,6 +141,10 @@ PAGES: Sequence[Page] = (
     Page(rights.PATH, rights.show),
     Page(rights.RESTRICT, rights.show_restriction, rights.submit_restriction, fresh=True),
     Page(rights.OBJECT, rights.show_objection, rights.submit_objection, fresh=True),
+    Page(sharing.PATH, sharing.show),
+    Page(sharing.NEW, sharing.show_new, sharing.submit_new, fresh=True),
+    Page(f"{sharing.PATH}/revoke", None, sharing.revoke, back=sharing.PATH),
+    Page(share.PATH, share.show, share.submit, allow=Allow.ANYONE),
     Page("/account/download", download.show, download.submit),
     Page("/account/export", export.show, export.submit),
     Page(COPY, package.show),

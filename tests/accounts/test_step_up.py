@@ -28,6 +28,7 @@ from cdp.web.console.case import DECISIONS
 from cdp.web.guard import Allow
 from cdp.web.routes import PAGES
 from tests.browser import forms, visitor
+from tests.transfers.office import TERMS
 
 MUTATIONS = build_schema(sdl()).mutation_type.fields
 # What a sign-in of hours ago may still do, and why. Everything else must be in FRESH: a new mutation fails here first.
@@ -55,6 +56,8 @@ FREE = {
     "sendBackManualTask": "staff; nothing counts as done by it",
     "registerPaperRecord": "staff; audited",
     "reportDestruction": "staff; a witness confirms",
+    "objectToTransfer": "protects the person",
+    "recordTransferObjection": "staff; protects the person",
     "revokeSharedLink": "takes something back",
     "proposePartnerOffer": "a partner's program; somebody here reads it first",
 }
@@ -135,12 +138,26 @@ FRESH = {
     "refuseLegalOrder": (Actor.STAFF, {"orderId": global_id("LegalOrder", NOBODY), "reason": "No."}),
     "discloseUnderOrder": (Actor.STAFF, {"orderId": global_id("LegalOrder", NOBODY)}),
     "bulkExportRunQuery": (Actor.STAFF, {"query": EVERYBODY, "purpose": "orders", "personal": True}),
+    "createTransfer": (Actor.STAFF, {"terms": TERMS}),
+    **{
+        name: (Actor.STAFF, {"transferId": global_id("Transfer", NOBODY), **more})
+        for name, more in (
+            ("classifyTransfer", {}),
+            ("notifyTransfer", {}),
+            ("freezeTransfer", {}),
+            ("thawTransfer", {}),
+            ("cancelTransfer", {"reason": "No."}),
+            ("confirmTransferKey", {"fingerprint": "00"}),
+            ("approveTransfer", {"sha256": "00"}),
+        )
+    },
     "bulkExportApprove": (Actor.STAFF, {"id": "EXPORT_ID"}),
     "bulkExportRefuse": (Actor.STAFF, {"id": "EXPORT_ID"}),
 }
 ROLES = {"bulkExportRunQuery": "analyst", "openRequestFor": "agent", "revealFields": "agent"}
 OPEN_PAGES = {
     "/account/downloads/{reference}/remove": "removes a copy, opens nothing",
+    "/account/sharing/revoke": "takes something back",
     "/account/security/send-link": "a letter to one's own address",
     "/account/security/end-session": "ending must be easy",
     "/account/security/end-app": "ending must be easy",

@@ -107,6 +107,8 @@ async def test_pages_of_a_customer(site: Site, open_page: OpenPage):
         "/rights",
         "/rights/restrict",
         "/rights/object",
+        "/sharing",
+        "/sharing/new",
         "/preferences",
         *(f"/data/{one}" for one in lists),
     )

@@ -51,7 +51,7 @@ OPERATIONS: Mapping[ExportCategory, frozenset[str]] = {
         C.CHOICES: "preferences consents policies",
         C.MESSAGES: "messages",
         C.DEVICES: "devices activity",
-        C.SIGN_INS: "sessions applications disclosures requests exports log",
+        C.SIGN_INS: "sessions applications disclosures links transfers requests exports log",
         C.KEPT: "paper holds",
         C.SYSTEMS: "",
     }.items()

@@ -8,7 +8,7 @@ Sources: GDPR art. 6(1)(a), 7, 21(2).
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Row, Text, Uuid, exists, func, insert, literal, select, update
+from sqlalchemy import ARRAY, ColumnElement, Row, Select, Text, Uuid, false, func, insert, literal, select, update
 
 from cdp.access.sharing import OFFER_SCOPE
 from cdp.access.viewer import SYSTEM, Actor, Viewer
@@ -132,7 +132,7 @@ async def send_due(tx: Tx, platform: Platform) -> int:
     return len(people)
 
 
-def _next(offer: Row[Any]) -> Any:  # noqa: ANN401  # a Select of three columns
+def _next(offer: Row[Any]) -> Select[tuple[UUID, str | None, bool]]:
     """The next customers the grant covers, by id, with the address to write to and whether they are withheld."""
     purpose = literal(offer.purpose, Text())
     people = covered(
@@ -154,8 +154,8 @@ def _next(offer: Row[Any]) -> Any:  # noqa: ANN401  # a Select of three columns
     return select(*columns).where(*people).order_by(customer.c.id).limit(BATCH)
 
 
-def _by_mail(purpose: Any) -> Any:  # noqa: ANN401  # SQL expressions
-    """Whether the newest decision about e-mail, or about any channel, is a yes."""
+def _by_mail(purpose: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether the newest decision about e-mail, or about any channel, is a yes; none is no."""
     newest = (
         select(consent.c.action)
         .where(
@@ -165,9 +165,9 @@ def _by_mail(purpose: Any) -> Any:  # noqa: ANN401  # SQL expressions
         )
         .order_by(consent.c.recorded_at.desc(), consent.c.id.desc())
         .limit(1)
-        .subquery()
+        .scalar_subquery()
     )
-    return exists(select(newest).where(newest.c.action == ConsentAction.GIVEN))
+    return func.coalesce(newest == ConsentAction.GIVEN, false())
 
 
 async def _suppressed(tx: Tx, platform: Platform, addresses: list[str]) -> set[str]:
