@@ -14,11 +14,13 @@ from sqlalchemy import ColumnElement, Text, literal_column, or_, select
 from cdp.access import masks
 from cdp.access.decision import Columns, Everything, Mask, Own, RowRule, Rows, Rule, Rules, Who
 from cdp.access.sharing import MANAGE_SCOPE, MANAGERS
+from cdp.access.transfers import READ_SCOPE, READERS
 from cdp.access.viewer import Actor
 from cdp.tables.base import Category
 from cdp.tables.canary import CHANNEL
 from cdp.tables.customer import customer
 from cdp.tables.request import RequestStatus, privacy_request
+from cdp.tables.transfer import transfer_customer
 
 Fields = Mapping[str, str]
 """Type name to its fields, separated by blanks."""
@@ -74,7 +76,7 @@ PRIVACY: Fields = {
     "Correction": "id objectType field oldValue newValue askedAt appliedAt",
     "Objection": "id purposeCode status objectedAt decidedAt",
     "Evidence": "id kind note representativeName representativeBasis fileName recordedAt",
-    "RequestTask": "id system step status attempt code nextRunAt startedAt settledAt",
+    "RequestTask": "id system step status attempt code evidence nextRunAt startedAt settledAt",
     "Export": ("id reference status sizeBytes sha256 files missing choices downloadCount createdAt readyAt expiresAt"),
     "Certificate": "id reference document keyId issuedAt addendum",
     "CertificateAddendum": "id reference document keyId issuedAt",
@@ -113,6 +115,28 @@ PARTNERS: Fields = {
         "id authority caseRef law fields status silentUntil reason fileName proposedAt approvedAt disclosedAt toldAt"
         " proposedById customer"
     ),
+}
+TOLD_TRANSFERS: Fields = {
+    "Customer": "transfers",
+    "CustomerTransfer": (
+        "id transfer cohort notice notifiedAt deadline objectedAt objectionChannel transferredAt receipt receivedAt"
+    ),
+    "Transfer": (
+        "id reference name status seller acquirerName acquirerJurisdiction acquirerContact brand noticeVersion"
+        " createdAt notifiedAt frozenAt completedAt endedAt"
+    ),
+    "TransferCohort": "id name basis fields windowDays",
+}
+"""What customers learn of a sale: who, when, which fields, on what ground; theirs to know, and whoever answers them."""
+TRANSFERS: Fields = {
+    "Query": "transfer transfers",
+    "Transfer": (
+        f"{TOLD_TRANSFERS['Transfer']} acquirerKey keyFingerprint keyConfirmedAt sources partnerSources reviews"
+        " documents inactiveDays bounce counts frozenSha256 createdById reason errorCode version"
+        " classifiedAt approvedAt cohorts approvals"
+    ),
+    "TransferCohort": f"{TOLD_TRANSFERS['TransferCohort']} rule purposeCode",
+    "TransferApproval": "id staffId sha256 approvedAt",
 }
 PEOPLES_WORK: Fields = {
     "Query": "manualTasks paperRecords",
@@ -186,6 +210,9 @@ PLATFORMS = (
     "ResidualCheck",
     "ResidualFinding",
     "System",
+    "Transfer",
+    "TransferApproval",
+    "TransferCohort",
 )
 NOBODYS = ("Application", "Brand", "PolicyVersion", "Purpose")
 SUBJECT: Mapping[str, str] = {
@@ -226,6 +253,7 @@ SUBJECT: Mapping[str, str] = {
     "Disclosure": "customer_id",
     "SharedLink": "customer_id",
     "LegalOrder": "customer_id",
+    "CustomerTransfer": "customer_id",
 }
 BULK: Fields = {
     "Query": "bulkExport bulkExports",
@@ -274,6 +302,19 @@ class OwnEvents:
     def __call__(self, row: Columns, subject: ColumnElement[Any]) -> ColumnElement[bool]:
         """Compare the pseudonym."""
         return row["subject_ref"].in_(select(customer.c.audit_ref).where(customer.c.id == subject))
+
+
+@dataclass(frozen=True)
+class OwnDeals:
+    """Asset transfers, or their cohorts, that the viewer is part of."""
+
+    column: str
+    names: str
+
+    def __call__(self, row: Columns, subject: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Look the viewer's part up."""
+        named = transfer_customer.c[self.names]
+        return row[self.column].in_(select(named).where(transfer_customer.c.customer_id == subject))
 
 
 @dataclass(frozen=True)
@@ -326,19 +367,21 @@ def _fields() -> Iterator[Rule]:
     # Customers have no roles: this is for staff who act for one, and see no more of them than they do otherwise.
     yield from _masked(Who(Actor.CUSTOMER, VEILED, "profile:read"))
     yield from _rules(Who(Actor.CUSTOMER, scope="profile:read"), PROFILE)
-    yield from _rules(Who(Actor.CUSTOMER, scope="privacy:read"), PRIVACY, HOLDS, SHARED, OWN_AUDIT)
+    yield from _rules(Who(Actor.CUSTOMER, scope="privacy:read"), PRIVACY, HOLDS, SHARED, TOLD_TRANSFERS, OWN_AUDIT)
     yield from _rules(Who(Actor.CUSTOMER, scope="privacy:export"), OWN_ACCESS)
     yield from _rules(Who(Actor.STAFF), {"Query": "node nodes"})
     yield from _masked(Who(Actor.STAFF, VEILED, "customers:read"))
     yield from _rules(Who(Actor.STAFF, WORKERS, "customers:read"), CUSTOMERS, PROFILE)
-    yield from _rules(Who(Actor.STAFF, WORKERS, "requests:work"), PRIVACY, WORK, HOLDS, SHARED, PEOPLES_WORK)
+    cases = (PRIVACY, WORK, HOLDS, SHARED, TOLD_TRANSFERS, PEOPLES_WORK)
+    yield from _rules(Who(Actor.STAFF, WORKERS, "requests:work"), *cases)
     yield from _rules(Who(Actor.STAFF, MANAGERS, MANAGE_SCOPE), PARTNERS)
+    yield from _rules(Who(Actor.STAFF, READERS, READ_SCOPE), TRANSFERS)
     yield from _rules(Who(Actor.STAFF, WORKERS, "holds:manage"), HOLD_CASES)
     yield from _rules(Who(Actor.STAFF, ADMINISTRATORS, "systems:read"), SYSTEMS)
     yield from _rules(Who(Actor.STAFF, ADMINISTRATORS, "audit:read"), AUDIT)
     yield from _rules(Who(Actor.STAFF, frozenset({"analyst"}), "bulk:export"), BULK)
     yield from _rules(Who(Actor.STAFF, UNVEILED, "bulk:approve"), BULK)
-    work = (WORK, HOLDS, HOLD_CASES, PEOPLES_WORK, SHARED, PARTNERS)
+    work = (WORK, HOLDS, HOLD_CASES, PEOPLES_WORK, SHARED, TOLD_TRANSFERS, TRANSFERS, PARTNERS)
     everything = (CUSTOMERS, PROFILE, PRIVACY, *work, SYSTEMS, AUDIT, BULK)
     yield from _rules(Who(Actor.SYSTEM), {"Query": "node nodes"}, *everything)
 
@@ -353,6 +396,8 @@ def _rows() -> Iterator[RowRule]:
     yield RowRule(Actor.CUSTOMER, "Certificate", OwnRequests())
     yield RowRule(Actor.CUSTOMER, "CertificateAddendum", OwnRequests())
     yield RowRule(Actor.CUSTOMER, "AuditEvent", OwnEvents())
+    yield RowRule(Actor.CUSTOMER, "Transfer", OwnDeals("id", "transfer_id"))
+    yield RowRule(Actor.CUSTOMER, "TransferCohort", OwnDeals("id", "cohort_id"))
     yield RowRule(Actor.CUSTOMER, "System", everything)
     for type_name, column in SUBJECT.items():
         if type_name == "PrivacyRequest":

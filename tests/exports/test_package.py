@@ -11,14 +11,19 @@ import jsonschema
 import pytest
 from sqlalchemy import insert, update
 
+from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role
 from cdp.core.ids import new_id
+from cdp.operations import moves
 from cdp.operations.packages import subject_access
+from cdp.operations.packages.choices import Choices, ExportCategory
 from cdp.operations.packages.spreadsheets import cell
+from cdp.operations.requests import evidence
+from cdp.operations.requests.evidence import File, Given
 from cdp.tables.customer import customer
 from cdp.tables.event import event
 from cdp.tables.order import sales_order
-from cdp.tables.request import RequestStatus
+from cdp.tables.request import EvidenceKind, RequestStatus
 from tests.connectors.webhook_peer import Peer, served
 from tests.engine import Engine
 from tests.population import LONG_AGO, Person, make_person, picture
@@ -187,3 +192,23 @@ async def test_long_collections_come_page_by_page(engine: Engine) -> None:
     assert len({one["id"] for one in activity}) == 651
     page = package.read("index.html").decode()
     assert "The first 500 of 651 are shown" in page
+
+
+async def test_what_systems_said_and_documents_about_requests_are_in_it(engine: Engine) -> None:
+    ada = await make_person(engine.platform.db)
+    first = await engine.open_export(ada)
+    given = Given(EvidenceKind.IDENTITY, "passport seen", file=File("pass port.txt", "text/plain", b"seen by me"))
+    async with evidence.stored(engine.platform, given) as stored, engine.platform.db.transaction(Role.WORKER) as tx:
+        request = await moves.lock(tx, first.id)
+        assert request is not None
+        await evidence.record(tx, SYSTEM, request, stored)
+    await engine.work()
+    package = await taken(engine, ada)
+    assert package.read("documents/001-pass_port.txt") == b"seen by me"
+    earlier = next(one for one in data(package, "data/requests.json") if one["reference"] == first.reference)
+    assert any("records" in (task["evidence"] or {}) for task in earlier["tasks"])
+    assert earlier["evidence"][0]["note"] == "passport seen"
+    chosen = await engine.open_export(ada, Choices(frozenset({ExportCategory.ORDERS})))
+    await engine.work()
+    names = (await engine.package(ada, chosen.reference)).namelist()
+    assert not [name for name in names if name.startswith("documents/")]

@@ -8,7 +8,7 @@ it, so that a change anywhere, also in the ZIP's own tables, is seen (``operatio
 import hashlib
 import json
 import zlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -54,6 +54,14 @@ class Missing:
     retried_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class Document:
+    """A file we hold about somebody, as it was handed in."""
+
+    name: str
+    load: Callable[[], Awaitable[bytes]]
+
+
 @dataclass
 class Packer:
     """One package being made; ``files`` fills as it streams."""
@@ -69,6 +77,7 @@ class Packer:
     sources: tuple[Source, ...]
     missing: tuple[Missing, ...]
     chosen: Choices = EVERYTHING
+    documents: tuple[Document, ...] = ()
     files: list[dict[str, Json]] = field(default_factory=list)
 
     def stream(self, *, parked_bytes: int) -> AsyncIterator[bytes]:
@@ -88,6 +97,8 @@ class Packer:
                     name = "_".join([path, *map(file_name, inner)])
                     rows = spreadsheets.table(self._records(collection), inner, shape.columns())
                     yield self._member(f"{name}.csv", method, rows, records=None if inner else records)
+        for document in self.documents:
+            yield self._member(f"documents/{document.name}", method, _loaded(document))
         if ExportFormat.HTML in self.chosen.formats:
             yield self._member("index.html", method, self._html())
         yield self._member("missing.json", method, _whole([self._missing(one) for one in self.missing]))
@@ -214,6 +225,10 @@ async def _sealed(archive: AsyncIterable[bytes], signer: Signer) -> AsyncIterato
 
 def _deflate() -> "zlib._Compress":
     return zlib.compressobj(level=6, wbits=-zlib.MAX_WBITS)
+
+
+async def _loaded(document: Document) -> AsyncIterator[bytes]:
+    yield await document.load()
 
 
 async def _chunk(raw: bytes) -> AsyncIterator[bytes]:

@@ -45,6 +45,7 @@ _ENGLISH = {
 index.html     to read: open it in any browser, no network needed
 data/          what we hold, as JSON for machines and CSV for spreadsheets
 systems/       what each connected system holds
+documents/     files about your requests, as they were handed in
 missing.json   what could not be had, and why
 schema.json    JSON Schema of every JSON file
 manifest.json  every file with its size and SHA-256, signed in manifest.sig (Ed25519)
@@ -77,6 +78,7 @@ _GERMAN = {
 index.html     zum Lesen: in jedem Browser öffnen, ohne Netz
 data/          was wir speichern, als JSON für Maschinen und CSV für Tabellen
 systems/       was jedes verbundene System speichert
+documents/     Dateien zu Ihren Vorgängen, wie sie vorgelegt wurden
 missing.json   was nicht zu bekommen war, und warum
 schema.json    JSON Schema jeder JSON-Datei
 manifest.json  jede Datei mit Größe und SHA-256, unterschrieben in manifest.sig (Ed25519)

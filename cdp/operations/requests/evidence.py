@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import delete, insert, select
@@ -18,10 +19,13 @@ from cdp.access.viewer import Viewer
 from cdp.core.db import Role, Tx
 from cdp.core.errors import InvalidInput, NotFound, TooLarge
 from cdp.core.ids import CustomerId, new_id
+from cdp.core.keys import KeyGone
 from cdp.core.platform import Platform
 from cdp.core.seal import Sealer
 from cdp.operations import audit, values
 from cdp.operations.moves import RequestRow
+from cdp.operations.packages.formats import file_name
+from cdp.operations.packages.packages import Document
 from cdp.tables.request import EvidenceKind, evidence, privacy_request
 
 MAX_FILE_BYTES = 5 * 1024 * 1024
@@ -168,9 +172,36 @@ async def read_file(platform: Platform, viewer: Viewer, evidence_id: UUID) -> Fi
             object_type="Evidence",
             object_id=evidence_id,
         )
-    sealed = await platform.blobs.get(row.object_key)
-    content = Sealer({"evidence": platform.keys.get(row.key_id)}).open(sealed, row.object_key)
-    return File(row.file_name, row.media_type, content)
+    return File(row.file_name, row.media_type, await _opened(platform, row.object_key, row.key_id))
+
+
+async def _opened(platform: Platform, object_key: str, key_id: str) -> bytes:
+    sealed = await platform.blobs.get(object_key)
+    return Sealer({"evidence": platform.keys.get(key_id)}).open(sealed, object_key)
+
+
+async def documents(platform: Platform, customer_id: CustomerId) -> tuple[Document, ...]:
+    """Every document of a person's requests, for their copy; each is opened when its turn comes."""
+    held = select(evidence.c.id, evidence.c.file_name, evidence.c.object_key, evidence.c.key_id)
+    async with platform.db.transaction(Role.WORKER) as tx:
+        found = await tx.all(
+            held.where(evidence.c.customer_id == customer_id, evidence.c.object_key.is_not(None)).order_by(
+                evidence.c.id
+            )
+        )
+    return tuple(
+        Document(f"{number:03d}-{file_name(row.file_name)}", partial(_opened, platform, row.object_key, row.key_id))
+        for number, row in enumerate((row for row in found if _has_key(platform, row.key_id)), 1)
+    )
+
+
+def _has_key(platform: Platform, key_id: str) -> bool:
+    """Whether a document can be opened still: destroying its key is how it is deleted."""
+    try:
+        platform.keys.get(key_id)
+    except KeyGone:
+        return False
+    return True
 
 
 async def destroy(platform: Platform, *, customer_id: CustomerId | None, request_id: UUID) -> int:

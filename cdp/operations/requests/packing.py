@@ -19,9 +19,9 @@ from cdp.core.seal import seal_stream
 from cdp.operations import letters, messages, subjects
 from cdp.operations.letters import Template
 from cdp.operations.packages import parked
-from cdp.operations.packages.choices import Choices
-from cdp.operations.packages.packages import Missing, Packer, Source
-from cdp.operations.requests import exports, guests, opening, retries
+from cdp.operations.packages.choices import Choices, ExportCategory
+from cdp.operations.packages.packages import Document, Missing, Packer, Source
+from cdp.operations.requests import evidence, exports, guests, opening, retries
 from cdp.operations.requests.exports import ExportRow, Package
 from cdp.operations.requests.tasks import Performed, Work
 from cdp.operations.subjects import SealedPerson
@@ -62,7 +62,10 @@ async def pack(platform: Platform, work: Work, sealed: SealedPerson) -> Performe
         replace(one, retried_at=retried_at if may_retry and one.state in retries.PASSING else None)
         for one in packer.missing
     )
-    packer = replace(packer, chosen=chosen, missing=missing_)
+    papers: tuple[Document, ...] = ()
+    if row.customer_id is not None and ExportCategory.SIGN_INS in chosen.categories:
+        papers = await evidence.documents(platform, row.customer_id)
+    packer = replace(packer, chosen=chosen, missing=missing_, documents=papers)
     key = platform.keys.get(exports.key_name(row.id))
     object_key = f"{exports.folder(row.id)}{work.fence}.zip"
     measured = _Measured()
@@ -128,13 +131,13 @@ async def _packer(platform: Platform, work: Work, sealed: SealedPerson, reads: l
             code = read.code or Code.UNREACHABLE
             missing.append(Missing(read.name, read.title, read.status.value, code, read.attempt))
             continue
-        evidence = read.evidence["evidence"]
-        prefix = parked.place(work.request_id, read.name, evidence["fence"])
+        said = read.evidence["evidence"]
+        prefix = parked.place(work.request_id, read.name, said["fence"])
         folder = "data" if read.kind == OWN else f"systems/{read.name}"
         found = await parked.collections(platform.blobs, key, prefix)
         sources.append(Source(folder, read.title, tuple(found)))
         if read.kind == OWN:
-            snapshot_at = datetime.fromisoformat(evidence["readAt"])
+            snapshot_at = datetime.fromisoformat(said["readAt"])
     return Packer(
         blobs=platform.blobs,
         key=key,

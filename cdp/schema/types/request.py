@@ -70,7 +70,7 @@ class RequestTask(Node):
     status: TaskStatus = column(description="Where it stands; unsupported is not failed, unknown is never done.")
     attempt: int = column(description="Tries so far.")
     code: str | None = column(description="Machine code of the last outcome.")
-    evidence: JSON | None = column(description="Counts and references the system gave, for staff.")
+    evidence: JSON | None = column(description="Counts and references the system gave.")
     next_run_at: datetime = column(description="When it is tried next.")
     started_at: datetime | None = column(description="When it was first tried.")
     settled_at: datetime | None = column(description="When it was settled.")
