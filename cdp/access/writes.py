@@ -6,6 +6,7 @@ sign-in, a second person, a row of one's own). This is what the schema shows, an
 
 from collections.abc import Iterator, Mapping
 
+from cdp.access import transfers
 from cdp.access.bulk import APPROVE_SCOPE, APPROVERS, EXPORT_SCOPE, EXPORTERS
 from cdp.access.decision import Rule, Rules, Who
 from cdp.access.rules import UNVEILED, VEILED, WORKERS
@@ -21,7 +22,7 @@ _CUSTOMERS: Mapping[str, str] = {
         "updateAccount setPreferences addContact updateContact removeContact setPrimaryContact submitInquiry"
         " submitSurvey correctRecord restrictProcessing objectToProcessing"
     ),
-    "consent:write": "giveConsent withdrawConsent",
+    "consent:write": "giveConsent withdrawConsent objectToTransfer",
     "privacy:read": "cancelRequest",
     "privacy:export": "requestExport revokeExport shareProfile revokeSharedLink",
     "privacy:erase": "previewErasure requestErasure",
@@ -43,6 +44,11 @@ _STAFF: Mapping[tuple[frozenset[str], str], str] = {
     (VEILED, "customers:reveal"): "revealFields",
     (EXPORTERS, EXPORT_SCOPE): "bulkExportRunQuery bulkExportCancel",
     (APPROVERS, APPROVE_SCOPE): "bulkExportApprove bulkExportRefuse",
+    (transfers.MAKERS, transfers.MANAGE_SCOPE): (
+        "createTransfer classifyTransfer notifyTransfer freezeTransfer thawTransfer cancelTransfer"
+    ),
+    (transfers.APPROVERS, transfers.MANAGE_SCOPE): "confirmTransferKey approveTransfer",
+    (transfers.RECORDERS, transfers.READ_SCOPE): "recordTransferObjection",
 }
 
 

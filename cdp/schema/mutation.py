@@ -16,6 +16,7 @@ from cdp.schema.mutations.requests import RequestMutations
 from cdp.schema.mutations.reveals import RevealMutations
 from cdp.schema.mutations.rights import RightsMutations
 from cdp.schema.mutations.sharing import SharingMutations
+from cdp.schema.mutations.transfers import TransferMutations
 
 
 @strawberry.type(description="Everything that can be changed; each change is one transaction, run in document order.")
@@ -32,6 +33,7 @@ class Mutation(
     PaperMutations,
     RevealMutations,
     BulkMutations,
+    TransferMutations,
     PartnerMutations,
     SharingMutations,
 ):

@@ -24,6 +24,7 @@ from cdp.schema.types.policy import Brand, PolicyVersion, Purpose
 from cdp.schema.types.relay import Connection, Node
 from cdp.schema.types.request import REQUEST_ORDERINGS, PrivacyRequest, PrivacyRequestFilter, PrivacyRequestOrder
 from cdp.schema.types.system import System
+from cdp.schema.types.transfer import TRANSFER_ORDERINGS, Transfer, TransferFilter
 from cdp.schema.types.viewer import Viewer
 
 
@@ -101,6 +102,13 @@ class Query:
     )
     partner_offers: list[PartnerOffer] | None = many(
         order=("-created_at", "id"), description="Offers of partners, newest first, for staff."
+    )
+    transfer: Transfer | None = one(by_id=True, description="An asset transfer by id.")
+    transfers: Connection[Transfer] | None = connection(
+        orderings=TRANSFER_ORDERINGS,
+        default="-CREATED_AT",
+        filter_by=TransferFilter,
+        description="Asset transfers, newest first, for staff.",
     )
     bulk_export: BulkExport | None = one(by_id=True, description="A bulk export by id.")
     bulk_exports: Connection[BulkExport] | None = connection(

@@ -45,7 +45,9 @@ from cdp.tables.base import (
 )
 
 PROOF_LAW = "Accountability and telling recipients of erasures: GDPR art. 5(2), art. 19"
-_KEPT = personal(Category.REQUEST, erase=Erase.KEEP, export=False, basis=PROOF_LAW)
+_KEPT = personal(Category.REQUEST, erase=Erase.KEEP, basis=PROOF_LAW)
+# Why somebody does not go can be a secret, as a hold can be.
+_SECRET = personal(Category.REQUEST, erase=Erase.KEEP, export=False, basis=PROOF_LAW)
 
 
 class TransferStatus(StrEnum):
@@ -243,14 +245,14 @@ transfer_customer = Table(
     Column("subject_ref", Uuid, nullable=False, info=structural()),
     Column("transfer_id", Uuid, ForeignKey("transfer.id"), nullable=False, info=structural()),
     Column("cohort_id", Uuid, ForeignKey("transfer_cohort.id"), info=structural()),
-    Column("reason", enum_type(ExclusionReason, "exclusion_reason"), info=_KEPT),
+    Column("reason", enum_type(ExclusionReason, "exclusion_reason"), info=_SECRET),
     # Other brands hold records of theirs too: only those of the sold brand go.
     Column("is_shared", Boolean, nullable=False, server_default="false", info=structural()),
     Column("notice", enum_type(NoticeState, "notice_state"), nullable=False, server_default="none", info=_KEPT),
     # No foreign key: the letter is purged long before the proof that it was sent.
     Column("message_id", Uuid, info=structural()),
     timestamp("notified_at", nullable=True, info=_KEPT),
-    timestamp("bounced_at", nullable=True, info=_KEPT),
+    timestamp("bounced_at", nullable=True, info=_SECRET),
     timestamp("deadline", nullable=True, info=_KEPT),
     timestamp("objected_at", nullable=True, info=_KEPT),
     Column("objection_channel", enum_type(ObjectionChannel, "objection_channel"), info=_KEPT),

@@ -7,34 +7,15 @@ from uuid import UUID
 
 import pytest
 
-from cdp.core import age
 from cdp.operations.oauth.terminal_tokens import issue
 from cdp.operations.transfers import wire
 from cdp.operations.transfers.deals import Recorded, TransferInvalid
 from tests.cli.test_sign_in_verbs import run
 from tests.engine import QUICK, opened
 from tests.site import app, new_staff, platform
-from tests.transfers.office import opened_office
+from tests.transfers.office import TERMS, opened_office
 
 __all__ = ["app", "new_staff", "platform"]
-TERMS: dict[str, Any] = {
-    "name": "Sale of a brand",
-    "seller": "Shop Ltd",
-    "acquirer": {
-        "name": "Acme GmbH",
-        "jurisdiction": "Germany",
-        "contact": "privacy@acme.example",
-        "key": age.recipient_of(age.new_identity()),
-    },
-    "brand": "terminal",
-    "cohorts": [
-        {"name": "all", "basis": "opt_out", "rule": "everybody", "fields": ["givenName", "contacts.emails.address"]}
-    ],
-    "reviews": [{"version": "2026-01", "permits": True}],
-    "noticeVersion": "1",
-    "notice": [{"language": "en", "subject": "About your data", "body": "Object within {days} days: {link}"}],
-    "windowDays": 0,
-}
 
 
 @pytest.fixture

@@ -48,6 +48,14 @@ PARTNERS = frozenset(
 )
 # Of customers, and run in tests/partners/test_links.py.
 LINKS = frozenset({"shareProfile", "revokeSharedLink"})
+TRANSFERS = frozenset(
+    {
+        *("createTransfer", "classifyTransfer", "notifyTransfer", "freezeTransfer", "thawTransfer", "cancelTransfer"),
+        *("confirmTransferKey", "approveTransfer", "recordTransferObjection"),
+    }
+)
+# Of customers too, and run in tests/transfers/test_api.py.
+OBJECTIONS = frozenset({"objectToTransfer"})
 OF_STAFF: dict[str, dict[str, Any]] = {
     "addPartner": {"code": "acme", "name": "Acme", "contact": "privacy@acme.example"},
     "proposePartnerGrant": {
@@ -94,6 +102,20 @@ OF_STAFF: dict[str, dict[str, Any]] = {
     },
     "bulkExportRunQuery": {"query": "{ customers { nodes { id } } }", "purpose": "orders"},
     **{name: {"id": global_id("BulkExport", new_id())} for name in sorted(BULK - {"bulkExportRunQuery"})},
+    "createTransfer": {"terms": {}},
+    **{
+        name: {"transferId": global_id("Transfer", new_id()), **more}
+        for name, more in (
+            ("classifyTransfer", {}),
+            ("notifyTransfer", {}),
+            ("freezeTransfer", {}),
+            ("thawTransfer", {}),
+            ("cancelTransfer", {"reason": "No."}),
+            ("confirmTransferKey", {"fingerprint": "00"}),
+            ("approveTransfer", {"sha256": "00"}),
+            ("recordTransferObjection", {"customerId": global_id("Customer", new_id())}),
+        )
+    },
     "placeHold": {"customerId": global_id("Customer", new_id()), "category": "ORDER", "reason": "A dispute."},
     "approveHold": {"holdId": global_id("LegalHold", new_id())},
     "refuseHold": {"holdId": global_id("LegalHold", new_id()), "reason": "None."},
@@ -258,9 +280,9 @@ async def freeze(db: Database, person: Person) -> None:
 
 
 def test_every_mutation_of_the_schema_is_here(execution: Execution):
-    here = set(MUTATIONS) | set(CASEWORK) | REVEALS | set(OF_STAFF) | LINKS
+    here = set(MUTATIONS) | set(CASEWORK) | REVEALS | set(OF_STAFF) | LINKS | OBJECTIONS
     assert here == set(execution.reader.graph.schema.mutation_type.fields)
-    assert set(OF_STAFF) == BULK | HOLDS | BY_HAND | PARTNERS
+    assert set(OF_STAFF) == BULK | HOLDS | BY_HAND | PARTNERS | TRANSFERS
 
 
 @pytest.mark.parametrize("name", sorted(OF_STAFF))

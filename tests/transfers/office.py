@@ -27,6 +27,24 @@ NOTICE = {
     "en": NoticeText("Your data may go to Acme", "Within {days} days you can object: {link}"),
     "de": NoticeText("Ihre Daten gehen vielleicht an Acme", "Innerhalb von {days} Tagen: {link}"),
 }
+TERMS: dict[str, Any] = {
+    "name": "Sale of a brand",
+    "seller": "Shop Ltd",
+    "acquirer": {
+        "name": "Acme GmbH",
+        "jurisdiction": "Germany",
+        "contact": "privacy@acme.example",
+        "key": age.recipient_of(age.new_identity()),
+    },
+    "brand": "terminal",
+    "cohorts": [
+        {"name": "all", "basis": "opt_out", "rule": "everybody", "fields": ["givenName", "contacts.emails.address"]}
+    ],
+    "reviews": [{"version": "2026-01", "permits": True}],
+    "noticeVersion": "1",
+    "notice": [{"language": "en", "subject": "About your data", "body": "Object within {days} days: {link}"}],
+    "windowDays": 0,
+}
 FIELDS = ("givenName", "familyName", "contacts.emails.address")
 
 

@@ -31,6 +31,8 @@ from cdp.schema.types.request import (
     PrivacyRequestFilter,
     PrivacyRequestOrder,
 )
+from cdp.schema.types.transfer import CustomerTransfer
+from cdp.schema.types.transfer import is_told as is_in_transfer
 from cdp.tables import account, consent, customer
 from cdp.tables.account import AccountStatus
 from cdp.tables.contact import email_address, phone_number
@@ -210,6 +212,12 @@ class Customer(Node):
         where=is_told,
         filter_by=DisclosureFilter,
         description="To whom data was disclosed, for what and when, newest first.",
+    )
+    transfers: list[CustomerTransfer] | None = many(
+        _OWN,
+        order=("id",),
+        where=is_in_transfer,
+        description="Sales of part of the business by which data goes, or would go, to somebody else.",
     )
     shared_links: list[SharedLink] | None = many(
         _OWN, order=("-created_at", "id"), description="Links that let somebody read, newest first."

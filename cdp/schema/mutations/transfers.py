@@ -1,0 +1,185 @@
+"""Mutations about asset transfers: makers move a deal on, others confirm and approve, anybody concerned objects."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import strawberry
+from strawberry.scalars import JSON
+
+from cdp.access.transfers import MANAGE_SCOPE, READ_SCOPE
+from cdp.access.viewer import Viewer
+from cdp.core.db import Tx
+from cdp.core.ids import CustomerId
+from cdp.core.platform import Platform
+from cdp.operations.delivery import selection
+from cdp.operations.transfers import classifying, deals, freezing, notices, objections, wire
+from cdp.operations.transfers.deals import TransferInvalid
+from cdp.schema.context import Info, ref, row_id
+from cdp.schema.mutations.shared import Given, MutationInput, MutationPayload, input_type, mutation, output_type
+from cdp.schema.types.customer import Customer
+from cdp.schema.types.transfer import Transfer
+
+Step = Callable[[Tx, Viewer, Platform, UUID], Awaitable[object]]
+
+
+@input_type
+class CreateTransferInput(MutationInput):
+    """The terms of a deal."""
+
+    terms: JSON = strawberry.field(
+        description="Seller, acquirer and key, brand, cohorts, reviews, notice; see docs/transfers.md."
+    )
+
+
+@input_type
+class TransferInput(MutationInput):
+    """One transfer."""
+
+    transfer_id: strawberry.ID = strawberry.field(description="Global id of the transfer.")
+
+
+@input_type
+class ConfirmTransferKeyInput(TransferInput):
+    """The fingerprint of the acquirer's key."""
+
+    fingerprint: str = strawberry.field(description="As the acquirer said it, on another way than the key came by.")
+
+
+@input_type
+class ApproveTransferInput(TransferInput):
+    """The hash of what is frozen."""
+
+    sha256: str = strawberry.field(description="Hexadecimal, as freezeTransfer answered it.")
+
+
+@input_type
+class CancelTransferInput(TransferInput):
+    """The transfer to call off."""
+
+    reason: str = strawberry.field(description="Why; up to 2,000 characters, for colleagues.")
+
+
+@input_type
+class RecordTransferObjectionInput(TransferInput):
+    """Who objected."""
+
+    customer_id: strawberry.ID = strawberry.field(description="Global id of the customer who called or wrote.")
+
+
+@input_type
+class ObjectToTransferInput(MutationInput):
+    """The transfer to stay out of."""
+
+    reference: str = strawberry.field(description="Reference of the transfer, as the notice names it.")
+
+
+@output_type
+class TransferPayload(MutationPayload):
+    """The transfer."""
+
+    transfer: Transfer | None = strawberry.field(description="The transfer as it is now.")
+
+
+@output_type
+class CreateTransferPayload(TransferPayload):
+    """The transfer, and what a second person compares."""
+
+    fingerprint: str | None = strawberry.field(default=None, description="SHA-256 of the acquirer's key, in groups.")
+
+
+async def _move(info: Info, given: TransferInput, action: str, step: Step) -> TransferPayload:
+    context, transfer_id = info.context, row_id(given.transfer_id, Transfer)
+    async with context.attempting(action, scope=MANAGE_SCOPE), context.working() as tx:
+        await step(tx, context.viewer, context.platform, transfer_id)
+    return TransferPayload(client_mutation_id=given.client_mutation_id, transfer=ref(Transfer, transfer_id))
+
+
+@strawberry.type
+class TransferMutations:
+    """Mutations about asset transfers."""
+
+    @mutation
+    async def create_transfer(self, info: Info, given: Given[CreateTransferInput]) -> CreateTransferPayload | None:
+        """Record a deal; privacy officers and administrators. Scope transfers:manage."""
+        context, terms = info.context, given.terms
+        graph = context.reader.graph
+        async with context.attempting("transfer.created", scope=MANAGE_SCOPE), context.working() as tx:
+            if not isinstance(terms, dict):
+                raise TransferInvalid(field="terms")
+            made = await deals.create(
+                tx,
+                context.viewer,
+                context.platform,
+                wire.read(terms),
+                check_fields=lambda paths: selection.document(graph, paths),
+            )
+        return CreateTransferPayload(
+            client_mutation_id=given.client_mutation_id, transfer=ref(Transfer, made.id), fingerprint=made.fingerprint
+        )
+
+    @mutation
+    async def confirm_transfer_key(self, info: Info, given: Given[ConfirmTransferKeyInput]) -> TransferPayload | None:
+        """Confirm the acquirer's key as a second person, by its fingerprint. Scope transfers:manage."""
+
+        async def step(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID) -> Any:  # noqa: ANN401  # as Step
+            return await deals.confirm_key(tx, viewer, platform, transfer_id, given=given.fingerprint)
+
+        return await _move(info, given, "transfer.key_confirmed", step)
+
+    @mutation
+    async def classify_transfer(self, info: Info, given: Given[TransferInput]) -> TransferPayload | None:
+        """Put everybody in scope into a cohort, or exclude them for one reason. Scope transfers:manage."""
+        return await _move(info, given, "transfer.classified", classifying.classify)
+
+    @mutation
+    async def notify_transfer(self, info: Info, given: Given[TransferInput]) -> TransferPayload | None:
+        """Write to everybody who would go; their days to object start as it reaches them. Scope transfers:manage."""
+        return await _move(info, given, "transfer.notifying", notices.notify)
+
+    @mutation
+    async def freeze_transfer(self, info: Info, given: Given[TransferInput]) -> TransferPayload | None:
+        """Fix who goes, as a hash that two others approve. Scope transfers:manage."""
+        return await _move(info, given, "transfer.frozen", freezing.freeze)
+
+    @mutation
+    async def thaw_transfer(self, info: Info, given: Given[TransferInput]) -> TransferPayload | None:
+        """Give up what is frozen, before it is packed. Scope transfers:manage."""
+        return await _move(info, given, "transfer.window", freezing.thaw)
+
+    @mutation
+    async def approve_transfer(self, info: Info, given: Given[ApproveTransferInput]) -> TransferPayload | None:
+        """Approve what is frozen, by its hash; the second approval lets it be packed. Scope transfers:manage."""
+
+        async def step(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID) -> Any:  # noqa: ANN401  # as Step
+            return await freezing.approve(tx, viewer, platform, transfer_id, sha256=given.sha256)
+
+        return await _move(info, given, "transfer.approval_given", step)
+
+    @mutation
+    async def cancel_transfer(self, info: Info, given: Given[CancelTransferInput]) -> TransferPayload | None:
+        """Call a deal off before anything was delivered. Scope transfers:manage."""
+
+        async def step(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID) -> Any:  # noqa: ANN401  # as Step
+            return await deals.cancel(tx, viewer, platform, transfer_id, reason=given.reason)
+
+        return await _move(info, given, "transfer.cancelled", step)
+
+    @mutation
+    async def record_transfer_objection(
+        self, info: Info, given: Given[RecordTransferObjectionInput]
+    ) -> TransferPayload | None:
+        """Record the objection of somebody who called or wrote; agents. Scope transfers:read."""
+        context, transfer_id = info.context, row_id(given.transfer_id, Transfer)
+        customer_id = CustomerId(row_id(given.customer_id, Customer))
+        async with context.attempting("transfer.objected", scope=READ_SCOPE), context.working() as tx:
+            await objections.record(tx, context.viewer, transfer_id, customer_id)
+        return TransferPayload(client_mutation_id=given.client_mutation_id, transfer=ref(Transfer, transfer_id))
+
+    @mutation
+    async def object_to_transfer(self, info: Info, given: Given[ObjectToTransferInput]) -> TransferPayload | None:
+        """Keep your own data out of a transfer; doing it again changes nothing. Scope consent:write."""
+        context = info.context
+        async with context.writing("transfer.objected", scope=objections.SCOPE) as tx:
+            transfer_id = await objections.object_to(tx, context.viewer, given.reference)
+        return TransferPayload(client_mutation_id=given.client_mutation_id, transfer=ref(Transfer, transfer_id))
