@@ -13,6 +13,7 @@ from rich.table import Table
 PARTS = {
     "profile": "the profile query against peers and floors; hostile documents",
     "deletions": "deletions over many systems, and of many people in one",
+    "partners": "a partner's profile query against the customer's own",
     "bulk": "bulk exports against psql, resolvers and idle",
 }
 VERDICTS = {0: "[green]holds[/]", 1: "[red]missed[/]"}

@@ -42,12 +42,11 @@ class Server:
 
 
 @contextmanager
-def ours(ground: Ground) -> Iterator[Server]:
-    """The product's own API process."""
+def ours(ground: Ground, changed: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """The product's own API process, with some settings ``changed``."""
     port = free_port()
-    with _running(
-        "ours", [sys.executable, "-m", "cdp", "api"], platform_environment(ground, port=port), port, ground
-    ) as server:
+    environment = {**platform_environment(ground, port=port), **(changed or {})}
+    with _running("ours", [sys.executable, "-m", "cdp", "api"], environment, port, ground) as server:
         yield server
 
 
