@@ -33,6 +33,10 @@ lock: ## resolve requirements.lock anew
 demo: install ## the main job once in front of you, then serve (DEMO_EXIT=1: end after the tour)
 	@$(BIN)/cdp demo
 
+.PHONY: demo-transfer
+demo-transfer: install ## a whole asset transfer of 10,000 customers (DEMO_CUSTOMERS), verified offline; ends by itself
+	@$(BIN)/cdp demo-transfer
+
 .PHONY: up
 up: install ## serve without the tour, until Ctrl-C
 	@$(BIN)/cdp up
