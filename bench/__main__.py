@@ -15,6 +15,7 @@ PARTS = {
     "deletions": "deletions over many systems, and of many people in one",
     "partners": "a partner's profile query against the customer's own",
     "bulk": "bulk exports against psql, resolvers and idle",
+    "handover": "a deal's encrypted package against the plain bulk export",
 }
 VERDICTS = {0: "[green]holds[/]", 1: "[red]missed[/]"}
 

@@ -1,6 +1,7 @@
 """``cdp demo``: start everything, do the main job once in front of you, then serve until Ctrl-C.
 
-``cdp demo-transfer`` plays a whole asset transfer instead, and ends. ``DEMO_EXIT=1`` ends after the tour. The exit code is 0 only if everything in the tour held.
+``cdp demo-transfer`` plays a whole asset transfer instead, and ends. ``DEMO_EXIT=1`` ends after the tour. The exit code
+is 0 only if everything held.
 """
 
 import asyncio

@@ -165,7 +165,7 @@ async def _agreed(play: Play, key: ECKey, recipient: str) -> tuple[UUID, str, st
     async with platform.db.transaction(Role.WORKER) as tx:
         letters = await notices.notify(tx, maker, platform, made.id)
     play.say(f"{letters:,} notices on their way")
-    await play.reaches(made.id, TransferStatus.WINDOW)
+    await play.until("the notices", lambda: _is_told(play, made.id))
     async with platform.db.transaction(Role.WORKER) as tx:
         hashed = await freezing.freeze(tx, maker, platform, made.id)
     for approver in (second, third):
@@ -173,6 +173,13 @@ async def _agreed(play: Play, key: ECKey, recipient: str) -> tuple[UUID, str, st
             await freezing.approve(tx, approver, platform, made.id, sha256=hashed)
     play.say(f"frozen and approved twice: {hashed[:16]}…")
     return made.id, made.reference, client.client.client_id
+
+
+async def _is_told(play: Play, deal_id: UUID) -> bool:
+    """Note which notices arrived, as the worker does every minute; whether that is settled for all."""
+    async with play.platform.db.transaction(Role.WORKER) as tx:
+        await notices.settle(tx, deal_id)
+        return (await states.find(tx, deal_id)).status is TransferStatus.WINDOW
 
 
 def _terms(code: str, recipient: str, client_id: str, versions: list[str]) -> Terms:
