@@ -142,7 +142,7 @@ async def confirm(platform: Platform, code: str) -> Opened:
 async def _asker(tx: Tx, proof: _Proof) -> _Asker:
     """Who proved the address; locks their customer row."""
     proven = Identifier(IdentityType.EMAIL, proof.normalized, verified=True)
-    customer_id = await _holder(tx, proof.normalized)
+    customer_id = await holder(tx, proof.normalized)
     known = await subjects.gather(tx, customer_id) if customer_id is not None else None
     if customer_id is None or known is None:
         stranger = Person(CustomerId(new_id()), new_id(), (proven,), proof.address, proof.locale)
@@ -159,7 +159,7 @@ def _signs_in() -> ColumnElement[bool]:
     return or_(account.c.password_hash.is_not(None), account.c.last_sign_in_at.is_not(None))
 
 
-async def _holder(tx: Tx, address: str) -> CustomerId | None:
+async def holder(tx: Tx, address: str) -> CustomerId | None:
     """The one customer whose address this is: proven to be theirs, or noted of somebody who never had an account.
 
     An address that somebody merely wrote into their own profile leads nobody else to that profile.
