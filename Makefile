@@ -70,7 +70,7 @@ test: install debian lint ## the gate: everything at bounded sizes, with the rea
 soak: install debian lint ## the gate at full figures, again and again for SOAK_MINUTES, each round with a seed it prints
 	@end=$$((SECONDS + 60 * $(SOAK_MINUTES))); \
 	while seed=$$RANDOM$$RANDOM; echo "seed $$seed"; \
-	    CDP_TEST_SEED=$$seed CDP_TEST_DELETIONS=500 \
+	    CDP_TEST_SEED=$$seed CDP_TEST_DELETIONS=500 CDP_TEST_STRIDE=1 CDP_TEST_CUSTOMERS=$${CDP_TEST_CUSTOMERS:-1000000} \
 	    $(BIN)/python -m pytest -n 2 --dist loadfile --inline-snapshot=disable --hypothesis-profile=soak --hypothesis-seed=$$seed --timeout=3600 || exit 1; \
 	    test $$SECONDS -lt $$end; do :; done
 
