@@ -123,6 +123,26 @@ class PartnerGrantPayload(MutationPayload):
 
 
 @output_type
+class ProposePartnerGrantPayload(PartnerGrantPayload):
+    """The grant."""
+
+
+@output_type
+class ApprovePartnerGrantPayload(PartnerGrantPayload):
+    """The grant."""
+
+
+@output_type
+class RefusePartnerGrantPayload(PartnerGrantPayload):
+    """The grant."""
+
+
+@output_type
+class RevokePartnerGrantPayload(PartnerGrantPayload):
+    """The grant."""
+
+
+@output_type
 class AcknowledgeRecallPayload(MutationPayload):
     """What was answered."""
 
@@ -143,6 +163,16 @@ class PartnerOfferPayload(MutationPayload):
     offer: PartnerOffer | None = strawberry.field(description="The offer.")
 
 
+@output_type
+class ApprovePartnerOfferPayload(PartnerOfferPayload):
+    """The offer."""
+
+
+@output_type
+class RefusePartnerOfferPayload(PartnerOfferPayload):
+    """The offer."""
+
+
 @strawberry.type
 class PartnerMutations:
     """Mutations about partners."""
@@ -159,7 +189,7 @@ class PartnerMutations:
     @mutation
     async def propose_partner_grant(
         self, info: Info, given: Given[ProposePartnerGrantInput]
-    ) -> PartnerGrantPayload | None:
+    ) -> ProposePartnerGrantPayload | None:
         """Propose what a partner may see and do; two others agree. Scope partners:manage."""
         context = info.context
         terms = Terms(
@@ -178,37 +208,41 @@ class PartnerMutations:
         partner_id = row_id(given.partner_id, Partner)
         async with context.attempting("partner_grant.proposed", scope=MANAGE_SCOPE), context.working() as tx:
             grant_id = await grants.propose(tx, context.viewer, context.platform, partner_id, terms)
-        return PartnerGrantPayload(client_mutation_id=given.client_mutation_id, grant=ref(PartnerGrant, grant_id))
+        return ProposePartnerGrantPayload(
+            client_mutation_id=given.client_mutation_id, grant=ref(PartnerGrant, grant_id)
+        )
 
     @mutation
     async def approve_partner_grant(
         self, info: Info, given: Given[ApprovePartnerGrantInput]
-    ) -> PartnerGrantPayload | None:
+    ) -> ApprovePartnerGrantPayload | None:
         """Agree to a grant: the second person endorses it, the third puts it in force. Scope partners:manage."""
         context, grant_id = info.context, row_id(given.grant_id, PartnerGrant)
         async with context.attempting("partner_grant.approved", scope=MANAGE_SCOPE), context.working() as tx:
             await grants.agree(tx, context.viewer, context.platform, grant_id)
-        return PartnerGrantPayload(client_mutation_id=given.client_mutation_id, grant=ref(PartnerGrant, grant_id))
+        return ApprovePartnerGrantPayload(
+            client_mutation_id=given.client_mutation_id, grant=ref(PartnerGrant, grant_id)
+        )
 
     @mutation
     async def refuse_partner_grant(
         self, info: Info, given: Given[RefusePartnerGrantInput]
-    ) -> PartnerGrantPayload | None:
+    ) -> RefusePartnerGrantPayload | None:
         """Refuse a grant that is not in force. Scope partners:manage."""
         context, grant_id = info.context, row_id(given.grant_id, PartnerGrant)
         async with context.attempting("partner_grant.refused", scope=MANAGE_SCOPE), context.working() as tx:
             await grants.refuse(tx, context.viewer, context.platform, grant_id, reason=given.reason)
-        return PartnerGrantPayload(client_mutation_id=given.client_mutation_id, grant=ref(PartnerGrant, grant_id))
+        return RefusePartnerGrantPayload(client_mutation_id=given.client_mutation_id, grant=ref(PartnerGrant, grant_id))
 
     @mutation
     async def revoke_partner_grant(
         self, info: Info, given: Given[RevokePartnerGrantInput]
-    ) -> PartnerGrantPayload | None:
+    ) -> RevokePartnerGrantPayload | None:
         """End a grant at once, and recall what was read under it. Scope partners:manage."""
         context, grant_id = info.context, row_id(given.grant_id, PartnerGrant)
         async with context.attempting("partner_grant.revoked", scope=MANAGE_SCOPE), context.working() as tx:
             await grants.revoke(tx, context.viewer, context.platform, grant_id, reason=given.reason)
-        return PartnerGrantPayload(client_mutation_id=given.client_mutation_id, grant=ref(PartnerGrant, grant_id))
+        return RevokePartnerGrantPayload(client_mutation_id=given.client_mutation_id, grant=ref(PartnerGrant, grant_id))
 
     @mutation
     async def acknowledge_recall(
@@ -216,8 +250,11 @@ class PartnerMutations:
     ) -> AcknowledgeRecallPayload | None:
         """Say that what was recalled is destroyed. Scope partner:read for programs, partners:manage for staff."""
         context, recall_id = info.context, row_id(given.recall_id, PartnerRecall)
-        scope = READ_SCOPE if context.viewer.actor is Actor.CLIENT else MANAGE_SCOPE
-        async with context.attempting("partner_recall.acknowledged", scope=scope), context.working() as tx:
+        if context.viewer.actor is Actor.CLIENT:
+            attempt = context.attempting("partner_recall.acknowledged", scope=READ_SCOPE)
+        else:
+            attempt = context.attempting("partner_recall.acknowledged", scope=MANAGE_SCOPE)
+        async with attempt, context.working() as tx:
             await recalls.acknowledge(tx, context.viewer, context.platform, recall_id, note=given.note)
         return AcknowledgeRecallPayload(client_mutation_id=given.client_mutation_id, acknowledged=True)
 
@@ -236,19 +273,21 @@ class PartnerMutations:
     @mutation
     async def approve_partner_offer(
         self, info: Info, given: Given[ApprovePartnerOfferInput]
-    ) -> PartnerOfferPayload | None:
+    ) -> ApprovePartnerOfferPayload | None:
         """Send a partner's offer. Scope partners:manage."""
         context, offer_id = info.context, row_id(given.offer_id, PartnerOffer)
         async with context.attempting("partner_offer.approved", scope=MANAGE_SCOPE), context.working() as tx:
             await offers.approve(tx, context.viewer, context.platform, offer_id)
-        return PartnerOfferPayload(client_mutation_id=given.client_mutation_id, offer=ref(PartnerOffer, offer_id))
+        return ApprovePartnerOfferPayload(
+            client_mutation_id=given.client_mutation_id, offer=ref(PartnerOffer, offer_id)
+        )
 
     @mutation
     async def refuse_partner_offer(
         self, info: Info, given: Given[RefusePartnerOfferInput]
-    ) -> PartnerOfferPayload | None:
+    ) -> RefusePartnerOfferPayload | None:
         """Let a partner's offer not go out. Scope partners:manage."""
         context, offer_id = info.context, row_id(given.offer_id, PartnerOffer)
         async with context.attempting("partner_offer.refused", scope=MANAGE_SCOPE), context.working() as tx:
             await offers.refuse(tx, context.viewer, context.platform, offer_id)
-        return PartnerOfferPayload(client_mutation_id=given.client_mutation_id, offer=ref(PartnerOffer, offer_id))
+        return RefusePartnerOfferPayload(client_mutation_id=given.client_mutation_id, offer=ref(PartnerOffer, offer_id))

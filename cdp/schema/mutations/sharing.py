@@ -101,6 +101,21 @@ class LegalOrderPayload(MutationPayload):
 
 
 @output_type
+class ProposeLegalOrderPayload(LegalOrderPayload):
+    """The order."""
+
+
+@output_type
+class ApproveLegalOrderPayload(LegalOrderPayload):
+    """The order."""
+
+
+@output_type
+class RefuseLegalOrderPayload(LegalOrderPayload):
+    """The order."""
+
+
+@output_type
 class DiscloseUnderOrderPayload(MutationPayload):
     """What is handed over."""
 
@@ -133,7 +148,9 @@ class SharingMutations:
         return RevokeSharedLinkPayload(client_mutation_id=given.client_mutation_id, link=ref(SharedLink, link_id))
 
     @mutation
-    async def propose_legal_order(self, info: Info, given: Given[ProposeLegalOrderInput]) -> LegalOrderPayload | None:
+    async def propose_legal_order(
+        self, info: Info, given: Given[ProposeLegalOrderInput]
+    ) -> ProposeLegalOrderPayload | None:
         """Record an order to disclose, with its document; two others agree. Scope partners:manage."""
         context = info.context
         customer_id = CustomerId(row_id(given.customer_id, Customer))
@@ -148,23 +165,27 @@ class SharingMutations:
             order_id = await orders.propose(
                 tx, context.viewer, context.platform, customer_id, wanted, document=document
             )
-        return LegalOrderPayload(client_mutation_id=given.client_mutation_id, order=ref(LegalOrder, order_id))
+        return ProposeLegalOrderPayload(client_mutation_id=given.client_mutation_id, order=ref(LegalOrder, order_id))
 
     @mutation
-    async def approve_legal_order(self, info: Info, given: Given[ApproveLegalOrderInput]) -> LegalOrderPayload | None:
+    async def approve_legal_order(
+        self, info: Info, given: Given[ApproveLegalOrderInput]
+    ) -> ApproveLegalOrderPayload | None:
         """Agree to a legal order, as the second or the third person. Scope partners:manage."""
         context, order_id = info.context, row_id(given.order_id, LegalOrder)
         async with context.attempting("legal_order.approved", scope=MANAGE_SCOPE), context.working() as tx:
             await orders.agree(tx, context.viewer, context.platform, order_id)
-        return LegalOrderPayload(client_mutation_id=given.client_mutation_id, order=ref(LegalOrder, order_id))
+        return ApproveLegalOrderPayload(client_mutation_id=given.client_mutation_id, order=ref(LegalOrder, order_id))
 
     @mutation
-    async def refuse_legal_order(self, info: Info, given: Given[RefuseLegalOrderInput]) -> LegalOrderPayload | None:
+    async def refuse_legal_order(
+        self, info: Info, given: Given[RefuseLegalOrderInput]
+    ) -> RefuseLegalOrderPayload | None:
         """Refuse a legal order that was not followed. Scope partners:manage."""
         context, order_id = info.context, row_id(given.order_id, LegalOrder)
         async with context.attempting("legal_order.refused", scope=MANAGE_SCOPE), context.working() as tx:
             await orders.refuse(tx, context.viewer, context.platform, order_id, reason=given.reason)
-        return LegalOrderPayload(client_mutation_id=given.client_mutation_id, order=ref(LegalOrder, order_id))
+        return RefuseLegalOrderPayload(client_mutation_id=given.client_mutation_id, order=ref(LegalOrder, order_id))
 
     @mutation
     async def disclose_under_order(
