@@ -156,3 +156,18 @@ async def test_who_may_no_longer_export_gets_nothing(bulk: Bulk, change: dict[st
     assert (row.status, row.code, row.manifest) == (BulkStatus.FAILED, "OWNER_GONE", None)
     assert (await bulk.audited(asked.id))[-1] == "bulk_export.failed"
     assert await bulk.status(other.id) is BulkStatus.COMPLETED
+
+
+async def test_who_leaves_while_it_is_made_gets_nothing(bulk: Bulk, ada: Person) -> None:
+    member = await bulk.member("analyst")
+    asked = await bulk.ask(member)
+    slow = bulk.with_settings(bulk_max_bytes_per_s=1_000)
+    making = asyncio.create_task(slow.floor.drain())
+    await bulk.snapshot(asked.id)
+    async with bulk.platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(update(staff).where(staff.c.id == member.staff_id).values(active=False))
+    await making
+    await bulk.floor.drain()
+    row = await bulk.row(asked.id)
+    assert (row.status, row.code, row.manifest) == (BulkStatus.FAILED, "OWNER_GONE", None)
+    assert await bulk.platform.blobs.keys(f"bulk/{asked.id}/") == []

@@ -13,8 +13,9 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import ARRAY, Row, Text, and_, cast, delete, exists, func, select, update
 
+from cdp.access.bulk import EXPORTERS
 from cdp.core.db import Role, Tx
 from cdp.core.platform import Platform
 from cdp.core.sign import canonical
@@ -23,6 +24,7 @@ from cdp.operations.bulk.states import move
 from cdp.operations.bulk.writing import folder
 from cdp.tables.bulk import BULK_OVER, BulkStatus, PartKind, PartStatus, bulk_export, bulk_part, customer_change
 from cdp.tables.request import RequestStatus, RequestType, privacy_request
+from cdp.tables.staff import staff
 
 MANIFEST = "manifest.json"
 # A request is dated when its transaction began, and seen when it committed.
@@ -32,6 +34,20 @@ _CLAIMED = re.compile(r"[a-z]+-\d+-\d+\..*")
 log = structlog.get_logger()
 
 _ENDED = (RequestStatus.COMPLETED, RequestStatus.CANCELLED, RequestStatus.REFUSED, RequestStatus.FAILED)
+
+
+async def may_be_given(tx: Tx, export_id: UUID, fence: int) -> bool:
+    """Whether who asked for it still works here, and still in a role that exports; otherwise it has failed.
+
+    Asked before anything is made, and again before it is released.
+    """
+    may = and_(staff.c.active, staff.c.roles.op("&&")(cast(sorted(EXPORTERS), ARRAY(Text))))
+    gone = select(staff.c.id).where(staff.c.id == bulk_export.c.staff_id, ~may)
+    found = await tx.scalar(select(bulk_export.c.id).where(bulk_export.c.id == export_id, exists(gone)))
+    if found is None:
+        return True
+    await move(tx, export_id, BulkStatus.RUNNING, BulkStatus.FAILED, code="OWNER_GONE", fence=fence)
+    return False
 
 
 async def finish(platform: Platform, export_id: UUID, fence: int) -> bool:
@@ -45,6 +61,8 @@ async def finish(platform: Platform, export_id: UUID, fence: int) -> bool:
     async with platform.db.transaction(Role.WORKER) as tx:
         row = await _ours(tx, export_id, fence)
         if row is None:
+            return False
+        if not await may_be_given(tx, export_id, fence):
             return False
         made = await parts.of_epoch(tx, export_id, row.epoch)
         if len(made) != row.part_count or any(one.status is not PartStatus.DONE for one in made):

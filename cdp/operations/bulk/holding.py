@@ -16,10 +16,9 @@ from uuid import UUID
 import asyncpg
 import structlog
 from obstore.exceptions import BaseError as StoreError
-from sqlalchemy import ARRAY, Text, and_, cast, delete, exists, func, insert, or_, select, update
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from cdp.access.bulk import EXPORTERS
 from cdp.access.viewer import SYSTEM
 from cdp.core.clock import iso
 from cdp.core.db import Role, Tx
@@ -32,7 +31,6 @@ from cdp.operations.bulk.leases import LeaseLost, beat_s, kept
 from cdp.operations.bulk.states import move, note
 from cdp.operations.bulk.watermarks import Watermark
 from cdp.tables.bulk import BulkStatus, PartKind, PartStatus, bulk_export, bulk_part
-from cdp.tables.staff import staff
 
 LOOK_EVERY_S = 0.1
 PING_EVERY_S = 5.0
@@ -139,7 +137,7 @@ async def _hold(platform: Platform, held: Held, laid_out: Callable[[], None]) ->
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 await connection.execute("SET LOCAL statement_timeout = 0")
                 async with platform.db.transaction(Role.WORKER) as tx:
-                    if not await _may_run(tx, held):
+                    if not await finishing.may_be_given(tx, held.id, held.fence):
                         return
                 await _lay_out(platform, held, await _snapshot(platform, connection, held))
                 laid_out()
@@ -150,17 +148,6 @@ async def _hold(platform: Platform, held: Held, laid_out: Callable[[], None]) ->
             async with platform.db.transaction(Role.WORKER) as tx:
                 await _standing(tx, held)  # raises once it is no longer ours
             await asyncio.sleep(LOOK_EVERY_S)
-
-
-async def _may_run(tx: Tx, held: Held) -> bool:
-    """Whether who asked for it still works here, and still in a role that exports; otherwise it has failed."""
-    may = and_(staff.c.active, staff.c.roles.op("&&")(cast(sorted(EXPORTERS), ARRAY(Text))))
-    gone = select(staff.c.id).where(staff.c.id == bulk_export.c.staff_id, ~may)
-    found = await tx.scalar(select(bulk_export.c.id).where(bulk_export.c.id == held.id, exists(gone)))
-    if found is None:
-        return True
-    await move(tx, held.id, BulkStatus.RUNNING, BulkStatus.FAILED, code="OWNER_GONE", fence=held.fence)
-    return False
 
 
 async def _snapshot(platform: Platform, connection: asyncpg.Connection, held: Held) -> Snapshot:
