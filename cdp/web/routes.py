@@ -32,6 +32,7 @@ from cdp.web.account import (
     sharing,
     sign_in,
     sign_out,
+    transfers,
     verify_email,
 )
 from cdp.web.console import (
@@ -48,6 +49,7 @@ from cdp.web.console import (
     tasks,
     uploads,
 )
+from cdp.web.console import transfers as deals
 from cdp.web.guard import Allow, Page
 from cdp.web.public import device, privacy_request, processor, share, verify
 from cdp.web.visit import Visit
@@ -98,7 +100,7 @@ def _work_pages() -> Sequence[Page]:
     """What people carry out: tasks of systems without an interface, paper, legal holds."""
     staff, upload = Allow.STAFF, uploads.LARGEST_BYTES
     task, paper, hold = "/console/tasks/{id}", "/console/paper/{id}", "/console/holds/{id}"
-    export_ = "/console/exports/{id}"
+    export_, deal = "/console/exports/{id}", f"{deals.HERE}/{{id}}"
     placing, filing = f"{CUSTOMER}/hold", f"{CUSTOMER}/paper"
     return (
         Page("/console/tasks", tasks.show_list, allow=staff),
@@ -113,6 +115,9 @@ def _work_pages() -> Sequence[Page]:
         Page(f"{export_}/{{what}}", None, bulk_exports.submit, allow=staff, fresh=True, back=export_),
         Page(partners.HERE, partners.show, allow=staff),
         Page(f"{partners.HERE}/{{kind}}/{{what}}", None, partners.submit, allow=staff, fresh=True, back=partners.HERE),
+        Page(deals.HERE, deals.show_list, allow=staff),
+        Page(deal, deals.show, allow=staff),
+        Page(f"{deal}/{{what}}", None, deals.submit, allow=staff, fresh=True, back=deal),
         Page("/console/holds", holds.show_list, allow=staff),
         Page(hold, holds.show, allow=staff),
         Page(f"{hold}/{{what}}", None, holds.submit, allow=staff, back=hold),
@@ -144,6 +149,8 @@ PAGES: Sequence[Page] = (
     Page(sharing.PATH, sharing.show),
     Page(sharing.NEW, sharing.show_new, sharing.submit_new, fresh=True),
     Page(f"{sharing.PATH}/revoke", None, sharing.revoke, back=sharing.PATH),
+    Page(transfers.PATH, transfers.show_list),
+    Page(transfers.ONE, transfers.show, transfers.submit),
     Page(share.PATH, share.show, share.submit, allow=Allow.ANYONE),
     Page("/account/download", download.show, download.submit),
     Page("/account/export", export.show, export.submit),

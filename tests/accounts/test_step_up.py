@@ -156,6 +156,7 @@ FRESH = {
 }
 ROLES = {"bulkExportRunQuery": "analyst", "openRequestFor": "agent", "revealFields": "agent"}
 OPEN_PAGES = {
+    "/account/transfers/{reference}": "protects the person",
     "/account/downloads/{reference}/remove": "removes a copy, opens nothing",
     "/account/sharing/revoke": "takes something back",
     "/account/security/send-link": "a letter to one's own address",

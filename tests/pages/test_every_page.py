@@ -109,6 +109,7 @@ async def test_pages_of_a_customer(site: Site, open_page: OpenPage):
         "/rights/object",
         "/sharing",
         "/sharing/new",
+        "/transfers",
         "/preferences",
         *(f"/data/{one}" for one in lists),
     )

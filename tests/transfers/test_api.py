@@ -17,14 +17,6 @@ STEP = "mutation M($input: {kind}!) {{ {name}(input: $input) {{ transfer {{ id r
 MINE = """{ viewer { customer { transfers {
   transfer { id reference status seller acquirerName brand { code } } cohort { name basis fields }
   notice deadline objectedAt objectionChannel transferredAt } } } }"""
-KINDS = {
-    "createTransfer": "CreateTransferInput",
-    "confirmTransferKey": "ConfirmTransferKeyInput",
-    "approveTransfer": "ApproveTransferInput",
-    "cancelTransfer": "CancelTransferInput",
-    "recordTransferObjection": "RecordTransferObjectionInput",
-    "objectToTransfer": "ObjectToTransferInput",
-}
 
 
 class Api:
@@ -43,7 +35,7 @@ class Api:
     async def do(self, viewer: Viewer, name: str, **given: Any) -> dict[str, Any]:
         """Run a mutation; answers the transfer, or raises its error code as a KeyError."""
         document = STEP.format(
-            kind=KINDS.get(name, "TransferInput"), name=name, more="frozenSha256" if viewer.staff_id else ""
+            kind=f"{name[0].upper()}{name[1:]}Input", name=name, more="frozenSha256" if viewer.staff_id else ""
         )
         answer = await self.ask(viewer, document, input=given)
         if answer.get("errors"):

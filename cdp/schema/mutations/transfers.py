@@ -40,6 +40,26 @@ class TransferInput(MutationInput):
 
 
 @input_type
+class ClassifyTransferInput(TransferInput):
+    """The transfer to classify."""
+
+
+@input_type
+class NotifyTransferInput(TransferInput):
+    """The transfer whose customers are told."""
+
+
+@input_type
+class FreezeTransferInput(TransferInput):
+    """The transfer to freeze."""
+
+
+@input_type
+class ThawTransferInput(TransferInput):
+    """The transfer to thaw."""
+
+
+@input_type
 class ConfirmTransferKeyInput(TransferInput):
     """The fingerprint of the acquirer's key."""
 
@@ -128,22 +148,22 @@ class TransferMutations:
         return await _move(info, given, "transfer.key_confirmed", step)
 
     @mutation
-    async def classify_transfer(self, info: Info, given: Given[TransferInput]) -> TransferPayload | None:
+    async def classify_transfer(self, info: Info, given: Given[ClassifyTransferInput]) -> TransferPayload | None:
         """Put everybody in scope into a cohort, or exclude them for one reason. Scope transfers:manage."""
         return await _move(info, given, "transfer.classified", classifying.classify)
 
     @mutation
-    async def notify_transfer(self, info: Info, given: Given[TransferInput]) -> TransferPayload | None:
+    async def notify_transfer(self, info: Info, given: Given[NotifyTransferInput]) -> TransferPayload | None:
         """Write to everybody who would go; their days to object start as it reaches them. Scope transfers:manage."""
         return await _move(info, given, "transfer.notifying", notices.notify)
 
     @mutation
-    async def freeze_transfer(self, info: Info, given: Given[TransferInput]) -> TransferPayload | None:
+    async def freeze_transfer(self, info: Info, given: Given[FreezeTransferInput]) -> TransferPayload | None:
         """Fix who goes, as a hash that two others approve. Scope transfers:manage."""
         return await _move(info, given, "transfer.frozen", freezing.freeze)
 
     @mutation
-    async def thaw_transfer(self, info: Info, given: Given[TransferInput]) -> TransferPayload | None:
+    async def thaw_transfer(self, info: Info, given: Given[ThawTransferInput]) -> TransferPayload | None:
         """Give up what is frozen, before it is packed. Scope transfers:manage."""
         return await _move(info, given, "transfer.window", freezing.thaw)
 
