@@ -242,8 +242,10 @@ async def test_the_second_wall_stands_without_the_first(desk: Desk) -> None:
     connection = await desk.platform.db.connect_raw(Role.PARTNER)
     try:
         assert await connection.fetchval("SELECT count(*) FROM customer") == 0
+        assert await connection.fetchval("SELECT count(*) FROM email_address") == 0
         await connection.execute("SELECT set_config('cdp.grant', $1, false)", str(grant_id))
         assert await connection.fetchval("SELECT count(*) FROM customer") > 0
+        assert await connection.fetchval("SELECT count(*) FROM email_address") > 0
         for table in ("account", "event", "session", "identity", "audit_event", "oauth_grant"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.fetchval(f"SELECT count(*) FROM {table}")
