@@ -56,10 +56,15 @@ class Blobs:
         else:
             await asyncio.to_thread(_write_durably, self._folder, key, payload)
 
-    async def put_stream(self, key: str, chunks: AsyncIterable[bytes]) -> int:
-        """Write a stream in parts with bounded memory and return its bytes; nothing appears if the stream breaks."""
+    async def put_stream(self, key: str, chunks: AsyncIterable[bytes], *, at_once: int = 2) -> int:
+        """Write a stream in parts with bounded memory and return its bytes; nothing appears if the stream breaks.
+
+        ``at_once`` parts are on their way at a time, each in memory.
+        """
         size = 0
-        async with obstore.open_writer_async(self._store, key, buffer_size=PART_BYTES, max_concurrency=2) as writer:
+        async with obstore.open_writer_async(
+            self._store, key, buffer_size=PART_BYTES, max_concurrency=at_once
+        ) as writer:
             async for chunk in chunks:
                 size += len(chunk)
                 await writer.write(chunk)

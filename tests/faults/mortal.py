@@ -68,13 +68,13 @@ class MortalBlobs(Blobs):
         await super().put_durable(key, payload)
         self._life.moment()
 
-    async def put_stream(self, key: str, chunks: AsyncIterable[bytes]) -> int:
+    async def put_stream(self, key: str, chunks: AsyncIterable[bytes], *, at_once: int = 2) -> int:
         async def mortal() -> AsyncIterator[bytes]:
             async for chunk in chunks:
                 yield chunk
             self._life.moment()
 
-        size = await super().put_stream(key, mortal())
+        size = await super().put_stream(key, mortal(), at_once=at_once)
         self._life.moment()
         return size
 

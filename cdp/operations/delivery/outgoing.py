@@ -29,7 +29,8 @@ class Outgoing:
         self._storing: asyncio.Task[int] | None = None
 
     async def __aenter__(self) -> Self:
-        self._storing = asyncio.create_task(self._blobs.put_stream(self._key, self._chunks()))
+        # Two files of a part are on their way together: one part of each in memory is enough.
+        self._storing = asyncio.create_task(self._blobs.put_stream(self._key, self._chunks(), at_once=1))
         return self
 
     async def __aexit__(
