@@ -18,25 +18,30 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import UUID
 
 from sqlalchemy import make_url, select
 
 from bench import peers
+from bench.documents import PROFILE
 from bench.ground import Ground, ground
 from bench.load import WrongAnswer
 from bench.results import Target, machine
 from bench.twin import FixedPool
-from cdp.access.scopes import STAFF_SCOPES
+from cdp.access.scopes import CUSTOMER_SCOPES, STAFF_SCOPES
 from cdp.access.viewer import SYSTEM, Actor, Viewer
 from cdp.compiler.bulk import INNER_KEY, OUTER_KEY, BulkCompiler, BulkOptions, BulkPlan
 from cdp.compiler.cursors import CursorSeal
+from cdp.compiler.reader import Reader
 from cdp.core.db import Role
+from cdp.core.ids import CustomerId
 from cdp.core.platform import Platform
 from cdp.embedded.binaries import installed_postgres
-from cdp.operations.bulk import kickoff
+from cdp.operations.bulk import control, kickoff
 from cdp.operations.bulk.kickoff import Wanted
 from cdp.schema.schema import open_reader
-from cdp.tables.bulk import BULK_SETTLED, BulkFormat, BulkStatus, bulk_export
+from cdp.tables.bulk import BULK_SETTLED, BulkFormat, BulkStatus, PartStatus, bulk_export, bulk_part
+from cdp.tables.customer import customer
 from tests.twin.twin import Request, twin_schema
 
 PURPOSE = "orders"
@@ -51,6 +56,7 @@ PAGED = """query Page($after: String) { customers(first: 100, after: $after) {
   orders { nodes { status placedAt currency total items { sku title quantity unitPrice } } }
 } } }"""
 PAGES = 10
+READS, THROTTLED_BYTES_PER_S, BESIDE = 1_000, 2_000_000, 3.0
 ONE_WORKER, TWO_WORKERS, RESOLVERS, PARQUET, CSV, MEMORY_MB = 1.15, 0.75, 25.0, 2.0, 3.0, 64.0
 STARTED_WITHIN_S, DONE_WITHIN_S = 60.0, 1800.0
 
@@ -104,6 +110,7 @@ async def measure(made: Ground, *, rounds: int) -> list[Target]:
     """The rounds, and what they come to."""
     copies: list[float] = []
     paged: list[float] = []
+    beside: list[float] = []
     ones: dict[BulkFormat, list[Run]] = {one: [] for one in FORMATS}
     twos: list[Run] = []
     with tempfile.TemporaryDirectory(prefix="cdp-bench-") as folder:
@@ -117,6 +124,7 @@ async def measure(made: Ground, *, rounds: int) -> list[Target]:
                 with workers(place, 1) as [first]:
                     for format_ in FORMATS:
                         ones[format_].append(await _export(platform, compiler, [first], format_))
+                beside.append(await _beside(place, platform, compiler))
                 with workers(place, 2) as both:
                     twos.append(await _export(platform, compiler, both, BulkFormat.NDJSON))
                 said = ", ".join(f"{one} {runs[-1].seconds:.1f} s" for one, runs in ones.items())
@@ -124,7 +132,10 @@ async def measure(made: Ground, *, rounds: int) -> list[Target]:
                 print(
                     f"round {number + 1}: copy {copies[-1]:.1f} s ({size:.0f} MB), {said}, two {twos[-1].seconds:.1f} s"
                 )
-    return _targets(copies, ones, twos, [one * made.population.customers for one in paged])
+    found = _targets(copies, ones, twos, [one * made.population.customers for one in paged])
+    spread = (min(beside), max(beside))
+    what = "p99 of a profile query beside a throttled export / idle"
+    return [*found, Target(what, statistics.median(beside), BESIDE, at_least=False, spread=spread)]
 
 
 def _targets(
@@ -210,6 +221,48 @@ async def _export(platform: Platform, compiler: BulkCompiler, made: Sequence[Wor
             return Run(time.monotonic() - began, row.size_bytes, max(one.grown_mb() for one in made))
         await asyncio.sleep(0.05)
     raise WrongAnswer("the export did not end")
+
+
+async def _beside(place: Ground, platform: Platform, compiler: BulkCompiler) -> float:
+    """The p99 of profile queries while one throttled worker exports, against the p99 before it."""
+    reader = open_reader(platform)
+    try:
+        async with platform.db.transaction(Role.WORKER) as tx:
+            people = [CustomerId(row.id) for row in await tx.all(select(customer.c.id).limit(READS))]
+        await _p99(reader, people)  # plans and pages are warm
+        idle = await _p99(reader, people)
+        with workers(place, 1, CDP_BULK_MAX_BYTES_PER_S=str(THROTTLED_BYTES_PER_S)):
+            asked = await kickoff.run_query(platform, compiler, SYSTEM, Wanted(QUERY, PURPOSE))
+            await _until_running(platform, asked.id)
+            busy = await _p99(reader, people)
+            async with platform.db.transaction(Role.WORKER) as tx:
+                await control.cancel(tx, SYSTEM, asked.id)
+        return busy / idle
+    finally:
+        await reader.close()
+
+
+async def _until_running(platform: Platform, export_id: UUID) -> None:
+    began = time.monotonic()
+    while time.monotonic() - began < STARTED_WITHIN_S:
+        async with platform.db.transaction(Role.WORKER) as tx:
+            running = select(bulk_part.c.id).where(
+                bulk_part.c.bulk_export_id == export_id, bulk_part.c.status == PartStatus.RUNNING
+            )
+            if await tx.scalar(running.limit(1)) is not None:
+                return
+        await asyncio.sleep(0.1)
+    raise WrongAnswer("the throttled export did not begin")
+
+
+async def _p99(reader: Reader, people: Sequence[CustomerId]) -> float:
+    times = []
+    for one in people:
+        viewer = Viewer(Actor.CUSTOMER, customer_id=one, scopes=CUSTOMER_SCOPES)
+        began = time.monotonic()
+        await reader.rows(PROFILE, viewer, {})
+        times.append(time.monotonic() - began)
+    return statistics.quantiles(times, n=100)[-1]
 
 
 async def _resolvers(platform: Platform) -> float:

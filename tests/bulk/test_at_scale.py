@@ -1,6 +1,6 @@
 """Bulk exports of a whole population: made by real workers that are killed, on a disk that fills, among writers.
 
-The gate takes a thousand customers, the soak as many as ``CDP_TEST_CUSTOMERS`` says.
+The gate takes 20,000 customers, the soak as many as ``CDP_TEST_CUSTOMERS`` says.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from tests.engine import until
 from tests.population import NOW, make_person
 from tests.processes import worker
 
-CUSTOMERS = int(os.environ.get("CDP_TEST_CUSTOMERS", "1000"))
+CUSTOMERS = int(os.environ.get("CDP_TEST_CUSTOMERS", "20000"))
 PARTS = 8
 QUERY = """{ customers { nodes { id country preferences { key } currentConsents { purposeCode action }
   orders { nodes { total items { id quantity } } } } } }"""

@@ -99,6 +99,7 @@ async def test_pages_of_a_customer(site: Site, open_page: OpenPage):
         "",
         "/data",
         "/download",
+        "/export",
         "/security",
         "/security/password",
         "/security/authenticator",
