@@ -279,6 +279,17 @@ Index(
 Index(None, transfer_customer.c.transfer_id, transfer_customer.c.id)
 Index(None, transfer_customer.c.cohort_id, transfer_customer.c.id)
 Index(
+    "transfer_customer_cohort_id_customer_id_idx",
+    transfer_customer.c.cohort_id,
+    transfer_customer.c.customer_id,
+    postgresql_where="cohort_id IS NOT NULL",
+)
+Index(
+    "transfer_customer_gone_idx",
+    transfer_customer.c.transfer_id,
+    postgresql_where="cohort_id IS NOT NULL AND (customer_id IS NULL OR objected_at IS NOT NULL)",
+)
+Index(
     "transfer_customer_queued_idx",
     transfer_customer.c.transfer_id,
     transfer_customer.c.message_id,
