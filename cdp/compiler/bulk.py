@@ -15,6 +15,7 @@ from graphql import FieldNode, NameNode
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     ColumnElement,
     Integer,
     LargeBinary,
@@ -99,7 +100,7 @@ class BulkOptions:
     transfer: bool = False
     """Whether it is for a cohort of an asset transfer: its customers alone, what the sold brand collected alone.
 
-    Takes ``cohort`` and ``brand`` as bounds too; customers have the ids by which the acquirer knows them.
+    Takes ``cohort``, ``brand`` and ``mixed`` as bounds too; customers have the ids by which the acquirer knows them.
     """
 
 
@@ -207,7 +208,7 @@ class _Customer(Statement):
         if kind.table is collection:
             found.append(row["brand_id"] == _bound("brand", Uuid()))
         elif "collection_id" in kind.table.c:
-            found.append(row["collection_id"].in_(_collected()))
+            found.append(_collected(row["collection_id"]))
         return found
 
     def _value(self, place: Place, field: Field, decision: Decision) -> Json:
@@ -447,9 +448,12 @@ def _record_of(value: ColumnElement[Any]) -> Json:
     return found.scalar_subquery()
 
 
-def _collected() -> Select[Any]:
-    """What the brand at hand has collected."""
-    return select(collection.c.id).where(collection.c.brand_id == _bound("brand", Uuid()))
+def _collected(collection_id: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether the brand at hand has collected it; asked row by row only where another brand knows these customers."""
+    source = collection.alias("collected")
+    mine = exists(_ONE).select_from(source)
+    mine = mine.where(source.c.id == collection_id, source.c.brand_id == _bound("brand", Uuid()))
+    return or_(~_bound("mixed", Boolean()), mine)
 
 
 def _key(setting: str) -> ColumnElement[bytes]:

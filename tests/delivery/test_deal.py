@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, insert, select
 
+from cdp.core.db import Role
+from cdp.core.ids import new_id
 from cdp.core.sign import Verdict
-from cdp.operations.delivery import checks
+from cdp.operations.delivery import checks, selection
+from cdp.operations.delivery.selection import FieldNotTransferable
+from cdp.tables.contact import email_address
 from cdp.tables.delivery import transfer_receipt
+from cdp.tables.policy import brand, collection
 from cdp.tables.transfer import ReceiptState, TransferStatus, transfer_customer
 from tests.delivery.factory import Seller, lines, sold
 from tests.population import Person, make_person
@@ -42,3 +47,40 @@ async def test_a_package_is_made_pulled_checked_and_signed_for(
     audited = await seller.audited(deal.id)
     for action in ("packaging", "packaged", "delivering", "opened", "file_pulled", "receipted", "completed"):
         assert f"transfer.{action}" in audited
+
+
+async def test_of_shared_customers_only_what_the_sold_brand_collected_goes(
+    seller: Seller, people: list[Person], tmp_path: Path
+) -> None:
+    person, other = people[0], new_id()
+    async with seller.platform.db.transaction(Role.WORKER) as tx:
+        known = await tx.first(select(collection).where(collection.c.customer_id == person.customer_id))
+        assert known is not None
+        brand_id, source_id = new_id(), new_id()
+        await tx.execute(insert(brand).values(id=brand_id, code="elsewhere", name="Elsewhere"))
+        source = {**known._mapping, "id": source_id, "brand_id": brand_id}
+        await tx.execute(insert(collection).values(source))
+        mail = await tx.first(select(email_address).where(email_address.c.id == person.email_id))
+        assert mail is not None
+        address = "elsewhere@example.org"
+        row = {**mail._mapping, "id": other, "address": address, "normalized": address, "collection_id": source_id}
+        await tx.execute(insert(email_address).values({**row, "is_primary": False}))
+    deal = await sold(seller)
+    await seller.floor.drain()
+    async with deal.buyer.at(seller, tmp_path) as receiver:
+        assert (await receiver.receive(deal.reference, keep_plain=True)).customers == 7
+    addresses = [one["contacts"]["emails"] for one in lines(tmp_path, "customers-*.ndjson")]
+    assert [len(one) for one in addresses] == [1] * 7
+    assert address not in str(addresses)
+    async with seller.platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(delete(email_address).where(email_address.c.id == other))
+
+
+@pytest.mark.parametrize(
+    "path", ["account.username", "sessions.ipAddress", "messages.subject", "exports.id", "nothing"]
+)
+def test_what_goes_to_nobody_is_refused(seller: Seller, path: str) -> None:
+    with pytest.raises(FieldNotTransferable):
+        selection.document(seller.reader.graph, ["givenName", path])
+    with pytest.raises(FieldNotTransferable):
+        selection.document(seller.reader.graph, ["contacts.emails"])  # an object, without saying what of it

@@ -102,7 +102,12 @@ async def _cuts(tx: Tx, cohort_id: UUID, rows: int) -> list[UUID]:
 
 async def claim(tx: Tx, *, owner: str, settings: Settings) -> PartWork | None:
     """Take a part that is due for ``lease_s``; None when there is none."""
-    free = select(transfer_part.c.id).join(transfer).where(_due).order_by(transfer_part.c.next_run_at)
+    free = (
+        select(transfer_part.c.id)
+        .join(transfer)
+        .where(_due)
+        .order_by(transfer_part.c.next_run_at, transfer_part.c.ordinal)
+    )
     found = await tx.scalar(free.limit(1).with_for_update(of=transfer_part, skip_locked=True))
     if found is None:
         return None

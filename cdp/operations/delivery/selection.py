@@ -75,7 +75,7 @@ def document(graph: Graph, paths: Iterable[str]) -> str:
 
 
 def plan(compiler: BulkCompiler, text: str) -> BulkPlan:
-    """Compile a document for a cohort; ``cohort`` and ``brand`` are among its bounds."""
+    """Compile a document for a cohort; ``cohort``, ``brand`` and ``mixed`` are among its bounds."""
     return compiler.compile(text, SYSTEM, OPTIONS)
 
 

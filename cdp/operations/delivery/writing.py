@@ -31,6 +31,11 @@ SELECT count(*) FROM transfer_customer
  WHERE cohort_id = $1 AND customer_id IS NOT NULL
    AND ($2::uuid IS NULL OR customer_id >= $2) AND ($3::uuid IS NULL OR customer_id < $3)
 """
+MIXED = """
+SELECT EXISTS (SELECT 1 FROM collection k WHERE k.brand_id <> $4 AND k.customer_id IN (
+    SELECT customer_id FROM transfer_customer
+     WHERE cohort_id = $1 AND ($2::uuid IS NULL OR customer_id >= $2) AND ($3::uuid IS NULL OR customer_id < $3)))
+"""
 ERASED = "SELECT id FROM transfer_customer WHERE cohort_id = $1 AND customer_id IS NULL"
 PROVENANCE = """
 SELECT json_build_object(
@@ -112,6 +117,7 @@ async def _bounds(platform: Platform, connection: asyncpg.Connection, work: Part
         "upper": work.upper,
         "cohort": work.cohort.id,
         "brand": work.deal.brand_id,
+        "mixed": await connection.fetchval(MIXED, work.cohort.id, work.lower, work.upper, work.deal.brand_id),
         "purpose": PURPOSE,
         "since": None,
         "areas": [],
