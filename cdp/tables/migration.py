@@ -61,6 +61,24 @@ def upgrade(owner_url: str, *, app_url: str) -> None:
         raise _refusal(owner_url, app_url) from error
 
 
+def make_roles(owner_url: str, *, app_url: str) -> None:
+    """Make the app roles that a server does not have yet, for what is restored there and names them.
+
+    Raises MigrationRefused and DatabaseUnreachable, like ``upgrade``.
+    """
+    try:
+        with psycopg.connect(_plain(owner_url)) as connection:
+            found = connection.execute("SELECT rolname FROM pg_roles").fetchall()
+            for role in Role:
+                if (role.value,) not in found:
+                    connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role.value)))
+        _let_become(owner_url, str(make_url(app_url).username))
+    except psycopg.OperationalError as error:
+        raise DatabaseUnreachable from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise _refusal(owner_url, app_url) from error
+
+
 def _let_become(owner_url: str, login: str) -> None:
     with psycopg.connect(_plain(owner_url)) as connection:
         for role in Role:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import make_url, select, update
 
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role
@@ -235,6 +235,33 @@ async def test_a_hold_that_begins_after_the_entry(engine: Engine, programs: Prog
     assert await engine.status(opened.reference) is RequestStatus.NEEDS_ATTENTION
     assert (await picture(engine.platform.db, ada))["sales_order"] == kept
     assert await picture(engine.platform.db, bystander) == before
+
+
+async def test_a_backup_comes_back_on_another_server(
+    engine: Engine, programs: Programs, tmp_path: Path, other_postgres_url: str
+) -> None:
+    """One that has neither our tables nor our roles yet; keys and objects were carried there."""
+    ada, bystander = await make_person(engine.platform.db), await make_person(engine.platform.db)
+    before = await picture(engine.platform.db, bystander)
+    made = await backup.make(engine.platform, programs, tmp_path)
+    reference = await erased(engine, ada)
+    url = make_url(other_postgres_url).set(drivername="postgresql")
+    async with await psycopg.AsyncConnection.connect(other_postgres_url, autocommit=True) as server:
+        await server.execute("CREATE DATABASE elsewhere")
+        there = url.set(database="elsewhere").render_as_string(hide_password=False)
+        place = engine.platform.settings.model_copy(update={"database_url": there, "database_owner_url": there})
+        platform = Platform.open(place)
+        try:
+            done = await restore.restore(platform, programs, made.path)
+            assert (done.replayed.entries, done.replayed.erased) == (1, 1)
+            new = replace(engine, platform=platform)
+            assert not await is_there(new, ada)
+            assert await picture(platform.db, bystander) == before
+            assert await new.status(reference) is RequestStatus.COMPLETED
+            await replay.check(platform)
+        finally:
+            await platform.close()
+            await server.execute("DROP DATABASE IF EXISTS elsewhere WITH (FORCE)")
 
 
 async def nothing() -> None:

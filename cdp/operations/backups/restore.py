@@ -30,7 +30,7 @@ from cdp.operations.backups.archive import BackupBroken, check_dump, read_dump, 
 from cdp.operations.backups.backup import counted
 from cdp.operations.backups.dump import Programs, restored
 from cdp.operations.backups.replay import Replayed
-from cdp.tables.migration import upgrade
+from cdp.tables.migration import make_roles, upgrade
 
 FRESH, OLD = "_restoring", "_before_restore"
 # Where one is connected while databases are made and renamed.
@@ -89,6 +89,7 @@ async def restore(platform: Platform, programs: Programs, path: Path) -> Restore
     await journal.newer(platform, marker)
     await _require_alone(platform)
     async with _beside_the_old(platform) as new:
+        await asyncio.to_thread(make_roles, new.owner_url, app_url=platform.settings.database_url)
         await restored(programs, new.owner_url, open_stream(key, read_dump(path)))
         await _count(new.app_url, manifest)
         await asyncio.to_thread(upgrade, new.owner_url, app_url=platform.settings.database_url)
