@@ -55,7 +55,7 @@ class Floor:
             approved, making_ = await packages.due(tx)
         for deal_id in approved:
             async with platform.db.transaction(Role.WORKER) as tx:
-                await packages.begin(tx, deal_id, platform)
+                await packages.lay_out(tx, deal_id, platform)
         made = await self._make() if making_ or approved else False
         issued = [await self._issue(deal_id) for deal_id in making_]
         told = await deltas.tell_due(platform)

@@ -49,7 +49,7 @@ class PartNotFailed(Conflict):
     code = "PART_NOT_FAILED"
 
 
-async def begin(tx: Tx, deal_id: UUID, platform: Platform) -> None:
+async def lay_out(tx: Tx, deal_id: UUID, platform: Platform) -> None:
     """Lay out the parts of an approved deal, unless it is no longer what was approved. Raises TransferMoved."""
     row = await states.find(tx, deal_id, lock=True)
     states.require_state(row, TransferStatus.APPROVED)
