@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 PART_BYTES = 8 * 1024 * 1024
 RETRY: "RetryConfig" = {
-    "max_retries": 6,
-    "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2), "base": 2},
+    "max_retries": 20,
+    "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=3), "base": 2},
     "retry_timeout": timedelta(seconds=60),
 }
 """Answers 5xx and broken connections are tried again here; what lasts longer is the caller's to try again."""
