@@ -15,9 +15,6 @@ PARTS = {
     "deletions": "deletions over many systems, and of many people in one",
     "partners": "a partner's profile query against the customer's own",
     "bulk": "bulk exports against psql, resolvers and idle",
-    "partners": "a partner's read, disclosed, against the customer's own",
-    "transfers": "everybody in the scope of a sale, classified",
-    "handover": "an encrypted package against a plain bulk export",
     "transfers": "a deal's classification against a plain insert",
     "handover": "a deal's encrypted package against the plain bulk export",
 }
