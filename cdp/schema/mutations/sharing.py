@@ -8,7 +8,7 @@ from strawberry.scalars import JSON
 from cdp.access.sharing import MANAGE_SCOPE
 from cdp.core.ids import CustomerId
 from cdp.operations.attachments import attachments
-from cdp.operations.partners import links, orders
+from cdp.operations.partners import links, orders, partners
 from cdp.operations.partners.links import NewLink
 from cdp.operations.partners.orders import NewOrder
 from cdp.schema.context import Info, ref, row_id
@@ -157,14 +157,16 @@ class SharingMutations:
         wanted = NewOrder(
             given.authority, given.case_ref, given.law, frozenset(given.fields), silent_until=given.silent_until
         )
-        async with (
-            context.attempting("legal_order.proposed", scope=MANAGE_SCOPE),
-            attachments.stored(context.platform, document_of(given.document)) as document,
-            context.working() as tx,
-        ):
-            order_id = await orders.propose(
-                tx, context.viewer, context.platform, customer_id, wanted, document=document
-            )
+        async with context.attempting("legal_order.proposed", scope=MANAGE_SCOPE):
+            # Before the document is stored: it is not looked at for who may not hand it in.
+            partners.require(context.viewer, context.platform)
+            async with (
+                attachments.stored(context.platform, document_of(given.document)) as document,
+                context.working() as tx,
+            ):
+                order_id = await orders.propose(
+                    tx, context.viewer, context.platform, customer_id, wanted, document=document
+                )
         return ProposeLegalOrderPayload(client_mutation_id=given.client_mutation_id, order=ref(LegalOrder, order_id))
 
     @mutation
