@@ -110,10 +110,17 @@ class MortalOutbound(Outbound):
         content: bytes | None = None,
         timeout_s: float | None = None,
         max_bytes: int = 1024 * 1024,
+        may_be_inside: bool = False,
     ) -> Answer:
         self._life.moment()
         answer = await super().request(
-            method, url, headers=headers, content=content, timeout_s=timeout_s, max_bytes=max_bytes
+            method,
+            url,
+            headers=headers,
+            content=content,
+            timeout_s=timeout_s,
+            max_bytes=max_bytes,
+            may_be_inside=may_be_inside,
         )
         self._life.moment()
         return answer
