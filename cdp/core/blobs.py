@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from obstore.store import RetryConfig  # exists for type checkers only
 
 PART_BYTES = 8 * 1024 * 1024
+SMALLEST_PART_BYTES = 5 * 1024 * 1024
 RETRY: "RetryConfig" = {
     "max_retries": 20,
     "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=3), "base": 2},
@@ -59,12 +60,10 @@ class Blobs:
     async def put_stream(self, key: str, chunks: AsyncIterable[bytes], *, at_once: int = 2) -> int:
         """Write a stream in parts with bounded memory and return its bytes; nothing appears if the stream breaks.
 
-        ``at_once`` parts are on their way at a time, each in memory.
+        ``at_once`` parts are on their way at a time, each in memory; a single one is the smallest that S3 takes.
         """
-        size = 0
-        async with obstore.open_writer_async(
-            self._store, key, buffer_size=PART_BYTES, max_concurrency=at_once
-        ) as writer:
+        size, part = 0, PART_BYTES if at_once > 1 else SMALLEST_PART_BYTES
+        async with obstore.open_writer_async(self._store, key, buffer_size=part, max_concurrency=at_once) as writer:
             async for chunk in chunks:
                 size += len(chunk)
                 await writer.write(chunk)

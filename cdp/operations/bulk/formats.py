@@ -75,7 +75,8 @@ class Csv:
 class Parquet:
     """Typed and nested as the selection is; a row group as soon as there is enough for one."""
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], *, row_group_bytes: int = ROW_GROUP_BYTES) -> None:
+        self._row_group_bytes = row_group_bytes
         self._read = pa.schema([_field(one, reading=True) for one in columns])
         self.schema = pa.schema([_field(one, reading=False) for one in columns])
         self._out = Out()
@@ -85,7 +86,7 @@ class Parquet:
     def feed(self, lines: bytes) -> bytes:
         """Collect a row group, write it."""
         self._held += lines
-        if len(self._held) >= ROW_GROUP_BYTES:
+        if len(self._held) >= self._row_group_bytes:
             self._write()
         return self._out.take()
 

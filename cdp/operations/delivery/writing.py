@@ -26,6 +26,8 @@ from cdp.operations.delivery.readme import README
 from cdp.tables.delivery import ChangeReason, FileKind
 
 PURPOSE = "asset_transfer"
+ROW_GROUP_BYTES = 1024 * 1024
+"""Smaller than an export's: two files are made at once."""
 COUNT = """
 SELECT count(*) FROM transfer_customer
  WHERE cohort_id = $1 AND customer_id IS NOT NULL
@@ -170,7 +172,7 @@ async def _customers(
 ) -> tuple[int, list[MadeFile]]:
     """The customers, as lines and as a table of the same rows."""
     lines = await files.open(FileKind.CUSTOMERS)
-    table = await files.open(FileKind.CUSTOMERS_TABLE, Parquet(plan.columns))
+    table = await files.open(FileKind.CUSTOMERS_TABLE, Parquet(plan.columns, row_group_bytes=ROW_GROUP_BYTES))
     copy = Copy(connection, plan.output.sql, _bound(plan, bounds), is_table=False)
     async with aclosing(copy.batches()) as batches:
         async for batch in batches:
