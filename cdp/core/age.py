@@ -19,7 +19,7 @@ from cdp.core.errors import InvalidInput, PlatformError
 
 PREFIX = b"age-encryption.org/v1\n"
 PUBLIC_PREFIX, SECRET_PREFIX = "age1", "AGE-SECRET-KEY-1"
-_PENDING = 2
+_PENDING = 1
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _CHECKSUM = 6
 _KEY_BYTES = 32

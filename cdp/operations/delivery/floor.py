@@ -19,7 +19,7 @@ from cdp.core.platform import Platform
 from cdp.operations.delivery import deltas, making, packages, parts
 from cdp.operations.transfers import states
 
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.5
 
 log = structlog.get_logger()
 

@@ -1,6 +1,5 @@
 """Make the files of one part from one snapshot: two from each line that Postgres writes, all encrypted as they come."""
 
-import asyncio
 import hashlib
 import json
 import re
@@ -176,7 +175,8 @@ async def _customers(
     copy = Copy(connection, plan.output.sql, _bound(plan, bounds), is_table=False)
     async with aclosing(copy.batches()) as batches:
         async for batch in batches:
-            await asyncio.gather(lines.put(batch), table.put(batch))
+            await lines.put(batch)  # one after the other: a thread each would hold memory of its own
+            await table.put(batch)
     made = [await lines.end(), await table.end()]
     if any(one.rows != copy.rows for one in made):
         raise PartInconsistent
