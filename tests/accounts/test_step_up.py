@@ -156,6 +156,7 @@ FRESH = {
 }
 ROLES = {"bulkExportRunQuery": "analyst", "openRequestFor": "agent", "revealFields": "agent"}
 OPEN_PAGES = {
+    "/account/preferences": "a no must be as easy as a yes (GDPR art. 7(3))",
     "/account/transfers/{reference}": "protects the person",
     "/account/downloads/{reference}/remove": "removes a copy, opens nothing",
     "/account/sharing/revoke": "takes something back",

@@ -17,7 +17,7 @@ from tests.connectors.filling import fill
 from tests.population import Person, make_person, picture
 from tests.schema.conftest import Ask
 
-OF_STAFF = frozenset({"ManualTask"})
+OF_STAFF = frozenset({"LegalOrder", "ManualTask"})
 """About somebody, and never theirs to read: refused as a type, to its subject too."""
 NODES = "query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }"
 BESIDE = "query($ids: [ID!]!, $id: ID!) { nodes(ids: $ids) { __typename id } customer(id: $id) { id } }"

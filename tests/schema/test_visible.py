@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from graphql import (
@@ -41,12 +41,13 @@ STANDARD = get_introspection_query(input_value_deprecation=True, one_of=True)
 SAMPLES: Mapping[str, Any] = {"String": "x", "Boolean": False, "Int": 1, "Date": "2026-01-01", "JSON": 1}
 GIVEN: Mapping[str, Mapping[str, Any]] = {
     "requestErasure": {"confirmation": WORD},
+    "recordTransferObjection": {"customerId": global_id("Customer", UUID(int=1))},
     "proposePartnerGrant": {"validFrom": "2026-01-01T00:00:00Z", "validUntil": "2036-01-01T00:00:00Z"},
 }
 FIRST = {"STEP_UP_REQUIRED", "PURPOSE_REQUIRED", "BULK_EXPORT_NOT_FOUND"}
 """What some operations ask for before they look at the role."""
 REFUSED = {"FORBIDDEN", "INSUFFICIENT_SCOPE", "UNAUTHENTICATED", "PRIVACY_OFFICER_NEEDED", "DECIDER_NEEDED"}
-REFUSED |= {"PARTNER_ROLE_NEEDED", "OFFER_NOT_COVERED", "NOT_YOURS_TO_SHARE"}
+REFUSED |= {"PARTNER_ROLE_NEEDED", "TRANSFER_ROLE_NEEDED", "OFFER_NOT_COVERED", "NOT_YOURS_TO_SHARE"}
 
 
 def customer(scopes: frozenset[str] = CUSTOMER_SCOPES, **more: Any) -> Viewer:

@@ -1,7 +1,7 @@
 """Mutations about asset transfers: makers move a deal on, others confirm and approve, anybody concerned objects."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import strawberry
@@ -13,7 +13,7 @@ from cdp.core.db import Tx
 from cdp.core.ids import CustomerId
 from cdp.core.platform import Platform
 from cdp.operations.delivery import selection
-from cdp.operations.transfers import classifying, deals, freezing, notices, objections, wire
+from cdp.operations.transfers import classifying, deals, freezing, notices, objections, states, wire
 from cdp.operations.transfers.deals import TransferInvalid
 from cdp.schema.context import Info, ref, row_id
 from cdp.schema.mutations.shared import Given, MutationInput, MutationPayload, input_type, mutation, output_type
@@ -21,6 +21,7 @@ from cdp.schema.types.customer import Customer
 from cdp.schema.types.transfer import Transfer
 
 Step = Callable[[Tx, Viewer, Platform, UUID], Awaitable[object]]
+P = TypeVar("P", bound="TransferPayload")
 
 
 @input_type
@@ -108,11 +109,56 @@ class CreateTransferPayload(TransferPayload):
     fingerprint: str | None = strawberry.field(default=None, description="SHA-256 of the acquirer's key, in groups.")
 
 
-async def _move(info: Info, given: TransferInput, action: str, step: Step) -> TransferPayload:
+@output_type
+class ConfirmTransferKeyPayload(TransferPayload):
+    """The transfer whose key is confirmed."""
+
+
+@output_type
+class ClassifyTransferPayload(TransferPayload):
+    """The classified transfer."""
+
+
+@output_type
+class NotifyTransferPayload(TransferPayload):
+    """The transfer that is told of."""
+
+
+@output_type
+class FreezeTransferPayload(TransferPayload):
+    """The frozen transfer."""
+
+
+@output_type
+class ThawTransferPayload(TransferPayload):
+    """The transfer, open again."""
+
+
+@output_type
+class ApproveTransferPayload(TransferPayload):
+    """The transfer with its approval."""
+
+
+@output_type
+class CancelTransferPayload(TransferPayload):
+    """The transfer that was called off."""
+
+
+@output_type
+class RecordTransferObjectionPayload(TransferPayload):
+    """The transfer somebody stays out of."""
+
+
+@output_type
+class ObjectToTransferPayload(TransferPayload):
+    """The transfer you stay out of."""
+
+
+async def _move(info: Info, given: TransferInput, action: str, step: Step, answer: type[P]) -> P:
     context, transfer_id = info.context, row_id(given.transfer_id, Transfer)
     async with context.attempting(action, scope=MANAGE_SCOPE), context.working() as tx:
         await step(tx, context.viewer, context.platform, transfer_id)
-    return TransferPayload(client_mutation_id=given.client_mutation_id, transfer=ref(Transfer, transfer_id))
+    return answer(client_mutation_id=given.client_mutation_id, transfer=ref(Transfer, transfer_id))
 
 
 @strawberry.type
@@ -125,6 +171,7 @@ class TransferMutations:
         context, terms = info.context, given.terms
         graph = context.reader.graph
         async with context.attempting("transfer.created", scope=MANAGE_SCOPE), context.working() as tx:
+            states.require_maker(context.viewer, context.platform)
             if not isinstance(terms, dict):
                 raise TransferInvalid(field="terms")
             made = await deals.create(
@@ -139,67 +186,76 @@ class TransferMutations:
         )
 
     @mutation
-    async def confirm_transfer_key(self, info: Info, given: Given[ConfirmTransferKeyInput]) -> TransferPayload | None:
+    async def confirm_transfer_key(
+        self, info: Info, given: Given[ConfirmTransferKeyInput]
+    ) -> ConfirmTransferKeyPayload | None:
         """Confirm the acquirer's key as a second person, by its fingerprint. Scope transfers:manage."""
 
         async def step(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID) -> Any:  # noqa: ANN401  # as Step
             return await deals.confirm_key(tx, viewer, platform, transfer_id, given=given.fingerprint)
 
-        return await _move(info, given, "transfer.key_confirmed", step)
+        return await _move(info, given, "transfer.key_confirmed", step, ConfirmTransferKeyPayload)
 
     @mutation
-    async def classify_transfer(self, info: Info, given: Given[ClassifyTransferInput]) -> TransferPayload | None:
+    async def classify_transfer(
+        self, info: Info, given: Given[ClassifyTransferInput]
+    ) -> ClassifyTransferPayload | None:
         """Put everybody in scope into a cohort, or exclude them for one reason. Scope transfers:manage."""
-        return await _move(info, given, "transfer.classified", classifying.classify)
+        return await _move(info, given, "transfer.classified", classifying.classify, ClassifyTransferPayload)
 
     @mutation
-    async def notify_transfer(self, info: Info, given: Given[NotifyTransferInput]) -> TransferPayload | None:
+    async def notify_transfer(self, info: Info, given: Given[NotifyTransferInput]) -> NotifyTransferPayload | None:
         """Write to everybody who would go; their days to object start as it reaches them. Scope transfers:manage."""
-        return await _move(info, given, "transfer.notifying", notices.notify)
+        return await _move(info, given, "transfer.notifying", notices.notify, NotifyTransferPayload)
 
     @mutation
-    async def freeze_transfer(self, info: Info, given: Given[FreezeTransferInput]) -> TransferPayload | None:
+    async def freeze_transfer(self, info: Info, given: Given[FreezeTransferInput]) -> FreezeTransferPayload | None:
         """Fix who goes, as a hash that two others approve. Scope transfers:manage."""
-        return await _move(info, given, "transfer.frozen", freezing.freeze)
+        return await _move(info, given, "transfer.frozen", freezing.freeze, FreezeTransferPayload)
 
     @mutation
-    async def thaw_transfer(self, info: Info, given: Given[ThawTransferInput]) -> TransferPayload | None:
+    async def thaw_transfer(self, info: Info, given: Given[ThawTransferInput]) -> ThawTransferPayload | None:
         """Give up what is frozen, before it is packed. Scope transfers:manage."""
-        return await _move(info, given, "transfer.window", freezing.thaw)
+        return await _move(info, given, "transfer.window", freezing.thaw, ThawTransferPayload)
 
     @mutation
-    async def approve_transfer(self, info: Info, given: Given[ApproveTransferInput]) -> TransferPayload | None:
+    async def approve_transfer(self, info: Info, given: Given[ApproveTransferInput]) -> ApproveTransferPayload | None:
         """Approve what is frozen, by its hash; the second approval lets it be packed. Scope transfers:manage."""
 
         async def step(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID) -> Any:  # noqa: ANN401  # as Step
             return await freezing.approve(tx, viewer, platform, transfer_id, sha256=given.sha256)
 
-        return await _move(info, given, "transfer.approval_given", step)
+        return await _move(info, given, "transfer.approval_given", step, ApproveTransferPayload)
 
     @mutation
-    async def cancel_transfer(self, info: Info, given: Given[CancelTransferInput]) -> TransferPayload | None:
+    async def cancel_transfer(self, info: Info, given: Given[CancelTransferInput]) -> CancelTransferPayload | None:
         """Call a deal off before anything was delivered. Scope transfers:manage."""
 
         async def step(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID) -> Any:  # noqa: ANN401  # as Step
             return await deals.cancel(tx, viewer, platform, transfer_id, reason=given.reason)
 
-        return await _move(info, given, "transfer.cancelled", step)
+        return await _move(info, given, "transfer.cancelled", step, CancelTransferPayload)
 
     @mutation
     async def record_transfer_objection(
         self, info: Info, given: Given[RecordTransferObjectionInput]
-    ) -> TransferPayload | None:
+    ) -> RecordTransferObjectionPayload | None:
         """Record the objection of somebody who called or wrote; agents. Scope transfers:read."""
-        context, transfer_id = info.context, row_id(given.transfer_id, Transfer)
-        customer_id = CustomerId(row_id(given.customer_id, Customer))
+        context = info.context
         async with context.attempting("transfer.objected", scope=READ_SCOPE), context.working() as tx:
+            transfer_id = row_id(given.transfer_id, Transfer)
+            customer_id = CustomerId(row_id(given.customer_id, Customer))
             await objections.record(tx, context.viewer, transfer_id, customer_id)
-        return TransferPayload(client_mutation_id=given.client_mutation_id, transfer=ref(Transfer, transfer_id))
+        return RecordTransferObjectionPayload(
+            client_mutation_id=given.client_mutation_id, transfer=ref(Transfer, transfer_id)
+        )
 
     @mutation
-    async def object_to_transfer(self, info: Info, given: Given[ObjectToTransferInput]) -> TransferPayload | None:
+    async def object_to_transfer(
+        self, info: Info, given: Given[ObjectToTransferInput]
+    ) -> ObjectToTransferPayload | None:
         """Keep your own data out of a transfer; doing it again changes nothing. Scope consent:write."""
         context = info.context
         async with context.writing("transfer.objected", scope=objections.SCOPE) as tx:
             transfer_id = await objections.object_to(tx, context.viewer, given.reference)
-        return TransferPayload(client_mutation_id=given.client_mutation_id, transfer=ref(Transfer, transfer_id))
+        return ObjectToTransferPayload(client_mutation_id=given.client_mutation_id, transfer=ref(Transfer, transfer_id))

@@ -49,7 +49,8 @@ async def show(visit: Visit) -> Response:
 
 
 async def submit(visit: Visit) -> Response:
-    """Open the request, or join the one under way."""
+    """Open the request, or join the one under way. An old sign-in is renewed before anything is looked at."""
+    visit.require_fresh()
     viewer, platform = visit.viewer, visit.platform
     chosen = _chosen(visit)
     try:
