@@ -130,7 +130,7 @@ class Execution:
         try:
             run = _Run(request, document, operation, values, viewer)
             result = await self._execute(run)
-            await self._note_refusals(viewer, [_public(error) for error in result.errors or ()])
+            await self._note_refusals(viewer, [one.original_error for one in result.errors or ()])
             return Result(_response(result), extensions=_with_withheld(told, run.withheld))
         except PlatformError as error:  # the schema may not be asked for, or not that much of it
             return refused(error)
@@ -211,7 +211,7 @@ class Execution:
         except PlatformError as error:
             yield refusal(error)
 
-    async def _note_refusals(self, viewer: Viewer, errors: Sequence[PlatformError]) -> None:
+    async def _note_refusals(self, viewer: Viewer, errors: Sequence[Exception | None]) -> None:
         """Record that a partner asked for what its grant does not cover: once a request, by code and number."""
         refused = [error.code for error in errors if isinstance(error, OutsideGrant | GrantEnded)]
         if viewer.sharing is not None and refused:

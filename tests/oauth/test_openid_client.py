@@ -3,6 +3,7 @@
 import asyncio
 import json
 from asyncio.subprocess import PIPE, Process
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,13 +11,19 @@ import httpx
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from cdp.access.viewer import SYSTEM
-from cdp.core.db import Role
+from cdp.access.viewer import SYSTEM, Viewer
+from cdp.core.db import Role, Tx
 from cdp.operations.accounts.accounts import Registration, register
 from cdp.operations.oauth import clients
+from cdp.operations.partners import grants, partners
+from cdp.operations.partners.grants import Terms
+from cdp.operations.partners.partners import NewPartner
+from cdp.tables.partner import PartnerFunction
+from cdp.tables.policy import LegalBasis
 from tests import node
 from tests.browser import forms
 from tests.oauth.conftest import REDIRECT, new_verifier
+from tests.partners.conftest import colleague
 from tests.site import PASSWORD, listening
 
 FOLDER = Path(__file__).parent / "openid_client"
@@ -35,7 +42,6 @@ HELD = [
     "introspection",
     "logout",
 ]
-DETAILS = [{"type": "partner_access", "purpose": "support", "grant": "0198c0de-0000-7000-8000-000000000000"}]
 KEYS = {
     "RS256": (RSAKey.generate_key(2048), {"name": "RSASSA-PKCS1-v1_5", "hash": "SHA-256"}),
     "ES256": (ECKey.generate_key("P-256"), {"name": "ECDSA", "namedCurve": "P-256"}),
@@ -97,6 +103,7 @@ async def _sign_in(browser: httpx.AsyncClient, email: str) -> None:
 
 
 async def _clients(platform) -> dict[str, object]:
+    officers = [await colleague(platform, "privacy_officer") for _ in range(3)]
     async with platform.db.transaction(Role.WORKER) as tx:
         shared = {"redirect_uris": [REDIRECT], "post_logout_redirect_uris": [f"{REDIRECT}/bye"], "first_party": True}
         public = await clients.add(tx, SYSTEM, "Phone", **shared)
@@ -112,10 +119,33 @@ async def _clients(platform) -> dict[str, object]:
                 jwks={"keys": [key.as_dict(private=False)]},
                 authorization_types=["partner_access"],
             )
-            programs.append({"id": added.client.client_id, "jwk": key.as_dict(private=True), "algorithm": algorithm})
+            detail = await _granted(tx, platform, officers, added.client.client_id)
+            known = {"id": added.client.client_id, "details": [detail]}
+            programs.append({**known, "jwk": key.as_dict(private=True), "algorithm": algorithm})
     return {
         "public": public.client.client_id,
         "secret": {"id": secret.client.client_id, "secret": secret.secret},
         "keys": programs,
-        "details": DETAILS,
     }
+
+
+async def _granted(tx: Tx, platform, officers: list[Viewer], client_id: str) -> dict[str, str]:
+    """What a program may ask for: a grant in force of a partner of its own."""
+    proposer, second, third = officers
+    partner = NewPartner(f"p-{client_id[-8:].lower()}", "Partner", "privacy@partner.example", client_id)
+    partner_id = await partners.add(tx, proposer, platform, partner)
+    now = platform.clock()
+    lasts = (now - timedelta(hours=1), now + timedelta(days=1))
+    terms = Terms(
+        PartnerFunction.EMAIL_CONTACT,
+        frozenset({"orders"}),
+        frozenset({"EmailAddress.address"}),
+        LegalBasis.CONTRACT,
+        *lasts,
+        retention_days=30,
+        contract_reference="C-1",
+    )
+    grant_id = await grants.propose(tx, proposer, platform, partner_id, terms)
+    for viewer in (second, third):
+        await grants.agree(tx, viewer, platform, grant_id)
+    return {"type": "partner_access", "purpose": "orders", "grant": str(grant_id)}

@@ -36,6 +36,7 @@ from tests.cli.test_sign_in_verbs import run
 OPEN = {
     "passkey.credential_id": "chosen by the device, sent by every browser",
     "passkey.public_key": "the public half",
+    "transfer.salt": "keeps a person's id in one deal from being that in another; it dies with the deal",
     "audit_note.salt": "keeps a leaf's hash from being guessed; it dies with its note",
 }
 

@@ -1,6 +1,7 @@
 """What the schema computes in SQL, said again in Python, so that twin and compiler can disagree."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from cdp.tables import request
@@ -19,6 +20,9 @@ FORMULAS: Mapping[tuple[str, str], Callable[[Record], Any]] = {
     ("Customer", "displayName"): _display_name,
     ("Consent", "purposeCode"): lambda row: row["purpose"],
     ("PrivacyRequest", "isSettled"): lambda row: row["status"] in request.SETTLED,
+    ("PrivacyRequest", "isOverdue"): lambda row: (
+        row["status"] not in request.SETTLED and row["due_at"] < datetime.now(UTC)
+    ),
     ("Export", "sha256"): lambda row: row["sha256"].hex() if row["sha256"] is not None else None,
 }
 

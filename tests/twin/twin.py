@@ -253,6 +253,7 @@ def _connection(kind: GraphQLObjectType, name: str, one: GraphQLField, source: A
             definition = get_named_type(one.args["filter"].type).fields[key].extensions["strawberry-definition"]
             told = definition.metadata[declared.SOURCE].discloses or ((target.name, key),)
             if comparison is not None:
+                _require_ids(definition.metadata[declared.SOURCE], comparison)
                 _require_disclosable(info, told, exact=set(comparison) <= {"eq", "in"})
         rows = await _visible(await _rows(row, info, source.join, target), target, info)
         for key, comparison in (filter or {}).items():
@@ -327,6 +328,13 @@ def _page_resolver(kind: GraphQLObjectType, name: str) -> Resolver:
         "endCursor": lambda page, info: cursors(page)[-1] if page.rows else None,
     }
     return table[name]
+
+
+def _require_ids(source: declared.FilterSource, comparison: dict[str, Any]) -> None:
+    """An id that is none is refused whether or not there is a row to compare it with."""
+    for given in comparison.values() if source.id_type is not None else ():
+        for one in given if isinstance(given, list) else [given]:
+            parse_global_id(one, expected=source.id_type)
 
 
 async def _matches(

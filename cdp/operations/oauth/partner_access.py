@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import any_, func, literal, select
 
 from cdp.access.authorization_types import PARTNER_ACCESS
 from cdp.access.sharing import Sharing
@@ -66,7 +66,7 @@ async def access_of(tx: Tx, client_id: str, details: Sequence[Detail]) -> Partne
             partner_grant.c.status == GrantStatus.ACTIVE,
             partner_grant.c.valid_from <= func.now(),
             partner_grant.c.valid_until > func.now(),
-            partner_grant.c.purposes.any(wanted),
+            literal(wanted) == any_(partner_grant.c.purposes),
         )
     )
     if row is None:

@@ -8,7 +8,7 @@ Sources: GDPR art. 6(1)(a), 7, 21(2).
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Row, Select, Text, Uuid, false, func, insert, literal, select, update
+from sqlalchemy import ARRAY, ColumnElement, Row, Select, Text, Uuid, any_, false, func, insert, literal, select, update
 
 from cdp.access.sharing import OFFER_SCOPE
 from cdp.access.viewer import SYSTEM, Actor, Viewer
@@ -60,7 +60,7 @@ async def propose(tx: Tx, viewer: Viewer, *, subject: str, body: str) -> UUID:
     grant_id = viewer.sharing.grant_id
     offering = select(partner_grant.c.id).where(
         partner_grant.c.id == grant_id,
-        partner_grant.c.actions.any(GrantAction.OFFER.value),
+        literal(GrantAction.OFFER.value) == any_(partner_grant.c.actions),
         lives(literal(grant_id, Uuid())),
     )
     if await tx.scalar(offering) is None:

@@ -135,16 +135,16 @@ async function possession() {
 }
 
 async function program() {
-  for (const { id, jwk, algorithm } of clients.keys) {
+  for (const { id, jwk, algorithm, details } of clients.keys) {
     const key = await crypto.subtle.importKey("jwk", jwk, algorithm, false, ["sign"]);
     const config = await configured(id, undefined, oidc.PrivateKeyJwt(key));
     const tokens = await oidc.clientCredentialsGrant(config, {
-      authorization_details: JSON.stringify(clients.details),
+      authorization_details: JSON.stringify(details),
     });
     assert.equal(tokens.refresh_token, undefined);
-    assert.deepEqual(tokens.authorization_details, clients.details);
+    assert.deepEqual(tokens.authorization_details, details);
     const told = await oidc.tokenIntrospection(config, tokens.access_token);
-    assert.deepEqual([told.sub, told.authorization_details], [id, clients.details]);
+    assert.deepEqual([told.sub, told.authorization_details], [id, details]);
     await assert.rejects(oidc.clientCredentialsGrant(config, { scope: "profile:read" }), refused("invalid_scope"));
   }
   held("client credentials with private_key_jwt");

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import insert, update
 
 import cdp.web
+from cdp.access.authorization_types import AREAS
 from cdp.access.scopes import CUSTOMER_SCOPES
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role
@@ -102,7 +103,8 @@ async def test_a_pages_document_fits_the_schema_and_is_one_statement(desk: Desk,
     viewer = Viewer(Actor.CUSTOMER, customer_id=CustomerId(new_id()), scopes=CUSTOMER_SCOPES)
     flags = {one.slug: True for one in PAGED}
     variables = {"data": {"first": 5, "whole": True, **flags}, "package": {"reference": "EX-2222-2222"}}
-    variables["correct"] = {"id": global_id("Customer", new_id())}
+    variables |= {"correct": {"id": global_id("Customer", new_id())}, "sharing": {"first": 5}}
+    variables["share"] = dict.fromkeys(AREAS, True)
     plan, _ = desk.app.state.reader.compile(path.read_text(), viewer, variables.get(path.stem, {}))
     assert plan.sql.count(";") == 0
     assert not plan.denied
