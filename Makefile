@@ -60,18 +60,18 @@ lint: install
 
 .PHONY: check
 check: lint ## format, lint, types, layers and the fast tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --inline-snapshot=disable -m "not browser and not faults and not stack"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --inline-snapshot=disable -m "not browser and not faults and not stack"
 
 .PHONY: test
 test: install debian lint ## the gate: everything at bounded sizes, with the real peers it finds
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --inline-snapshot=disable
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --inline-snapshot=disable
 
 .PHONY: soak
 soak: install debian lint ## the gate at full figures, again and again for SOAK_MINUTES, each round with a seed it prints
 	@end=$$((SECONDS + 60 * $(SOAK_MINUTES))); \
 	while seed=$$RANDOM$$RANDOM; echo "seed $$seed"; \
 	    CDP_TEST_SEED=$$seed CDP_TEST_DELETIONS=500 CDP_TEST_STRIDE=1 CDP_TEST_CUSTOMERS=$${CDP_TEST_CUSTOMERS:-1000000} \
-	    $(BIN)/python -m pytest -n 2 --dist loadfile --inline-snapshot=disable --hypothesis-profile=soak --hypothesis-seed=$$seed --timeout=3600 || exit 1; \
+	    $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --inline-snapshot=disable --hypothesis-profile=soak --hypothesis-seed=$$seed --timeout=3600 || exit 1; \
 	    test $$SECONDS -lt $$end; do :; done
 
 .PHONY: bench
