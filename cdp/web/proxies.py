@@ -40,7 +40,7 @@ class TrustedProxies:
         """See https://asgi.readthedocs.io/en/latest/specs/www.html."""
         if scope["type"] == "http":
             peer = (scope.get("client") or ("", 0))[0]
-            if self._is_trusted(peer):
+            if self._networks and self._is_trusted(peer):
                 self._believe(scope, Headers(scope=scope), peer)
             scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in FORWARDED]
         await self._app(scope, receive, send)
