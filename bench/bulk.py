@@ -34,7 +34,7 @@ from cdp.compiler.bulk import INNER_KEY, OUTER_KEY, BulkCompiler, BulkOptions, B
 from cdp.compiler.cursors import CursorSeal
 from cdp.compiler.reader import Reader
 from cdp.core.db import Role
-from cdp.core.ids import CustomerId
+from cdp.core.ids import CustomerId, global_id
 from cdp.core.platform import Platform
 from cdp.embedded.binaries import installed_postgres
 from cdp.operations.bulk import control, kickoff
@@ -50,12 +50,15 @@ QUERY = """{ customers { nodes {
   orders { nodes { status placedAt currency total items { sku title quantity unitPrice } } }
 } } }"""
 FORMATS = (BulkFormat.NDJSON, BulkFormat.PARQUET, BulkFormat.CSV)
-PAGED = """query Page($after: String) { customers(first: 100, after: $after) {
-  pageInfo { endCursor } nodes {
-  id country locale createdAt preferences { key value } currentConsents { purposeCode action }
-  orders { nodes { status placedAt currency total items { sku title quantity unitPrice } } }
-} } }"""
-PAGES = 10
+PAGE, PAGES = 100, 10
+# Each customer by an id of its own, all at once: DataLoaders make one statement a table of them.
+PAGED = f"""query Page({" ".join(f"$id{n}: ID!" for n in range(PAGE))}) {{
+  {" ".join(f"c{n}: customer(id: $id{n}) {{ ...all }}" for n in range(PAGE))}
+}}
+fragment all on Customer {{
+  id country locale createdAt preferences {{ key value }} currentConsents {{ purposeCode action }}
+  orders {{ nodes {{ status placedAt currency total items {{ sku title quantity unitPrice }} }} }}
+}}"""
 READS, THROTTLED_BYTES_PER_S, BESIDE = 1_000, 2_000_000, 3.0
 ONE_WORKER, TWO_WORKERS, RESOLVERS, PARQUET, CSV, MEMORY_MB = 1.15, 0.75, 25.0, 2.0, 3.0, 64.0
 STARTED_WITHIN_S, DONE_WITHIN_S = 60.0, 1800.0
@@ -270,15 +273,17 @@ async def _resolvers(platform: Platform) -> float:
     schema, seal = twin_schema(), CursorSeal(bytes(32))
     db = FixedPool(platform.settings.database_url, pool_size=4)
     viewer = Viewer(Actor.STAFF, roles=frozenset({"privacy_officer"}), scopes=STAFF_SCOPES, purpose="customer_service")
-    after, began, people = None, time.monotonic(), 0
+    last, began, people = UUID(int=0), time.monotonic(), 0
     try:
         for _ in range(PAGES):
-            context = Request(db, viewer, seal)
-            answer = await schema.execute(PAGED, variable_values={"after": after}, context_value=context)
-            if answer.errors or answer.data is None:
+            async with platform.db.transaction(Role.WORKER) as tx:
+                following = select(customer.c.id).where(customer.c.id > last).order_by(customer.c.id).limit(PAGE)
+                ids = [row.id for row in await tx.all(following)]
+            named = {f"id{n}": global_id("Customer", one) for n, one in enumerate(ids)}
+            answer = await schema.execute(PAGED, variable_values=named, context_value=Request(db, viewer, seal))
+            if answer.errors or answer.data is None or None in answer.data.values():
                 raise WrongAnswer(f"the resolvers failed: {answer.errors}")
-            people += len(answer.data["customers"]["nodes"])
-            after = answer.data["customers"]["pageInfo"]["endCursor"]
+            people, last = people + len(answer.data), ids[-1]
         return (time.monotonic() - began) / people
     finally:
         await db.close()
