@@ -15,7 +15,7 @@ from cdp.tables.request import privacy_request
 from tests.console.test_customer import page_of
 from tests.pages.conftest import Watched, browser
 from tests.pages.test_every_page import STANDARDS, WIDE, inspect
-from tests.pages.walking import tab_to
+from tests.pages.walking import follow, tab_to
 from tests.population import Person
 from tests.site import PASSWORD, listening
 
@@ -62,7 +62,7 @@ async def sign_in(page: Page, username: str) -> None:
 
 async def look_up(page: Page, typed: str) -> None:
     await page.locator("#q").fill(typed)
-    await page.get_by_role("button", name="Search").click()
+    await follow(page, page.get_by_role("button", name="Search"))
 
 
 async def test_search_reveal_and_an_erasure_by_keyboard_alone(
@@ -156,10 +156,10 @@ async def test_every_page_light_dark_and_narrow(platform: Platform, open_page: O
     await page.goto(page_of(person))
     await inspect(page)
     await page.get_by_label("Case number").fill("no case")
-    await page.get_by_role("button", name="Show for 1 minute").click()
+    await follow(page, page.get_by_role("button", name="Show for 1 minute"))
     await inspect(page)
     await page.get_by_label("Case number").fill("CASE-1")
-    await page.get_by_role("button", name="Show for 1 minute").click()
+    await follow(page, page.get_by_role("button", name="Show for 1 minute"))
     await inspect(page)
     await page.goto(f"{page_of(person)}/open")
     await inspect(page)
@@ -171,7 +171,7 @@ async def test_every_page_light_dark_and_narrow(platform: Platform, open_page: O
     await inspect(page)
     stale = await page.context.new_page()
     await stale.goto(f"/console/requests/{opened.reference}")
-    await page.get_by_role("button", name="Hand over").click()
+    await follow(page, page.get_by_role("button", name="Hand over"))
     await stale.get_by_role("button", name="Hand over").click()
     await expect(stale.get_by_role("alert")).to_contain_text("This has changed meanwhile")
     await inspect(stale)

@@ -11,7 +11,7 @@ from cdp.core.db import Role
 from cdp.core.ids import new_id
 from cdp.tables.event import event
 from tests.pages.conftest import OpenPage, Site
-from tests.pages.walking import await_heading, sign_in
+from tests.pages.walking import await_heading, follow, sign_in
 from tests.population import LONG_AGO, Person
 from tests.site import PASSWORD
 
@@ -51,7 +51,7 @@ async def objections(page: Page) -> list[str]:
 
 async def inspect(page: Page) -> None:
     """Hold the page as it stands against what every page must be."""
-    assert await page.locator("h1").count() == 1
+    await expect(page.locator("h1")).to_have_count(1)
     for scheme in ("light", "dark"):
         await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         found = await objections(page)
@@ -83,7 +83,7 @@ async def test_pages_for_everybody(open_page: OpenPage):
     await inspect(page)
     await page.goto("/verify")
     await page.get_by_label("Or its text").fill('{"kind": "something else"}')
-    await page.get_by_role("button", name="Check it").click()
+    await follow(page, page.get_by_role("button", name="Check it"))
     await inspect(page)
     await page.goto("/no/such/page")
     await expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing here")
@@ -118,14 +118,14 @@ async def test_pages_of_a_customer(site: Site, open_page: OpenPage):
         await page.goto(f"/account{folder}")
         await inspect(page)
     await page.goto("/account/data")
-    await page.get_by_role("link", name="Correct it").first.click()
+    await follow(page, page.get_by_role("link", name="Correct it").first)
     await inspect(page)
-    await page.get_by_role("link", name="Correct given name").click()
+    await follow(page, page.get_by_role("link", name="Correct given name"))
     await inspect(page)
     await page.goto("/account/sign-in?reauth=1")
     await inspect(page)
     await page.goto("/account/download")
-    await page.get_by_role("button", name="Make a copy of my data").click()
+    await follow(page, page.get_by_role("button", name="Make a copy of my data"))
     await inspect(page)
     await await_heading(page, "Your copy is ready")
     await page.get_by_text("What is in it").click()
@@ -148,7 +148,7 @@ async def test_pages_of_a_deletion(site: Site, open_page: OpenPage):
     await expect(page.locator("#problems")).to_be_focused()
     await inspect(page)
     await page.get_by_label("Type DELETE to confirm").fill("DELETE")
-    await page.get_by_role("button", name="Delete my account").click()
+    await follow(page, page.get_by_role("button", name="Delete my account"))
     await inspect(page)
     await await_heading(page, "Your data is deleted")
     await inspect(page)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from tests.site import PASSWORD
 
@@ -38,8 +38,8 @@ async def await_heading(page: Page, name: str, *, scripts: bool = True) -> None:
     for _ in range(PATIENCE_MS // 500):
         if await heading.count():
             return
-        await page.get_by_role("link", name="Look again").click()
         await asyncio.sleep(0.5)
+        await follow(page, page.get_by_role("link", name="Look again"))
     raise AssertionError(f"the page never said: {name}")
 
 
@@ -67,3 +67,9 @@ async def tab_to(page: Page, name: str) -> None:
             assert found["isInView"], f"{name} has the focus but is out of sight"
             return
     raise AssertionError(f"Tab never reached {name}; it passed {passed}")
+
+
+async def follow(page: Page, link: Locator) -> None:
+    """Click it, and go on when the page it leads to has come: a click alone does not wait for one."""
+    async with page.expect_navigation():
+        await link.click()
