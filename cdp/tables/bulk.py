@@ -184,6 +184,9 @@ bulk_part = Table(
     Column("sha256", LargeBinary(32)),
     Column("excluded", JSONB),
     Column("code", String(60)),
+    # A file no manifest names: being written in place of the part's, until then, or replaced by it and to be removed.
+    Column("spare_key", String(300)),
+    timestamp("spare_until", nullable=True),
     timestamp("next_run_at", now=True),
     timestamp("started_at", nullable=True),
     timestamp("settled_at", nullable=True),
@@ -227,6 +230,7 @@ Index(
     bulk_part.c.ordinal,
     unique=True,
 )
+Index("bulk_part_spare_until_idx", bulk_part.c.spare_until, postgresql_where="spare_key IS NOT NULL")
 Index("bulk_part_open_idx", bulk_part.c.next_run_at, postgresql_where="status IN ('pending', 'running')")
 Index("customer_change_recorded_at_idx", customer_change.c.recorded_at, postgresql_using="brin")
 foreign_key_indexes(bulk_export)

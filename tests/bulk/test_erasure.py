@@ -1,19 +1,24 @@
 """Erasures reach exports: who asks meanwhile is out before release, who asks later is taken out of the files."""
 
 import asyncio
+from dataclasses import replace
+from uuid import UUID
 
 import pytest
+from sqlalchemy import func, update
 
+from cdp.connectors.own.rows import erase_rows
 from cdp.core.db import Role
 from cdp.core.sign import Verdict, check
 from cdp.jobs.job import Workplace
-from cdp.operations.bulk import reach
+from cdp.operations.bulk import reach, spares
 from cdp.operations.requests import requests
-from cdp.tables.bulk import BulkCompression, BulkFormat, BulkStatus
+from cdp.tables.bulk import BulkCompression, BulkFormat, BulkStatus, bulk_part
 from cdp.tables.request import RequestStatus, privacy_request
 from tests.bulk.factory import Bulk
 from tests.bulk.test_export import PACKED
-from tests.engine import QUICK, Engine
+from tests.engine import QUICK, Engine, until
+from tests.faults.mortal import Died, Life, MortalBlobs, MortalDatabase
 from tests.population import Person, make_person
 
 QUERY = "{ customers { nodes { id country orders { nodes { total } } } } }"
@@ -95,3 +100,93 @@ async def test_an_erasure_completes_only_once_no_file_has_the_person(bulk: Bulk)
     after = await bulk.made(made.row.id)
     assert sorted(after.ids) == sorted(set(made.ids) - {gone})
     assert after.manifest["revision"] == 2
+
+
+async def test_people_who_leave_together_are_all_taken_out(bulk: Bulk) -> None:
+    """Two workers write the same file anew: one of them waits, and nobody's removal is lost."""
+    people = [await make_person(bulk.platform.db) for _ in range(3)]
+    made = await bulk.with_settings(bulk_part_rows=1_000).export(None, QUERY)
+    gone = {await bulk.shown(made.row, one.customer_id) for one in people}
+    asked = [(await ask_erasure(bulk, one), one) for one in people]
+
+    async def leave(request: privacy_request, person: Person) -> None:
+        await until(lambda: reach.forget(bulk.platform, request.id, person.customer_id))
+
+    await asyncio.gather(*(leave(*one) for one in asked))
+    after = await bulk.made(made.row.id)
+    assert sorted(after.ids) == sorted(set(made.ids) - gone)
+    await nothing_else_lies_there(bulk, made.row.id)
+    for request, person in asked:
+        await end(bulk, request, person)
+
+
+async def test_a_rewriter_that_dies_at_any_moment_leaves_nothing(bulk: Bulk) -> None:
+    """What it left goes with the next sweep, while the export lives on; nobody is in a file no manifest names."""
+    moment, died = 1, True
+    made = await bulk.with_settings(bulk_part_rows=1_000).export(None, QUERY)
+    while died:
+        ada = await make_person(bulk.platform.db)
+        made = await bulk.with_settings(bulk_part_rows=1_000).export(None, QUERY)
+        request = await ask_erasure(bulk, ada)
+        died = await rewrite_and_die(bulk, moment, request, ada)
+        async with bulk.platform.db.transaction(Role.WORKER) as tx:  # its leases run out
+            left = update(bulk_part).where(bulk_part.c.spare_key.is_not(None))
+            await tx.execute(left.values(spare_until=func.now()))
+        await bulk.floor.drain()
+        await nothing_else_lies_there(bulk, made.row.id)
+        assert await reach.forget(bulk.platform, request.id, ada.customer_id)
+        assert await bulk.shown(made.row, ada.customer_id) not in (await bulk.made(made.row.id)).ids
+        await nothing_else_lies_there(bulk, made.row.id)
+        await end(bulk, request, ada)
+        await bulk.forget()
+        moment += 1
+    assert moment > 10, "it never got that far"
+
+
+async def rewrite_and_die(bulk: Bulk, moments: int, request: privacy_request, person: Person) -> bool:
+    life = Life(moments)
+    platform = replace(
+        bulk.platform,
+        db=MortalDatabase(bulk.platform.db.url, life),
+        blobs=MortalBlobs(bulk.platform.blobs.url, life),
+    )
+    try:
+        await reach.forget(platform, request.id, person.customer_id)
+    except Died:
+        return True
+    finally:
+        await platform.db.close()
+    return False
+
+
+async def end(bulk: Bulk, request: privacy_request, person: Person) -> None:
+    """The erasure is over for those who come later."""
+    async with bulk.platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(
+            update(privacy_request)
+            .where(privacy_request.c.id == request.id)
+            .values(status=RequestStatus.CANCELLED, settled_at=func.now())
+        )
+        await erase_rows(tx, person.customer_id)
+
+
+async def nothing_else_lies_there(bulk: Bulk, export_id: UUID) -> None:
+    named = {part.object_key for part in await bulk.parts(export_id)} | {f"bulk/{export_id}/manifest.json"}
+    assert set(await bulk.platform.blobs.keys(f"bulk/{export_id}/")) == named
+
+
+async def test_a_rewriter_whose_lease_ran_out_changes_nothing(bulk: Bulk) -> None:
+    made = await bulk.export(None, QUERY)
+    part = (await bulk.parts(made.row.id))[0]
+    late = f"{part.object_key}.late"
+    async with bulk.platform.db.transaction(Role.WORKER) as tx:
+        assert await spares.claim(tx, part.id, part.object_key, late, lease_s=30)
+        assert not await spares.claim(tx, part.id, part.object_key, "other", lease_s=30)
+        assert await spares.extend(tx, part.id, late, lease_s=0)
+    await bulk.platform.blobs.put(late, b"half")
+    async with bulk.platform.db.transaction(Role.WORKER) as tx:
+        assert not await spares.swap(tx, part.id, part.object_key, late, {})
+        assert not await spares.extend(tx, part.id, late, lease_s=30)
+    await bulk.floor.drain()
+    await nothing_else_lies_there(bulk, made.row.id)
+    assert (await bulk.made(made.row.id)).files == made.files

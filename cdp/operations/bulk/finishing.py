@@ -57,12 +57,11 @@ async def finish(platform: Platform, export_id: UUID, fence: int) -> bool:
         late = await _asked_since(tx, row) if row is not None else []
     if row is None:
         return False
-    await rewriting.take_out(platform, row, late)
+    if not await rewriting.take_out(platform, row, late):
+        return False
     async with platform.db.transaction(Role.WORKER) as tx:
         row = await _ours(tx, export_id, fence)
-        if row is None:
-            return False
-        if not await may_be_given(tx, export_id, fence):
+        if row is None or not await may_be_given(tx, export_id, fence):
             return False
         made = await parts.of_epoch(tx, export_id, row.epoch)
         if len(made) != row.part_count or any(one.status is not PartStatus.DONE for one in made):
@@ -96,7 +95,7 @@ async def publish(platform: Platform, export_id: UUID) -> None:
     """Put the manifest beside its files for who reads the store itself, and remove what is left of dead claims.
 
     It follows the state that says so, and is done again until the row knows of it. Rewritten files are their
-    rewriter's: one that no manifest names yet may be named in a moment.
+    rewriter's: one that no manifest names yet may be named in a moment. Those of an older epoch are nobody's.
     """
     async with platform.db.transaction(Role.WORKER) as tx:
         row = await states.find(tx, export_id)
@@ -105,8 +104,10 @@ async def publish(platform: Platform, export_id: UUID) -> None:
         return
     kept = {one.object_key for one in made}
     await platform.blobs.put(f"{folder(export_id)}{MANIFEST}", row.manifest.encode())
+    here = f"{folder(export_id)}{row.epoch}/"
     for key in await platform.blobs.keys(folder(export_id)):
-        if _CLAIMED.fullmatch(PurePosixPath(key).name) and key not in kept:
+        name = PurePosixPath(key).name
+        if key not in kept and (_CLAIMED.fullmatch(name) or (name != MANIFEST and not key.startswith(here))):
             await platform.blobs.delete(key)
     same = (bulk_export.c.id == export_id, bulk_export.c.revision == row.revision)
     async with platform.db.transaction(Role.WORKER) as tx:

@@ -15,7 +15,7 @@ from cdp.compiler.bulk import BulkCompiler
 from cdp.compiler.reader import Reader
 from cdp.core.db import Role
 from cdp.core.platform import Platform
-from cdp.operations.bulk import finishing, holding, making, notifying, parts
+from cdp.operations.bulk import finishing, holding, making, notifying, parts, spares
 from cdp.operations.bulk.queries import Plans
 
 MOST_HELD = 8
@@ -113,17 +113,19 @@ class Floor:
             done += await finishing.forget_changes(tx, self._platform)
             over = await finishing.unswept(tx, limit=BATCH)
             unseen = await finishing.unpublished(tx, limit=BATCH)
+            spare = await spares.due(tx, limit=BATCH)
             untold = await notifying.due(tx, limit=BATCH)
         await asyncio.gather(*(notifying.tell(self._platform, export_id) for export_id in untold))
         published = [await self._in_store(finishing.publish, export_id) for export_id in unseen]
         removed = [await self._in_store(finishing.remove_files, export_id) for export_id in over]
+        removed += [await self._in_store(spares.remove, part_id) for part_id in spare]
         return bool(untold or done + sum(published) + sum(removed))
 
-    async def _in_store(self, act: Callable[[Platform, UUID], Awaitable[None]], export_id: UUID) -> bool:
+    async def _in_store(self, act: Callable[[Platform, UUID], Awaitable[object]], row_id: UUID) -> bool:
         """Do this to the files of one; a store that is away keeps nobody else waiting, and is asked again."""
         try:
-            await act(self._platform, export_id)
+            await act(self._platform, row_id)
         except (StoreError, OSError) as error:
-            log.warning("bulk_export.not_swept", export=str(export_id), reason=type(error).__name__)
+            log.warning("bulk_export.not_swept", row=str(row_id), reason=type(error).__name__)
             return False
         return True

@@ -6,6 +6,7 @@ Source: GDPR art. 17 and 19.
 """
 
 import json
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -18,20 +19,32 @@ from cdp.core.platform import Platform
 from cdp.core.sign import canonical
 from cdp.operations.bulk import finishing, manifests, parts, rewriting, states
 from cdp.tables.bulk import BULK_OVER, BulkStatus, PartKind, PartStatus, bulk_export, bulk_part
-from cdp.tables.request import privacy_request
+from cdp.tables.request import RequestStatus, RequestType, privacy_request
 
 
 async def forget(platform: Platform, request_id: RequestId, customer_id: CustomerId) -> bool:
     """Take somebody who is being erased out of every export that may hold them; call it before their rows go.
 
-    False while one of them is still being made: call it again. Doing it again after that finds nothing.
+    False while one of them is still being made or written anew: call it again. Doing it again after that finds nothing.
+    Others who are leaving at the same time are taken out of the same files, so that these are not written for each.
     """
     async with platform.db.transaction(Role.WORKER) as tx:
         concerned = await _concerned(tx, request_id)
+        leaving = await _leaving(tx) if concerned else []
     is_done = True
     for row in concerned:  # each has files of its own
-        is_done = await _forget_in(platform, row, customer_id) and is_done
+        is_done = await _forget_in(platform, row, customer_id, leaving) and is_done
     return is_done
+
+
+async def _leaving(tx: Tx) -> list[UUID]:
+    """Everybody whose erasure can not be undone any more and has not come to our own rows."""
+    theirs = select(privacy_request.c.customer_id).where(
+        privacy_request.c.type == RequestType.ERASURE,
+        privacy_request.c.status.in_((RequestStatus.ERASING, RequestStatus.VERIFYING)),
+        privacy_request.c.customer_id.is_not(None),
+    )
+    return [row.customer_id for row in await tx.all(theirs)]
 
 
 async def _concerned(tx: Tx, request_id: RequestId) -> list[Row[Any]]:
@@ -43,7 +56,7 @@ async def _concerned(tx: Tx, request_id: RequestId) -> list[Row[Any]]:
     return [*await tx.all(select(bulk_export).where(or_(and_(alive, older), unswept)))]
 
 
-async def _forget_in(platform: Platform, row: Row[Any], customer_id: CustomerId) -> bool:
+async def _forget_in(platform: Platform, row: Row[Any], customer_id: CustomerId, leaving: Collection[UUID]) -> bool:
     async with platform.db.transaction(Role.WORKER) as tx:
         is_held = await parts.is_any_held(tx, row.id)
         is_made = await _is_made(tx, row, customer_id)
@@ -53,7 +66,8 @@ async def _forget_in(platform: Platform, row: Row[Any], customer_id: CustomerId)
         return not is_held and row.status in BULK_OVER
     if not is_made:
         return False
-    await rewriting.take_out(platform, row, [customer_id])
+    if not await rewriting.take_out(platform, row, [customer_id], along=leaving):
+        return False
     if row.status is BulkStatus.COMPLETED:
         await _issue_anew(platform, row.id)
     return True

@@ -1,7 +1,7 @@
 """Take people out of the files of an export: parts of their ranges are read, filtered and written anew.
 
-The new file has a name of its own and takes the old one's place in one statement; then the old one goes. Memory stays
-that of a chunk, or of a row group.
+The new file has a name of its own and takes the old one's place in one statement; then the old one goes. One rewriter
+at a time works on a part (``spares``). Memory stays that of a chunk, or of a row group.
 """
 
 import asyncio
@@ -18,16 +18,19 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import Row, func, select, update
+from obstore.exceptions import BaseError as StoreError
+from sqlalchemy import Row, func, select
 
 from cdp.access.bulk import Reason
 from cdp.access.viewer import SYSTEM
 from cdp.compiler.bulk import TYPE
+from cdp.core.blobs import ObjectMissing
 from cdp.core.db import Role
 from cdp.core.ids import global_id, new_id
 from cdp.core.platform import Platform
-from cdp.operations.bulk import pseudonyms
+from cdp.operations.bulk import pseudonyms, spares
 from cdp.operations.bulk.formats import Chain, Out, packer, unpacker
+from cdp.operations.bulk.leases import LeaseLost, beat_s, kept
 from cdp.operations.bulk.states import note
 from cdp.tables.bulk import BulkFormat, PartKind, PartStatus, bulk_part
 
@@ -46,13 +49,16 @@ class Filter(Protocol):
         """Give the rest."""
 
 
-async def take_out(platform: Platform, row: Row[Any], people: Collection[UUID]) -> int:
-    """Remove these customers from every finished part of an export; how many were there.
+async def take_out(
+    platform: Platform, row: Row[Any], people: Collection[UUID], *, along: Collection[UUID] = ()
+) -> bool:
+    """Remove these customers from every finished part of an export; ``along`` are taken out of the same parts.
 
-    Doing it again finds nobody. The manifest is the caller's.
+    False while somebody else rewrites one of those parts: call it again. Doing it again finds nobody. The manifest is
+    the caller's.
     """
     if not people:
-        return 0
+        return True
     async with platform.db.transaction(Role.WORKER) as tx:
         key = await pseudonyms.key_of(tx, platform.sealer, row.recipient_id)
         done = select(bulk_part).where(
@@ -62,13 +68,14 @@ async def take_out(platform: Platform, row: Row[Any], people: Collection[UUID]) 
             bulk_part.c.status == PartStatus.DONE,
         )
         made = await tx.all(done)
-    removed = 0
+    is_clean = True
     for part in made:  # each is a file of its own
-        inside = [one for one in people if _covers(part, one)]
+        if not any(_covers(part, one) for one in people):
+            continue
+        inside = [one for one in {*people, *along} if _covers(part, one)]
         shown = {global_id(TYPE, one) if row.personal else pseudonyms.pseudonym(key, one) for one in inside}
-        if shown and part.record_count:
-            removed += await _rewrite(platform, row, part, shown)
-    return removed
+        is_clean = await _clean(platform, row, part, shown) and is_clean
+    return is_clean
 
 
 def _covers(part: Row[Any], customer_id: UUID) -> bool:
@@ -77,11 +84,45 @@ def _covers(part: Row[Any], customer_id: UUID) -> bool:
     )
 
 
-async def _rewrite(platform: Platform, row: Row[Any], part: Row[Any], shown: set[str]) -> int:
+async def _clean(platform: Platform, row: Row[Any], part: Row[Any], shown: set[str]) -> bool:
+    """Write a part anew without them, under a lease; False when somebody else is at it, or was meanwhile."""
+    if not await spares.remove(platform, part.id):
+        return False
+    if not part.record_count or part.object_key is None:
+        return True
+    key, lease_s = _fresh(part), platform.settings.lease_s
+    async with platform.db.transaction(Role.WORKER) as tx:
+        if not await spares.claim(tx, part.id, part.object_key, key, lease_s=lease_s):
+            return False
+
+    async def extend() -> bool:
+        async with platform.db.transaction(Role.WORKER) as tx:
+            return await spares.extend(tx, part.id, key, lease_s=lease_s)
+
+    try:
+        async with kept(extend, every_s=beat_s(platform.settings)):
+            is_clean = await _rewrite(platform, row, part, key, shown)
+    except LeaseLost:
+        is_clean = False
+    except (StoreError, OSError):  # who dies here leaves the rest to the end of the lease
+        await spares.give_up(platform, part.id, key)
+        raise
+    if is_clean:
+        return await spares.remove(platform, part.id)
+    await spares.give_up(platform, part.id, key)
+    return False
+
+
+def _fresh(part: Row[Any]) -> str:
+    """A name nobody has used for a file of this part."""
     old = PurePosixPath(part.object_key)
     stem, _, ending = old.name.partition(".")
     kind, ordinal, _ = stem.split("-", 2)
-    key = str(old.with_name(f"{kind}-{ordinal}-{new_id().hex}.{ending}"))
+    return str(old.with_name(f"{kind}-{ordinal}-{new_id().hex}.{ending}"))
+
+
+async def _rewrite(platform: Platform, row: Row[Any], part: Row[Any], key: str, shown: set[str]) -> bool:
+    """Write the file under its new name and put it in the old one's place; whether they are in it no more."""
     filtering = _Parquet(shown) if row.format is BulkFormat.PARQUET else _Packed(row, shown)
     digest = hashlib.sha256()
 
@@ -90,30 +131,28 @@ async def _rewrite(platform: Platform, row: Row[Any], part: Row[Any], shown: set
             digest.update(chunk)
             yield chunk
 
-    size = await platform.blobs.put_stream(key, hashed())
+    try:
+        size = await platform.blobs.put_stream(key, hashed())
+    except ObjectMissing:  # the file was replaced a moment ago
+        return False
     if not filtering.gone:
-        await platform.blobs.delete(key)
-        return 0
+        await spares.give_up(platform, part.id, key)
+        return True
     excluded = dict(part.excluded or {})
     excluded[Reason.ERASING.value] = excluded.get(Reason.ERASING.value, 0) + filtering.gone
+    values = {
+        "size_bytes": size,
+        "sha256": digest.digest(),
+        "record_count": bulk_part.c.record_count - filtering.gone,
+        "excluded": excluded,
+        "settled_at": func.now(),
+    }
     async with platform.db.transaction(Role.WORKER) as tx:
-        taken = await tx.execute(
-            update(bulk_part)
-            .where(bulk_part.c.id == part.id, bulk_part.c.object_key == part.object_key)
-            .values(
-                object_key=key,
-                size_bytes=size,
-                sha256=digest.digest(),
-                record_count=bulk_part.c.record_count - filtering.gone,
-                excluded=excluded,
-                settled_at=func.now(),
-            )
-        )
-        if taken.rowcount == 1:
-            details = {"ordinal": part.ordinal, "removed": filtering.gone}
-            await note(tx, SYSTEM, "bulk_part.rewritten", row.id, details=details)
-    await platform.blobs.delete(part.object_key if taken.rowcount == 1 else key)
-    return filtering.gone if taken.rowcount == 1 else 0
+        if not await spares.swap(tx, part.id, part.object_key, key, values):
+            return False
+        details = {"ordinal": part.ordinal, "removed": filtering.gone}
+        await note(tx, SYSTEM, "bulk_part.rewritten", row.id, details=details)
+    return True
 
 
 class _Packed:
