@@ -10,12 +10,10 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cache
 
 import httpx
 import pytest
 import uvicorn
-from argon2 import PasswordHasher
 from sqlalchemy import update
 from starlette.applications import Starlette
 
@@ -33,17 +31,12 @@ from tests.population import Person
 PASSWORD = "plum-tree under snow"
 
 
-@cache
-def _password_hash() -> str:
-    """Argon2 is slow by design: once is enough for everybody with PASSWORD."""
-    return PasswordHasher().hash(PASSWORD)
-
-
 async def give_account(platform: Platform, person: Person) -> str:
     """Let somebody of ``tests.population`` sign in with their e-mail address and PASSWORD; answers the address."""
+    password_hash = await hash_password(platform.settings, PASSWORD)
     async with platform.db.transaction(Role.WORKER) as tx:
         mine = update(account).where(account.c.customer_id == person.customer_id)
-        await tx.execute(mine.values(username=person.email, password_hash=_password_hash()))
+        await tx.execute(mine.values(username=person.email, password_hash=password_hash))
     return person.email
 
 
@@ -72,7 +65,7 @@ def new_customer(platform: Platform) -> Callable[[], Awaitable[str]]:
 def new_staff(platform: Platform) -> Callable[..., Awaitable[str]]:
     async def make(*roles: str) -> str:
         username = f"agent.{secrets.token_hex(6)}@example.org"
-        password_hash = await hash_password(PASSWORD)
+        password_hash = await hash_password(platform.settings, PASSWORD)
         values = {"username": username, "name": "Bo", "password_hash": password_hash, "roles": list(roles)}
         async with platform.db.transaction(Role.WORKER) as tx:
             await tx.execute(staff.insert().values(**values))

@@ -106,7 +106,8 @@ async def test_who_an_operator_has_deactivated_stays_out(platform, surf, newcome
 
 
 async def _old_colleague(platform, email: str):
-    values = {"username": email, "name": "Bo", "password_hash": await hash_password(PASSWORD), "roles": ["analyst"]}
+    password_hash = await hash_password(platform.settings, PASSWORD)
+    values = {"username": email, "name": "Bo", "password_hash": password_hash, "roles": ["analyst"]}
     async with platform.db.transaction(Role.WORKER) as tx:
         return await tx.scalar(staff.insert().values(**values).returning(staff.c.id))
 

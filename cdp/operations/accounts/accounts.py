@@ -97,7 +97,7 @@ async def register(platform: Platform, registration: Registration) -> CustomerId
         tries = brake.registration_counts(platform.pepper, ready.email.normalized, registration.address)
         async with platform.db.transaction(Role.WORKER) as tx:
             await brake.admit(tx, tries, platform.clock())
-    ready = replace(ready, password_hash=await hash_password(registration.password))
+    ready = replace(ready, password_hash=await hash_password(platform.settings, registration.password))
     try:
         async with platform.db.transaction(Role.WORKER) as tx:
             return await _create(tx, platform, ready)
@@ -218,7 +218,7 @@ async def change_password(platform: Platform, current: BrowserSession, password:
     viewer = current.viewer
     viewer.require_fresh(platform.clock(), max_age_s=platform.settings.step_up_max_age_s)
     check_strength(password, username=current.username)
-    password_hash = await hash_password(password)
+    password_hash = await hash_password(platform.settings, password)
     async with platform.db.transaction(Role.WORKER) as tx:
         action = "account.password_changed"
         await new_passwords.store(tx, platform, viewer, password_hash, action=action, keep=current.id)

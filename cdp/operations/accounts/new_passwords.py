@@ -105,7 +105,7 @@ async def set_by_link(platform: Platform, actor: Actor, code: str, password: str
             link = await mail_links.look(tx, LinkKind.RESET, code, now=now)
             username = await _username(tx, actor, link.owner)
         check_strength(password, username=username)
-        password_hash = await hash_password(password)
+        password_hash = await hash_password(platform.settings, password)
         async with platform.db.transaction(Role.WORKER) as tx:
             link = await mail_links.redeem(tx, link.owner, LinkKind.RESET, code, now=now)
             await _settle(tx, platform, link, password_hash)

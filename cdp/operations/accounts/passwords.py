@@ -8,6 +8,7 @@ import base64
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from cdp.core.errors import InvalidInput
+from cdp.core.settings import Settings
 
 SHORTEST = 10
 LONGEST = 256
@@ -25,14 +27,6 @@ LONGEST = 256
 COMMON = frozenset((Path(__file__).parent / "common_passwords.txt").read_text(encoding="ascii").split())
 _PLAIN = str.maketrans("@$!013457", "asioieast")
 
-_hasher = PasswordHasher()
-_UNKNOWN = "$argon2id$v=19$m={},t={},p={}${}${}".format(
-    _hasher.memory_cost,
-    _hasher.time_cost,
-    _hasher.parallelism,
-    base64.b64encode(b"\x01" * _hasher.salt_len).rstrip(b"=").decode(),
-    base64.b64encode(b"\x01" * _hasher.hash_len).rstrip(b"=").decode(),
-)
 # 64 MiB a hash: more at once would only fight for the same cores and memory.
 _lanes = CapacityLimiter(4)
 T = TypeVar("T")
@@ -58,28 +52,41 @@ def check_strength(password: str, *, username: str = "") -> None:
         raise WeakPassword(field="password")
 
 
-async def hash_password(password: str) -> str:
+async def hash_password(settings: Settings, password: str) -> str:
     """Hash with Argon2id; takes tens of milliseconds in a thread."""
-    return await _in_lane(lambda: _hasher.hash(_normal(password)))
+    hasher = _hasher(settings.password_memory_kib)
+    return await _in_lane(lambda: hasher.hash(_normal(password)))
 
 
-async def matches(password_hash: str | None, password: str) -> bool:
+async def matches(settings: Settings, password_hash: str | None, password: str) -> bool:
     """Whether the password is right. ``None`` (nobody, or no password set) is refused after the same work."""
-    return await _in_lane(lambda: _verify(password_hash or _UNKNOWN, _normal(password)))
+    hasher = _hasher(settings.password_memory_kib)
+    return await _in_lane(lambda: _verify(hasher, password_hash or _unknown(hasher), _normal(password)))
 
 
-def needs_rehash(password_hash: str) -> bool:
+def needs_rehash(settings: Settings, password_hash: str) -> bool:
     """Whether the hash was made with weaker parameters than today's."""
-    return _hasher.check_needs_rehash(password_hash)
+    return _hasher(settings.password_memory_kib).check_needs_rehash(password_hash)
+
+
+@cache
+def _hasher(memory_kib: int) -> PasswordHasher:
+    return PasswordHasher(memory_cost=memory_kib)
+
+
+def _unknown(hasher: PasswordHasher) -> str:
+    """A hash of nobody's password, as costly to check as any other."""
+    salt, tag = (base64.b64encode(b"\x01" * size).rstrip(b"=").decode() for size in (hasher.salt_len, hasher.hash_len))
+    return f"$argon2id$v=19$m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}${salt}${tag}"
 
 
 def _normal(password: str) -> str:
     return unicodedata.normalize("NFKC", password)[: LONGEST + 1]
 
 
-def _verify(password_hash: str, password: str) -> bool:
+def _verify(hasher: PasswordHasher, password_hash: str, password: str) -> bool:
     try:
-        return _hasher.verify(password_hash, password)
+        return hasher.verify(password_hash, password)
     except (VerificationError, InvalidHashError):
         return False
 

@@ -72,7 +72,7 @@ async def sign_in(platform: Platform, attempt: Attempt, *, current: BrowserSessi
     Who has a second factor, or needs one, is only halfway in. Raises BadCredentials, and TooManyTries while the brake
     is on; both are audited in a transaction of their own.
     """
-    username = normalize_username(attempt.username)
+    settings, username = platform.settings, normalize_username(attempt.username)
     device = entrance.proven_device(platform, attempt.actor, username, attempt.device)
     tries = brake.counts(platform.pepper, f"{attempt.actor}:{username}", attempt.client.address, device)
     try:
@@ -82,11 +82,11 @@ async def sign_in(platform: Platform, attempt: Attempt, *, current: BrowserSessi
     except brake.TooManyTries as refusal:
         await entrance.record_refusal(platform, None, refusal.code)
         raise
-    if not await matches(found.password_hash if found else None, attempt.password) or found is None:
+    if not await matches(settings, found.password_hash if found else None, attempt.password) or found is None:
         await entrance.record_refusal(platform, found.person.audit_ref if found else None, BadCredentials.code)
         raise BadCredentials
-    if found.password_hash and needs_rehash(found.password_hash):
-        found = replace(found, fresh_hash=await hash_password(attempt.password))
+    if found.password_hash and needs_rehash(settings, found.password_hash):
+        found = replace(found, fresh_hash=await hash_password(settings, attempt.password))
     async with platform.db.transaction(Role.WORKER) as tx:
         await brake.forgive(tx, tries, platform.clock())
         await _keep_fresh_hash(tx, found)
