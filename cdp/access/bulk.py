@@ -25,6 +25,7 @@ from sqlalchemy import (
     tuple_,
 )
 
+from cdp.access import departures
 from cdp.access.decision import Columns, Everything, RowRule, Rule, Rules, Who
 from cdp.access.rules import NOBODYS, PROFILE, SUBJECT
 from cdp.access.viewer import Actor
@@ -55,7 +56,10 @@ IDENTIFYING: Mapping[str, str] = {
 }
 """Names, addresses, numbers, and texts that people wrote themselves."""
 
-READ_BY_EXCLUSION = ("customer", "consent", "privacy_request", "objection", "email_address", "phone_number")
+READ_BY_EXCLUSION = (
+    *("customer", "consent", "privacy_request", "objection", "email_address", "phone_number"),
+    "transfer_customer",
+)
 """Tables whose changes may let somebody into an export or out of it."""
 
 
@@ -64,20 +68,30 @@ class Reason(StrEnum):
 
     ERASING = "erasing"
     RESTRICTED = "restricted"
+    TRANSFERRED = "transferred"
     OBJECTED = "objected"
     SUPPRESSED = "suppressed"
     NO_CONSENT = "no_consent"
 
 
 def exclusion(
-    row: Columns, *, suppressed: ColumnElement[object], purpose: ColumnElement[str], needs_consent: bool
+    row: Columns,
+    *,
+    suppressed: ColumnElement[object],
+    purpose: ColumnElement[str],
+    needs_consent: bool,
+    to_acquirer: bool = False,
 ) -> ColumnElement[str]:
-    """Why this customer is left out of an export for a purpose, or NULL. ``suppressed`` is an array of ids."""
+    """Why this customer is left out of an export for a purpose, or NULL. ``suppressed`` is an array of ids.
+
+    Who went with a sold brand is left out of everything but that brand's own package (``to_acquirer``).
+    """
     key = row["id"]
     whens: list[tuple[ColumnElement[bool], ColumnElement[str]]] = [
         (row["status"] == _text("frozen"), _text(Reason.ERASING)),
         (key.in_(_asked_for_erasure()), _text(Reason.ERASING)),
         (row["restricted_at"].is_not(None), _text(Reason.RESTRICTED)),
+        *([] if to_acquirer else [(departures.has_left(row), _text(Reason.TRANSFERRED))]),
         (key.in_(_objected(purpose)), _text(Reason.OBJECTED)),
         (key == any_(cast(suppressed, ARRAY(Uuid()))), _text(Reason.SUPPRESSED)),
     ]
@@ -121,6 +135,7 @@ def _agreed(key: ColumnElement[object], purpose: ColumnElement[str]) -> ColumnEl
             given.c.customer_id == key,
             given.c.purpose == purpose,
             literal_column("given.action = 'given'"),
+            departures.kept(given.c),
             ~exists(literal_column("1")).select_from(later).where(newer),
         )
     )

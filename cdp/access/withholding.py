@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Text, and_, any_, exists, literal_column, or_, tuple_
 
+from cdp.access import departures
 from cdp.access.decision import Columns
 from cdp.tables.consent import consent
 from cdp.tables.hold import EFFECTIVE, legal_hold
@@ -40,8 +41,13 @@ def covered(
     return found
 
 
-def withheld(row: Columns, *, purpose: ColumnElement[Any], needs_consent: bool) -> ColumnElement[bool]:
-    """Whether this customer is withheld: being erased, kept only by law, restricted, objecting, or not agreeing."""
+def withheld(
+    row: Columns, *, purpose: ColumnElement[Any], needs_consent: bool, by_brand: bool = False
+) -> ColumnElement[bool]:
+    """Whether this customer is withheld: being erased, kept only by law, restricted, sold, objecting, not agreeing.
+
+    ``by_brand`` where the cohort is one of brands: then whose own brand was sold is withheld too.
+    """
     key = row["id"]
     asked, against, kept = privacy_request.alias("asked"), objection.alias("against"), legal_hold.alias("kept")
     effective = ", ".join(f"'{status.value}'" for status in sorted(EFFECTIVE))
@@ -55,6 +61,8 @@ def withheld(row: Columns, *, purpose: ColumnElement[Any], needs_consent: bool) 
         exists(_ONE).select_from(asked).where(asked.c.customer_id == key, erasing),
         exists(_ONE).select_from(kept).where(kept.c.customer_id == key, holds),
         exists(_ONE).select_from(against).where(against.c.customer_id == key, against.c.purpose == purpose, stands),
+        departures.has_left(row),
+        *([departures.has_left(row, of_brand=True)] if by_brand else []),
     ]
     if needs_consent:
         reasons.append(~agreed(key, purpose))
@@ -72,4 +80,5 @@ def agreed(key: ColumnElement[Any], purpose: ColumnElement[Any]) -> ColumnElemen
     )
     yes: ColumnElement[bool] = literal_column("given.action = 'given'")
     standing = ~exists(_ONE).select_from(later).where(newer)
-    return exists(_ONE).select_from(given).where(given.c.customer_id == key, given.c.purpose == purpose, yes, standing)
+    asked = (given.c.customer_id == key, given.c.purpose == purpose, yes, standing, departures.kept(given.c))
+    return exists(_ONE).select_from(given).where(*asked)

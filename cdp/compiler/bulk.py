@@ -37,6 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.types import TypeEngine
 
+from cdp.access import departures
 from cdp.access.bulk import BULK_RULES, PERSONAL_SCOPE, READ_BY_EXCLUSION, Reason, exclusion
 from cdp.access.decision import Decision, Deny, Rules
 from cdp.access.viewer import MissingScope, Viewer
@@ -201,14 +202,14 @@ class _Customer(Statement):
         return self._visible(self.context.target(TYPE), row)
 
     def _visible(self, kind: ObjectType, row: Source, pinned: Iterable[str] = ()) -> list[ColumnElement[bool]]:
-        """The row rule of a type; of a transfer what another brand has collected is no part."""
+        """The row rule of a type: of a transfer what its brand has collected, else what no sold brand has."""
         found = super()._visible(kind, row, pinned)
-        if not self._options.transfer or kind.table is None or kind.table is customer:
+        if kind.table is None or kind.table is customer:
             return found
         if kind.table is collection:
-            found.append(row["brand_id"] == _bound("brand", Uuid()))
-        elif "collection_id" in kind.table.c:
-            found.append(_collected(row["collection_id"]))
+            return [*found, row["brand_id"] == _bound("brand", Uuid())] if self._options.transfer else found
+        if "collection_id" in kind.table.c:
+            found.append(_collected(row["collection_id"]) if self._options.transfer else departures.kept(row))
         return found
 
     def _value(self, place: Place, field: Field, decision: Decision) -> Json:
@@ -340,7 +341,13 @@ class _Export:
 
     def _exclusion(self, row: Source) -> ColumnElement[str]:
         suppressed, purpose = _bound("suppressed", ARRAY(Uuid())), _bound("purpose", Text())
-        left_out = exclusion(row, suppressed=suppressed, purpose=purpose, needs_consent=self._options.needs_consent)
+        left_out = exclusion(
+            row,
+            suppressed=suppressed,
+            purpose=purpose,
+            needs_consent=self._options.needs_consent,
+            to_acquirer=self._options.transfer,
+        )
         if not self._options.transfer:
             return left_out
         objected = _cohort_members().where(transfer_customer.c.objected_at.is_not(None))

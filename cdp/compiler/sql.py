@@ -14,6 +14,7 @@ from graphql import Node
 from sqlalchemy import ARRAY, JSON, ColumnElement, Text, Uuid, case, cast, func, literal_column, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by, asyncpg
 
+from cdp.access import departures
 from cdp.access.decision import Decision, Deny, Mask, Own
 from cdp.access.masks import is_revealed
 from cdp.access.viewer import Actor
@@ -181,7 +182,11 @@ class Statement:
             condition = rows(row, self.context.partner())
         else:
             condition = rows(row, self.context.staff() if is_staff else self.context.subject())
-        return [] if condition is None else [condition]
+        found = [] if condition is None else [condition]
+        is_collected = kind.name != PERSON and kind.table is not None and "collection_id" in kind.table.c
+        if viewer.sharing is not None and is_collected:
+            found.append(departures.kept(row))
+        return found
 
     def _single(
         self,
@@ -237,7 +242,8 @@ class Statement:
     def _withheld(self, row: Source) -> Condition:
         viewer = self.context.viewer
         assert viewer.sharing is not None
-        return withheld(row, purpose=quoted(viewer.purpose), needs_consent=viewer.sharing.needs_consent)
+        sharing, purpose = viewer.sharing, quoted(viewer.purpose)
+        return withheld(row, purpose=purpose, needs_consent=sharing.needs_consent, by_brand=bool(sharing.brands))
 
     def _admitted(self, target: ObjectType, wanted: ColumnElement[Any], place: Place) -> ColumnElement[Any]:
         """The wanted person's id if a partner may see them: decided once, for the answer, the log and the count."""

@@ -212,6 +212,11 @@ class Settings(BaseSettings):
     transfer_pull_ttl: Duration = Field(
         timedelta(days=14), description="how long an acquirer may pull a package it was offered (seconds or ISO 8601)"
     )
+    transfer_retain: Duration = Field(
+        timedelta(days=180),
+        description="how long the seller keeps what an acquirer has signed for, where a deal says nothing else: for"
+        " complaints about the handing over, and a recall (seconds or ISO 8601)",
+    )
     bulk_changes_kept: Duration = Field(
         timedelta(days=35), description="how far back a bulk export can continue (seconds or ISO 8601)"
     )

@@ -29,7 +29,7 @@ from cdp.operations.oauth import backchannel_logout
 from cdp.operations.partners import grants, offers, orders
 from cdp.operations.providers.opendsr import calls, working
 from cdp.operations.requests import closing, exports, guests, phases, retries, tasks
-from cdp.operations.transfers import notices
+from cdp.operations.transfers import ending, notices
 from cdp.tables.request import TaskStep
 
 BATCH = 100
@@ -143,6 +143,7 @@ async def tidy(place: Workplace) -> None:
         await grants.expire_due(tx, now=place.platform.clock(), limit=BATCH)
         await orders.tell_due(tx, limit=BATCH)
         await retries.open_due(tx, place.platform, limit=BATCH)
+        await ending.undo_due(tx, limit=BATCH)
     await send_offers(place)
 
 

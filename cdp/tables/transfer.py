@@ -183,6 +183,8 @@ transfer = Table(
     Column("documents", JSONB, nullable=False, server_default="[]"),
     Column("inactive_days", Integer),
     Column("window_days", Integer, nullable=False),
+    # How long the seller keeps what it may no longer use, from the day the acquirer signed for everything.
+    Column("retain_days", Integer, nullable=False, server_default="180"),
     Column("bounce", enum_type(BouncePolicy, "bounce_policy"), nullable=False, server_default="exclude"),
     # Language -> {"subject", "body"}, and the hash over all of it.
     Column("notice_version", String(40), nullable=False),
@@ -261,6 +263,12 @@ transfer_customer = Table(
     timestamp("transferred_at", nullable=True, info=_KEPT),
     Column("receipt", enum_type(ReceiptState, "receipt_state"), nullable=False, server_default="none", info=_KEPT),
     timestamp("received_at", nullable=True, info=_KEPT),
+    # Since when the seller uses what the sold brand collected of them for nothing.
+    timestamp("stopped_at", nullable=True, info=_KEPT),
+    # When their rows of the sold brand went here, or the erasure of everything was opened, which is ``removal_id``. No
+    # foreign key: what became of a request is purged long before the proof of a transfer.
+    timestamp("removed_at", nullable=True, info=_KEPT),
+    Column("removal_id", Uuid, info=structural()),
     CheckConstraint("(cohort_id IS NULL) <> (reason IS NULL)", name="cohort_or_reason"),
 )
 
@@ -288,6 +296,13 @@ Index(
     "transfer_customer_gone_idx",
     transfer_customer.c.transfer_id,
     postgresql_where="cohort_id IS NOT NULL AND (customer_id IS NULL OR objected_at IS NOT NULL)",
+)
+# Whose use has stopped: asked by every read that is not for the people themselves.
+Index(
+    "transfer_customer_stopped_idx",
+    transfer_customer.c.customer_id,
+    transfer_customer.c.transfer_id,
+    postgresql_where="stopped_at IS NOT NULL",
 )
 Index(
     "transfer_customer_queued_idx",

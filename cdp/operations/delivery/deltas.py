@@ -54,30 +54,33 @@ class AcknowledgementMismatch(Conflict):
     code = "ACKNOWLEDGEMENT_MISMATCH"
 
 
-DUE = text("""
+# Gone because the seller's time to keep them was over, and not at their own wish: the acquirer keeps them.
+_THEIRS = """(m.removed_at IS NULL OR EXISTS (
+            SELECT 1 FROM privacy_request r WHERE r.id = m.removal_id AND (r.status = 'cancelled' OR r.joined > 0)))"""
+DUE = text(f"""
 SELECT t.id FROM transfer t
  WHERE t.status IN ('delivering', 'completed', 'recalled')
    AND EXISTS (SELECT 1 FROM transfer_package p WHERE p.transfer_id = t.id)
    AND EXISTS (
      SELECT 1 FROM transfer_customer m
       WHERE m.transfer_id = t.id AND m.cohort_id IS NOT NULL
-        AND (m.customer_id IS NULL OR m.objected_at IS NOT NULL)
+        AND (m.objected_at IS NOT NULL OR (m.customer_id IS NULL AND {_THEIRS}))
         AND NOT EXISTS (SELECT 1 FROM transfer_omission o WHERE o.record_id = m.id)
         AND NOT EXISTS (
           SELECT 1 FROM transfer_delta_entry e WHERE e.record_id = m.id
              AND e.reason = CASE WHEN m.customer_id IS NULL THEN 'erased' ELSE 'objected' END))
-""")
-CHANGES = text("""
+""")  # noqa: S608  # a constant of this module
+CHANGES = text(f"""
 SELECT m.id, CASE WHEN m.customer_id IS NULL THEN 'erased' ELSE 'objected' END AS reason, m.objected_at AS at
   FROM transfer_customer m
  WHERE m.transfer_id = :deal_id AND m.cohort_id IS NOT NULL
-   AND (m.customer_id IS NULL OR m.objected_at IS NOT NULL)
+   AND (m.objected_at IS NOT NULL OR (m.customer_id IS NULL AND {_THEIRS}))
    AND NOT EXISTS (SELECT 1 FROM transfer_omission o WHERE o.record_id = m.id)
    AND NOT EXISTS (
      SELECT 1 FROM transfer_delta_entry e WHERE e.record_id = m.id
         AND e.reason = CASE WHEN m.customer_id IS NULL THEN 'erased' ELSE 'objected' END)
  ORDER BY m.id LIMIT :most
-""")
+""")  # noqa: S608  # a constant of this module
 
 
 async def tell_due(platform: Platform) -> bool:
@@ -106,13 +109,19 @@ async def _tell(tx: Tx, platform: Platform, deal_id: UUID) -> None:
 async def recall(tx: Tx, viewer: Viewer, platform: Platform, deal_id: UUID, *, reason: str) -> None:
     """Call everything back, because the deal broke: the acquirer has to destroy it and say so; nothing more is served.
 
-    Raises MissingScope, TransferRoleNeeded, StepUpRequired, TransferMoved, InvalidText. The platform's operator may.
+    What was sold is ours to use again, and nothing more of it ends because of the sale. Raises MissingScope,
+    TransferRoleNeeded, StepUpRequired, TransferMoved, InvalidText. The platform's operator may.
     """
     if viewer.actor is not Actor.SYSTEM:
         states.require_maker(viewer, platform)
     written = values.text(reason, "reason", longest=2000, lines=True)
     deal = await states.find(tx, deal_id, lock=True)
-    await states.move(tx, deal, TransferStatus.RECALLED, viewer=viewer, wrote={"reason": written})
+    theirs = update(transfer_customer).where(
+        transfer_customer.c.transfer_id == deal_id, transfer_customer.c.stopped_at.is_not(None)
+    )
+    again = (await tx.execute(theirs.values(stopped_at=None))).rowcount
+    wrote, details = {"reason": written}, {"usedAgain": again}
+    await states.move(tx, deal, TransferStatus.RECALLED, viewer=viewer, details=details, wrote=wrote)
     mine = select(transfer_package.c.id).where(transfer_package.c.transfer_id == deal_id)
     closing = update(transfer_pull).where(transfer_pull.c.package_id.in_(mine), transfer_pull.c.closed_at.is_(None))
     await tx.execute(closing.values(closed_at=func.now()))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, exists, func, insert, select, update
 
 from cdp.access.viewer import Viewer
 from cdp.core.db import Role, Tx
@@ -164,9 +164,17 @@ def delivered(deal_id: UUID) -> ColumnElement[bool]:
 
 
 async def _complete(tx: Tx, mine: Party, deal: Row[Any]) -> None:
-    """Everything is accepted: mark the people, complete the deal."""
-    marked = {"transferred_at": func.now(), "receipt": ReceiptState.ACCEPTED, "received_at": func.now()}
+    """Everything is accepted: mark the people, stop the use of what went, complete the deal; its clock starts.
+
+    Who has objected since stays our customer, and the acquirer is told to forget them.
+    """
+    marked = {
+        "transferred_at": func.now(),
+        "receipt": ReceiptState.ACCEPTED,
+        "received_at": func.now(),
+        "stopped_at": case((transfer_customer.c.objected_at.is_(None), func.now())),
+    }
     done = await tx.execute(update(transfer_customer).where(delivered(deal.id)).values(marked))
     wrote = {"completed_at": func.now()}
-    details = {"customers": done.rowcount}
+    details = {"customers": done.rowcount, "retainDays": deal.retain_days}
     await states.move(tx, deal, TransferStatus.COMPLETED, viewer=mine.viewer, details=details, wrote=wrote)

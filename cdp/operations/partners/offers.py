@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, ColumnElement, Row, Select, Text, Uuid, any_, false, func, insert, literal, select, update
 
+from cdp.access import departures
 from cdp.access.sharing import OFFER_SCOPE
 from cdp.access.viewer import SYSTEM, Actor, Viewer
 from cdp.access.withholding import covered, lives, withheld
@@ -144,12 +145,17 @@ def _next(offer: Row[Any]) -> Select[tuple[UUID, str | None, bool]]:
         people.append(customer.c.id > offer.position)
     address = (
         select(email_address.c.address)
-        .where(email_address.c.customer_id == customer.c.id, email_address.c.verified_at.is_not(None))
+        .where(
+            email_address.c.customer_id == customer.c.id,
+            email_address.c.verified_at.is_not(None),
+            departures.kept(email_address.c),
+        )
         .order_by(email_address.c.is_primary.desc(), email_address.c.id)
         .limit(1)
         .scalar_subquery()
     )
-    kept_back = withheld(customer.c, purpose=purpose, needs_consent=True) | ~_by_mail(purpose)
+    is_narrowed = bool(offer.brands)
+    kept_back = withheld(customer.c, purpose=purpose, needs_consent=True, by_brand=is_narrowed) | ~_by_mail(purpose)
     columns = (customer.c.id, address.label("address"), kept_back.label("is_withheld"))
     return select(*columns).where(*people).order_by(customer.c.id).limit(BATCH)
 
@@ -162,6 +168,7 @@ def _by_mail(purpose: ColumnElement[str]) -> ColumnElement[bool]:
             consent.c.customer_id == customer.c.id,
             consent.c.purpose == purpose,
             consent.c.channel.in_([Channel.EMAIL, Channel.ANY]),
+            departures.kept(consent.c),
         )
         .order_by(consent.c.recorded_at.desc(), consent.c.id.desc())
         .limit(1)

@@ -21,7 +21,8 @@ from cdp.operations import audit
 from cdp.operations.packages import parked
 from cdp.operations.paper import records
 from cdp.operations.retention import orphans
-from cdp.operations.retention.rules import ORPHANS, PAPER, PARKED, RULES, Rule
+from cdp.operations.retention.rules import ORPHANS, PAPER, PARKED, RULES, TRANSFERRED, Rule
+from cdp.operations.transfers import ending
 from cdp.tables.base import Category
 from cdp.tables.request import SETTLED, privacy_request
 from cdp.tables.retention import RunStatus, retention_run
@@ -84,7 +85,7 @@ async def preview(tx: Tx) -> Mapping[str, int]:
     for rule in RULES:  # one statement a rule: they look at different tables
         found = select(func.count()).select_from(rule.table).where(*rule.is_over)
         counts[rule.code] = int(await tx.scalar(found))
-    return counts
+    return {**counts, TRANSFERRED: await ending.waiting(tx)}
 
 
 async def carry_out(platform: Platform, run: Run) -> Mapping[str, int]:
@@ -92,6 +93,8 @@ async def carry_out(platform: Platform, run: Run) -> Mapping[str, int]:
     await _unpark(platform, run)
     await _demand_paper(platform, run)
     await _destroy_orphans(platform, run)
+    while await _end_transfers(platform, run):
+        pass
     for rule in RULES:
         while await _batch(platform, run, rule) == BATCH:
             pass
@@ -168,6 +171,14 @@ async def _demand_paper(platform: Platform, run: Run) -> None:
     async with platform.db.transaction(Role.WORKER) as tx:
         made = await records.demand_over(tx, limit=BATCH)
         await _count(tx, run, PAPER, Category.SUPPORT, made)
+
+
+async def _end_transfers(platform: Platform, run: Run) -> int:
+    """Let go of some people who went to an acquirer and whose time here is over."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        ended = await ending.end_due(tx, platform)
+        await _count(tx, run, TRANSFERRED, Category.IDENTITY, ended.people)
+    return ended.people
 
 
 async def _destroy_orphans(platform: Platform, run: Run) -> None:

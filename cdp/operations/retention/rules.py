@@ -29,6 +29,8 @@ PROOF = timedelta(days=3 * 366)
 PARKED = "parked"
 # Keys and sealed documents whose row was never written: who made them died before.
 ORPHANS = "orphans"
+# People who went to an acquirer: their erasure is opened, or the sold brand's rows go.
+TRANSFERRED = "transferred"
 # Made due, not removed: paper is destroyed by people.
 PAPER = "paper_due"
 
@@ -240,6 +242,10 @@ def reference() -> str:
     lines += [
         f"| {PARKED} | What systems gave to copy | {Category.REQUEST} | not at all | end of request | {LIMITATION} |",
         f"| {ORPHANS} | Documents and keys no row names | {Category.REQUEST} | 7 days | their making | {LIMITATION} |",
+        (
+            f"| {TRANSFERRED} | Customers who went to an acquirer, or what the sold brand had of them | its own |"
+            f" as the deal says | `transfer.completed_at` | {LIMITATION} |"
+        ),
         (
             f"| {PAPER} | Paper whose day is over | its own | until that day | `paper_record.retain_until` |"
             f" {LIMITATION} |"

@@ -41,6 +41,7 @@ from cdp.tables.transfer import (
 MOST_COHORTS = 20
 MOST_FIELDS = 200
 LONGEST_WINDOW_DAYS = 365
+LONGEST_RETENTION_DAYS = 3650
 _PATH = re.compile(r"[a-zA-Z][a-zA-Z0-9]*(\.[a-zA-Z][a-zA-Z0-9]*)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Refuses what goes to nobody; the edges pass the one that knows the schema.
@@ -120,6 +121,8 @@ class Terms:
     inactive_days: int | None = None
     bounce: BouncePolicy = BouncePolicy.EXCLUDE
     documents: Sequence[Paper] = ()
+    retain_days: int | None = None
+    """How long the seller keeps what went, for what may come of the handing over; None: as the platform is set."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,7 @@ async def create(
             acquirer_client_id=await _client(tx, terms.acquirer.client_id),
             brand_id=await _brand(tx, terms.brand),
             reviews=await _reviews(tx, terms.reviews),
+            retain_days=platform.settings.transfer_retain.days if terms.retain_days is None else terms.retain_days,
             **_written(terms),
         )
     )
@@ -221,6 +225,8 @@ def _check(terms: Terms) -> None:
         _check_cohort(cohort)
     if not 0 <= terms.window_days <= LONGEST_WINDOW_DAYS:
         raise TransferInvalid(field="windowDays")
+    if terms.retain_days is not None and not 0 <= terms.retain_days <= LONGEST_RETENTION_DAYS:
+        raise TransferInvalid(field="retainDays")
     if terms.inactive_days is not None and terms.inactive_days < 1:
         raise TransferInvalid(field="inactiveDays")
     if "en" not in terms.notice or any(language_of(language) != language for language in terms.notice):

@@ -216,6 +216,7 @@ async def terms(tx: Tx, transfer_id: UUID) -> Mapping[str, Document]:
         "reviews": dict(row.reviews),
         "noticeVersion": row.notice_version,
         "noticeSha256": bytes(row.notice_sha256).hex(),
+        "retainDays": row.retain_days,
         "createdAt": iso(row.created_at),
         "cohorts": cohorts,
     }

@@ -1,7 +1,8 @@
 """Object to one's data being transferred: by oneself with one click, or through an agent, with or without a reason.
 
 Before the freeze it takes the person out of the deal. Afterwards the frozen list stays what was approved; the package
-leaves them out, and if it has gone already the acquirer is told to forget them. Source: GDPR art. 21(1).
+leaves them out, and if it has gone already the acquirer is told to forget them; here nothing changes for them then,
+they stay our customer. Source: GDPR art. 21(1).
 """
 
 from uuid import UUID
@@ -78,7 +79,7 @@ async def _object(
     written = await tx.execute(
         update(transfer_customer)
         .where(member.transfer_id == transfer_id, member.customer_id == customer_id, member.objected_at.is_(None))
-        .values(objected_at=func.now(), objection_channel=channel, **by)
+        .values(objected_at=func.now(), objection_channel=channel, stopped_at=None, **by)
     )
     if written.rowcount == 1:
         details = {"channel": channel.value, "state": row.status.value}

@@ -63,6 +63,7 @@ class _Terms(_Part):
     sources: list[str] = []
     partner_sources: list[str] = []
     inactive_days: int | None = None
+    retain_days: int | None = None
     bounce: Annotated[BouncePolicy, Field(strict=False)] = BouncePolicy.EXCLUDE
     documents: list[_Paper] = []
 
@@ -90,6 +91,7 @@ def read(document: Mapping[str, Any]) -> Terms:
         sources=found.sources,
         partner_sources=found.partner_sources,
         inactive_days=found.inactive_days,
+        retain_days=found.retain_days,
         bounce=found.bounce,
         documents=[Paper(**one.model_dump()) for one in found.documents],
     )
