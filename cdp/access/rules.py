@@ -120,10 +120,11 @@ TOLD_TRANSFERS: Fields = {
     "Customer": "transfers",
     "CustomerTransfer": (
         "id transfer cohort notice notifiedAt deadline objectedAt objectionChannel transferredAt receipt receivedAt"
+        " stoppedAt removedAt"
     ),
     "Transfer": (
         "id reference name status seller acquirerName acquirerJurisdiction acquirerContact brand noticeVersion"
-        " createdAt notifiedAt frozenAt completedAt endedAt"
+        " retainDays createdAt notifiedAt frozenAt completedAt endedAt"
     ),
     "TransferCohort": "id name basis fields windowDays",
 }

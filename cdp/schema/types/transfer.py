@@ -103,6 +103,9 @@ class Transfer(Node):
     documents: JSON | None = column(description="Documents behind it, with their hashes.")
     inactive_days: int | None = column(description="Who was inactive for longer does not go, days.")
     bounce: BouncePolicy | None = column(description="What a notice that bounces means.")
+    retain_days: int | None = column(
+        description="How long the seller keeps what it may no longer use, days from completedAt."
+    )
     notice_version: str | None = column(description="Version of the notice.")
     counts: JSON | None = column(description="Selected, included by cohort, excluded by reason, as last counted.")
     frozen_sha256: str | None = column(_hex("frozen_sha256"), description="Hash of what is frozen, hexadecimal.")
@@ -141,6 +144,10 @@ class CustomerTransfer(Node):
     transferred_at: datetime | None = column(description="When the data went.")
     receipt: ReceiptState | None = column(description="What the acquirer said about the records.")
     received_at: datetime | None = column(description="When the acquirer acknowledged them.")
+    stopped_at: datetime | None = column(
+        description="Since when what the sold brand collected is used for nothing here; null: it is in use."
+    )
+    removed_at: datetime | None = column(description="When that was deleted here, or the deletion of all of it began.")
 
 
 @strawberry.input(description="Which transfers to list.")

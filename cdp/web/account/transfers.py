@@ -1,6 +1,7 @@
 """Sales of part of the business: to whom data would go, which, on what ground; and one click to keep it here."""
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from starlette.responses import Response
@@ -53,7 +54,14 @@ async def show(visit: Visit) -> Response:
         said=STATUS[row["transfer"]["status"]],
         basis=BASIS,
         can_object=not row["objectedAt"] and row["transfer"]["status"] not in _OVER,
+        until=_until(row["transfer"]) if row["stoppedAt"] else None,
     )
+
+
+def _until(deal: Mapping[str, Any]) -> datetime:
+    """When what went is deleted here."""
+    completed_at: datetime = deal["completedAt"]
+    return completed_at + timedelta(days=deal["retainDays"])
 
 
 async def submit(visit: Visit) -> Response:
