@@ -103,10 +103,11 @@ async def show(request: Request) -> Response:
         platform.db.transaction(Role.WORKER) as tx,
     ):
         found = await control.progress(tx, viewer, _id(request))
+        manifest = await control.manifest(tx, viewer, found.row.id) if found.manifest is not None else None
     row = found.row
-    if found.manifest is not None:
+    if manifest is not None:
         expires = format_datetime(row.expires_at, usegmt=True)
-        return Response(found.manifest, media_type="application/json", headers={**NO_STORE, "Expires": expires})
+        return Response(manifest, media_type="application/json", headers={**NO_STORE, "Expires": expires})
     match row.status:
         case BulkStatus.CANCELLING | BulkStatus.CANCELLED:
             raise BulkExportMissing

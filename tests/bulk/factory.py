@@ -19,7 +19,7 @@ import zstandard
 from sqlalchemy import Row, delete, func, insert, select, update
 
 from cdp.access.bulk import APPROVE_SCOPE, EXPORT_SCOPE
-from cdp.access.viewer import Actor, Viewer
+from cdp.access.viewer import SYSTEM, Actor, Viewer
 from cdp.compiler.bulk import BulkCompiler
 from cdp.compiler.reader import Reader
 from cdp.core import log
@@ -31,6 +31,8 @@ from cdp.operations.bulk import kickoff, pseudonyms
 from cdp.operations.bulk.floor import Floor
 from cdp.operations.bulk.kickoff import KickedOff, Wanted
 from cdp.operations.bulk.queries import Plans
+from cdp.operations.oauth import clients
+from cdp.operations.oauth.clients import CLIENT_CREDENTIALS
 from cdp.operations.reference import ensure_reference
 from cdp.schema.schema import open_reader
 from cdp.tables.audit import audit_event
@@ -127,6 +129,13 @@ class Bulk:
             authenticated_at=now,
             purpose="customer_service",
         )
+
+    async def program(self) -> Viewer:
+        """A program that may export in its own name."""
+        async with self.platform.db.transaction(Role.WORKER) as tx:
+            asked = {"confidential": True, "grant_types": [CLIENT_CREDENTIALS], "scopes": [EXPORT_SCOPE]}
+            made = await clients.add(tx, SYSTEM, "Warehouse", redirect_uris=[], **asked)
+        return Viewer(Actor.CLIENT, client_id=made.client.client_id, scopes=frozenset({EXPORT_SCOPE}))
 
     async def ask(
         self, viewer: Viewer, query: str = QUERY, *, purpose: str | None = "orders", **more: Any

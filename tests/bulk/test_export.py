@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, update
 
-from cdp.access.bulk import EXPORT_SCOPE
-from cdp.access.viewer import SYSTEM, Actor, Viewer
+from cdp.access.viewer import SYSTEM, Viewer
 from cdp.core.clock import iso
 from cdp.core.db import Role
 from cdp.core.ids import global_id, new_id
@@ -205,7 +204,7 @@ def _no(channel: Channel) -> dict[str, Any]:
 
 
 async def test_a_program_exports_with_its_own_scope(bulk: Bulk, people: list[Person]) -> None:
-    program = Viewer(Actor.CLIENT, client_id="warehouse", scopes=frozenset({EXPORT_SCOPE}))
+    program = await bulk.program()
     made = await bulk.export(program, QUERY)
     assert len(made.rows) == made.manifest["exported"] >= len(people)
-    assert made.row.owner == "client:warehouse"
+    assert made.row.owner == f"client:{program.client_id}"

@@ -12,7 +12,7 @@ from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role, Tx
 from cdp.core.errors import Forbidden, InvalidInput
 from cdp.core.platform import Platform
-from cdp.operations.bulk import manifests, parts, states
+from cdp.operations.bulk import manifests, owners, parts, states
 from cdp.operations.bulk.states import (
     BulkExportMissing,
     BulkExportMoved,
@@ -111,9 +111,13 @@ async def progress(tx: Tx, viewer: Viewer, export_id: UUID) -> Progress:
 
 
 async def manifest(tx: Tx, viewer: Viewer, export_id: UUID) -> bytes:
-    """The manifest of the viewer's own finished export. Raises BulkExportNotReady, BulkExportGone."""
+    """The manifest of the viewer's own finished export.
+
+    Raises MissingScope, BulkExportMissing, BulkExportNotReady, BulkExportGone, BulkExportWithheld.
+    """
     found = await progress(tx, viewer, export_id)
     require_ready(found.row)
+    await owners.require(tx, found.row)
     assert found.manifest is not None
     return found.manifest
 
@@ -123,8 +127,9 @@ async def fetch(
 ) -> File:
     """Open a file of the viewer's own export, whole or in part; counted when read from its start.
 
-    What identifies people leaves with a fresh sign-in only. Raises MissingScope, StepUpRequired, BulkExportMissing also
-    for an unknown name, BulkExportNotReady, BulkExportGone, RangeInvalid.
+    What identifies people leaves with a fresh sign-in only, and nothing once its owner may not export any more. Raises
+    MissingScope, StepUpRequired, BulkExportWithheld, BulkExportMissing also for an unknown name, BulkExportNotReady,
+    BulkExportGone, RangeInvalid.
     """
     _require(viewer)
     async with platform.db.transaction(Role.WORKER) as tx:
@@ -132,6 +137,7 @@ async def fetch(
         if row.personal:
             require_fresh_member(platform, viewer)
         require_ready(row)
+        await owners.require(tx, row)
         made = await parts.of_epoch(tx, export_id, row.epoch)
         found = [part for part in made if part.object_key and manifests.name_of(part) == name]
         if not found:

@@ -13,18 +13,16 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ARRAY, Row, Text, and_, cast, delete, exists, func, select, update
+from sqlalchemy import Row, delete, func, select, update
 
-from cdp.access.bulk import EXPORTERS
 from cdp.core.db import Role, Tx
 from cdp.core.platform import Platform
 from cdp.core.sign import canonical
-from cdp.operations.bulk import manifests, parts, rewriting, states
+from cdp.operations.bulk import manifests, owners, parts, rewriting, states
 from cdp.operations.bulk.states import move
 from cdp.operations.bulk.writing import folder
 from cdp.tables.bulk import BULK_OVER, BulkStatus, PartKind, PartStatus, bulk_export, bulk_part, customer_change
 from cdp.tables.request import RequestStatus, RequestType, privacy_request
-from cdp.tables.staff import staff
 
 MANIFEST = "manifest.json"
 # A request is dated when its transaction began, and seen when it committed.
@@ -37,14 +35,8 @@ _ENDED = (RequestStatus.COMPLETED, RequestStatus.CANCELLED, RequestStatus.REFUSE
 
 
 async def may_be_given(tx: Tx, export_id: UUID, fence: int) -> bool:
-    """Whether who asked for it still works here, and still in a role that exports; otherwise it has failed.
-
-    Asked before anything is made, and again before it is released.
-    """
-    may = and_(staff.c.active, staff.c.roles.op("&&")(cast(sorted(EXPORTERS), ARRAY(Text))))
-    gone = select(staff.c.id).where(staff.c.id == bulk_export.c.staff_id, ~may)
-    found = await tx.scalar(select(bulk_export.c.id).where(bulk_export.c.id == export_id, exists(gone)))
-    if found is None:
+    """Whether who asked for it may still have it; otherwise it has failed."""
+    if await owners.may_have(tx, export_id):
         return True
     await move(tx, export_id, BulkStatus.RUNNING, BulkStatus.FAILED, code="OWNER_GONE", fence=fence)
     return False

@@ -18,6 +18,7 @@ from cdp.core.db import Role
 from cdp.core.errors import Unavailable
 from cdp.core.platform import Platform
 from cdp.core.sign import Verdict, canonical, check
+from cdp.operations import audit
 from cdp.operations.bulk import control
 from cdp.operations.bulk.finishing import MANIFEST
 from cdp.operations.bulk.formats import unpacker
@@ -73,6 +74,11 @@ async def download(platform: Platform, viewer: Viewer, export_id: UUID, folder: 
 
     Raises what ``control.fetch`` raises, and FileChanged.
     """
+    async with audit.refusing(platform.db, viewer, "bulk_export.fetched"):
+        return await _download(platform, viewer, export_id, folder, told)
+
+
+async def _download(platform: Platform, viewer: Viewer, export_id: UUID, folder: Path, told: Told) -> dict[str, Any]:
     async with platform.db.transaction(Role.WORKER) as tx:
         signed = await control.manifest(tx, viewer, export_id)
     manifest: dict[str, Any] = json.loads(signed)
