@@ -15,6 +15,9 @@ from cdp.access.viewer import Actor
 
 DECIDERS = frozenset({"supervisor", "privacy_officer"})
 """Who decides about a request that a colleague opened."""
+MERGE_SCOPE = "customers:merge"
+MERGERS = WORKERS
+"""Who proposes to merge two customers; ``DECIDERS`` carry it out and undo it."""
 HOLD_PLACERS = UNVEILED
 HOLD_AGREERS = UNVEILED | {"supervisor"}
 _CUSTOMERS: Mapping[str, str] = {
@@ -34,6 +37,7 @@ _STAFF: Mapping[tuple[frozenset[str], str], str] = {
         " witnessDestruction"
     ),
     (DECIDERS, "requests:work"): "approveRequest refuseRequest giveUpRequest liftRestriction",
+    (MERGERS, MERGE_SCOPE): "mergeCustomers unmergeCustomers",
     (HOLD_PLACERS, "holds:manage"): "placeHold releaseHold",
     (HOLD_AGREERS, "holds:manage"): "approveHold refuseHold",
     (MANAGERS, MANAGE_SCOPE): (
