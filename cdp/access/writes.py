@@ -49,10 +49,12 @@ _STAFF: Mapping[tuple[frozenset[str], str], str] = {
     (EXPORTERS, EXPORT_SCOPE): "bulkExportRunQuery bulkExportCancel",
     (APPROVERS, APPROVE_SCOPE): "bulkExportApprove bulkExportRefuse",
     (transfers.MAKERS, transfers.MANAGE_SCOPE): (
-        "createTransfer classifyTransfer notifyTransfer freezeTransfer thawTransfer cancelTransfer"
+        "createTransfer classifyTransfer notifyTransfer freezeTransfer thawTransfer cancelTransfer offerTransferAgain"
+        " retryTransferParts recallTransfer"
     ),
     (transfers.APPROVERS, transfers.MANAGE_SCOPE): "confirmTransferKey approveTransfer",
     (transfers.RECORDERS, transfers.READ_SCOPE): "recordTransferObjection",
+    (transfers.READERS, transfers.READ_SCOPE): "previewTransfer",
 }
 
 

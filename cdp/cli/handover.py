@@ -26,7 +26,6 @@ from cdp.core.platform import Platform
 from cdp.core.sign import Document, canonical
 from cdp.operations.delivery import custody as chain_of_custody
 from cdp.operations.delivery import deltas, packages
-from cdp.operations.delivery.pulling import PackageNotReady
 from cdp.operations.delivery.receiver import Account, Receiver
 from cdp.operations.transfers import states
 from cdp.operations.verification import verify_file
@@ -159,10 +158,7 @@ def offer(reference: Reference) -> None:
     """Offer the newest package for one more pull."""
 
     async def work(tx: Tx, platform: Platform, deal_id: UUID) -> None:
-        package = await packages.latest(tx, deal_id)
-        if package is None:
-            raise PackageNotReady
-        await packages.offer_again(tx, SYSTEM, platform, package)
+        await packages.offer_again(tx, SYSTEM, platform, deal_id)
 
     _moving(reference, work)
     print("offered")
@@ -172,8 +168,8 @@ def offer(reference: Reference) -> None:
 def retry(reference: Reference) -> None:
     """Let failed parts of a package be made again."""
 
-    async def work(tx: Tx, _: Platform, deal_id: UUID) -> int:
-        return await packages.retry(tx, deal_id)
+    async def work(tx: Tx, platform: Platform, deal_id: UUID) -> int:
+        return await packages.retry(tx, SYSTEM, platform, deal_id)
 
     print(f"{_moving(reference, work)} parts again")
 

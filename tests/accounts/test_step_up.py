@@ -58,6 +58,7 @@ FREE = {
     "reportDestruction": "staff; a witness confirms",
     "objectToTransfer": "protects the person",
     "recordTransferObjection": "staff; protects the person",
+    "previewTransfer": "staff; masked, and recorded",
     "revokeSharedLink": "takes something back",
     "proposePartnerOffer": "a partner's program; somebody here reads it first",
 }
@@ -99,6 +100,11 @@ FRESH = {
     "approveHold": (Actor.STAFF, {"holdId": "HOLD_ID"}),
     "refuseHold": (Actor.STAFF, {"holdId": "HOLD_ID", "reason": "No dispute."}),
     "releaseHold": (Actor.STAFF, {"holdId": "HOLD_ID", "reason": "Settled."}),
+    "mergeCustomers": (
+        Actor.STAFF,
+        {"keepId": "CUSTOMER_ID", "dropId": global_id("Customer", NOBODY), "reason": "They are one."},
+    ),
+    "unmergeCustomers": (Actor.STAFF, {"mergeId": global_id("CustomerMerge", NOBODY), "reason": "They are two."}),
     "confirmManualTask": (Actor.STAFF, {"taskId": "TASK_ID"}),
     "witnessDestruction": (Actor.STAFF, {"paperRecordId": "PAPER_ID"}),
     "shareProfile": (Actor.CUSTOMER, {"recipient": "My tax adviser", "purpose": "Taxes", "areas": ["orders"]}),
@@ -147,6 +153,9 @@ FRESH = {
             ("freezeTransfer", {}),
             ("thawTransfer", {}),
             ("cancelTransfer", {"reason": "No."}),
+            ("offerTransferAgain", {}),
+            ("retryTransferParts", {}),
+            ("recallTransfer", {"reason": "No."}),
             ("confirmTransferKey", {"fingerprint": "00"}),
             ("approveTransfer", {"sha256": "00"}),
         )

@@ -29,6 +29,7 @@ from tests.schema.test_reveals import REVEALS
 # Of staff alone, and run where their subject is: tests/bulk/test_doors.py, tests/holds/test_holds.py, tests/people.
 BULK = frozenset({"bulkExportRunQuery", "bulkExportCancel", "bulkExportApprove", "bulkExportRefuse"})
 HOLDS = frozenset({"placeHold", "approveHold", "refuseHold", "releaseHold"})
+MERGES = frozenset({"mergeCustomers", "unmergeCustomers"})
 BY_HAND = frozenset(
     {
         "completeManualTask",
@@ -51,7 +52,8 @@ LINKS = frozenset({"shareProfile", "revokeSharedLink"})
 TRANSFERS = frozenset(
     {
         *("createTransfer", "classifyTransfer", "notifyTransfer", "freezeTransfer", "thawTransfer", "cancelTransfer"),
-        *("confirmTransferKey", "approveTransfer", "recordTransferObjection"),
+        *("confirmTransferKey", "approveTransfer", "recordTransferObjection", "previewTransfer"),
+        *("offerTransferAgain", "retryTransferParts", "recallTransfer"),
     }
 )
 # Of customers too, and run in tests/transfers/test_api.py.
@@ -111,6 +113,10 @@ OF_STAFF: dict[str, dict[str, Any]] = {
             ("freezeTransfer", {}),
             ("thawTransfer", {}),
             ("cancelTransfer", {"reason": "No."}),
+            ("offerTransferAgain", {}),
+            ("retryTransferParts", {}),
+            ("recallTransfer", {"reason": "No."}),
+            ("previewTransfer", {}),
             ("confirmTransferKey", {"fingerprint": "00"}),
             ("approveTransfer", {"sha256": "00"}),
             ("recordTransferObjection", {"customerId": global_id("Customer", new_id())}),
@@ -120,6 +126,12 @@ OF_STAFF: dict[str, dict[str, Any]] = {
     "approveHold": {"holdId": global_id("LegalHold", new_id())},
     "refuseHold": {"holdId": global_id("LegalHold", new_id()), "reason": "None."},
     "releaseHold": {"holdId": global_id("LegalHold", new_id()), "reason": "Over."},
+    "mergeCustomers": {
+        "keepId": global_id("Customer", new_id()),
+        "dropId": global_id("Customer", new_id()),
+        "reason": "Ada wrote twice.",
+    },
+    "unmergeCustomers": {"mergeId": global_id("CustomerMerge", new_id()), "reason": "They are two."},
 }
 Inputs = Callable[[Person], dict[str, Any]]
 
@@ -282,7 +294,7 @@ async def freeze(db: Database, person: Person) -> None:
 def test_every_mutation_of_the_schema_is_here(execution: Execution):
     here = set(MUTATIONS) | set(CASEWORK) | REVEALS | set(OF_STAFF) | LINKS | OBJECTIONS
     assert here == set(execution.reader.graph.schema.mutation_type.fields)
-    assert set(OF_STAFF) == BULK | HOLDS | BY_HAND | PARTNERS | TRANSFERS
+    assert set(OF_STAFF) == BULK | HOLDS | MERGES | BY_HAND | PARTNERS | TRANSFERS
 
 
 @pytest.mark.parametrize("name", sorted(OF_STAFF))

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, func, insert, select, text, update
 
-from cdp.access.viewer import SYSTEM, Actor, Viewer
+from cdp.access.viewer import SYSTEM, Viewer
 from cdp.core import age
 from cdp.core.clock import iso
 from cdp.core.db import Role, Tx
@@ -112,8 +112,7 @@ async def recall(tx: Tx, viewer: Viewer, platform: Platform, deal_id: UUID, *, r
     What was sold is ours to use again, and nothing more of it ends because of the sale. Raises MissingScope,
     TransferRoleNeeded, StepUpRequired, TransferMoved, InvalidText. The platform's operator may.
     """
-    if viewer.actor is not Actor.SYSTEM:
-        states.require_maker(viewer, platform)
+    states.require_operator(viewer, platform)
     written = values.text(reason, "reason", longest=2000, lines=True)
     deal = await states.find(tx, deal_id, lock=True)
     theirs = update(transfer_customer).where(

@@ -43,6 +43,12 @@ class PackageMiscounted(Conflict):
     code = MISCOUNTED
 
 
+class PackageNotReady(Conflict):
+    """There is no package yet."""
+
+    code = "PACKAGE_NOT_READY"
+
+
 class PartNotFailed(Conflict):
     """No part of this package has failed."""
 
@@ -59,8 +65,14 @@ async def lay_out(tx: Tx, deal_id: UUID, platform: Platform) -> None:
     await states.move(tx, row, TransferStatus.PACKAGING, details={"parts": count})
 
 
-async def retry(tx: Tx, deal_id: UUID) -> int:
-    """Let parts that have failed be made again; how many. Raises PartNotFailed."""
+async def retry(tx: Tx, viewer: Viewer, platform: Platform, deal_id: UUID) -> int:
+    """Let parts that have failed be made again; how many.
+
+    Raises MissingScope, TransferRoleNeeded, StepUpRequired, TransferMissing, TransferMoved, PartNotFailed. The
+    platform's operator may.
+    """
+    states.require_operator(viewer, platform)
+    states.require_state(await states.find(tx, deal_id, lock=True), *parts.MAKING)
     again = await tx.execute(
         update(transfer_part)
         .where(transfer_part.c.transfer_id == deal_id, transfer_part.c.status == PartStatus.FAILED)
@@ -68,7 +80,7 @@ async def retry(tx: Tx, deal_id: UUID) -> int:
     )
     if not again.rowcount:
         raise PartNotFailed
-    await states.note(tx, SYSTEM, "transfer.parts_retried", deal_id, details={"parts": again.rowcount})
+    await states.note(tx, viewer, "transfer.parts_retried", deal_id, details={"parts": again.rowcount})
     return again.rowcount
 
 
@@ -124,10 +136,18 @@ async def offer(tx: Tx, platform: Platform, package_id: UUID) -> None:
         await tx.execute(insert(transfer_pull).values(id=new_id(), package_id=package_id, expires_at=until))
 
 
-async def offer_again(tx: Tx, viewer: Viewer, platform: Platform, package: Row[Any]) -> None:
-    """Offer a package once more, because its pull broke off or was never begun. Raises TransferMoved."""
-    row = await states.find(tx, package.transfer_id, lock=True)
+async def offer_again(tx: Tx, viewer: Viewer, platform: Platform, deal_id: UUID) -> None:
+    """Offer the newest package once more, because its pull broke off or was never begun.
+
+    Raises MissingScope, TransferRoleNeeded, StepUpRequired, TransferMissing, TransferMoved, PackageNotReady. The
+    platform's operator may.
+    """
+    states.require_operator(viewer, platform)
+    row = await states.find(tx, deal_id, lock=True)
     states.require_state(row, TransferStatus.DELIVERING)
+    package = await latest(tx, deal_id)
+    if package is None:
+        raise PackageNotReady
     await offer(tx, platform, package.id)
     await states.note(tx, viewer, "transfer.offered", row.id, details={"revision": package.revision})
 

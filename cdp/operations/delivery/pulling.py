@@ -37,12 +37,6 @@ class PullOver(NotFound):
     status = 410
 
 
-class PackageNotReady(Conflict):
-    """There is no package yet."""
-
-    code = "PACKAGE_NOT_READY"
-
-
 class PullNotOpen(Conflict):
     """Open the pull first."""
 
@@ -109,7 +103,7 @@ async def open_pull(platform: Platform, viewer: Viewer, reference: str) -> dict[
         mine = await party(tx, viewer, reference)
         package = await packages.latest(tx, mine.deal.id)
         if package is None:
-            raise PackageNotReady
+            raise packages.PackageNotReady
         opened = await tx.scalar(
             update(transfer_pull)
             .where(
@@ -155,7 +149,7 @@ async def serve(
         mine = await party(tx, viewer, reference)
         package = await packages.latest(tx, mine.deal.id)
         if package is None:
-            raise PackageNotReady
+            raise packages.PackageNotReady
         pull = await _open(tx, package.id)
         tag = package.tags.get(path)
         raw = tag.encode() if tag is not None else None

@@ -93,7 +93,7 @@ async def _take(tx: Tx, mine: Party, statement: str) -> Taken:
     states.require_state(deal, TransferStatus.DELIVERING)
     package = await packages.latest(tx, deal.id)
     if package is None:
-        raise pulling.PackageNotReady
+        raise packages.PackageNotReady
     files = await parts.files_of(tx, deal.id)
     verdicts = _verdicts(said, deal, package, files)
     rejected = [one for one in files if verdicts[one.name] == REJECTED]

@@ -52,6 +52,12 @@ def require_approver(viewer: Viewer, platform: Platform) -> UUID:
     return _require(viewer, platform, APPROVERS)
 
 
+def require_operator(viewer: Viewer, platform: Platform) -> None:
+    """Who deals with what was handed over: makers, and the platform's operator. Raises like ``require_maker``."""
+    if viewer.actor is not Actor.SYSTEM:
+        require_maker(viewer, platform)
+
+
 def require_reader(viewer: Viewer) -> None:
     """Who sees deals; the operator of the platform does. Raises MissingScope, TransferRoleNeeded."""
     if viewer.actor is Actor.SYSTEM:

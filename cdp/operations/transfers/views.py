@@ -82,7 +82,7 @@ async def preview(tx: Tx, viewer: Viewer, transfer_id: UUID, *, each: int = 3) -
     rows = await tx.all(
         select(ranked.c.group, ranked.c.goes, _name().label("name"), masks.email(_address()).label("email"))
         .select_from(ranked.join(customer, customer.c.id == ranked.c.customer_id))
-        .where(ranked.c.place <= min(each, MOST_SAMPLES))
+        .where(ranked.c.place <= max(1, min(each, MOST_SAMPLES)))
         .order_by(ranked.c.goes.desc(), ranked.c.group, ranked.c.place)
     )
     await states.note(tx, viewer, "transfer.previewed", transfer_id, details={"samples": len(rows)})

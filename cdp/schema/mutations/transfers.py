@@ -12,8 +12,8 @@ from cdp.access.viewer import Viewer
 from cdp.core.db import Tx
 from cdp.core.ids import CustomerId
 from cdp.core.platform import Platform
-from cdp.operations.delivery import selection
-from cdp.operations.transfers import classifying, deals, freezing, notices, objections, states, wire
+from cdp.operations.delivery import deltas, packages, selection
+from cdp.operations.transfers import classifying, deals, freezing, notices, objections, states, views, wire
 from cdp.operations.transfers.deals import TransferInvalid
 from cdp.schema.context import Info, ref, row_id
 from cdp.schema.mutations.shared import Given, MutationInput, MutationPayload, input_type, mutation, output_type
@@ -82,6 +82,30 @@ class CancelTransferInput(TransferInput):
 
 
 @input_type
+class OfferTransferAgainInput(TransferInput):
+    """The transfer whose newest package is offered again."""
+
+
+@input_type
+class RetryTransferPartsInput(TransferInput):
+    """The transfer whose failed parts are made again."""
+
+
+@input_type
+class RecallTransferInput(TransferInput):
+    """The transfer to call back."""
+
+    reason: str = strawberry.field(description="Why; up to 2,000 characters, kept with the transfer.")
+
+
+@input_type
+class PreviewTransferInput(TransferInput):
+    """The transfer to look into."""
+
+    each: int = strawberry.field(default=3, description="How many of each cohort and reason, 20 at most.")
+
+
+@input_type
 class RecordTransferObjectionInput(TransferInput):
     """Who objected."""
 
@@ -142,6 +166,40 @@ class ApproveTransferPayload(TransferPayload):
 @output_type
 class CancelTransferPayload(TransferPayload):
     """The transfer that was called off."""
+
+
+@output_type
+class OfferTransferAgainPayload(TransferPayload):
+    """The transfer, offered again."""
+
+
+@output_type
+class RetryTransferPartsPayload(TransferPayload):
+    """The transfer whose parts are made again."""
+
+    parts: int = strawberry.field(default=0, description="How many parts.")
+
+
+@output_type
+class RecallTransferPayload(TransferPayload):
+    """The transfer that is called back."""
+
+
+@output_type
+class TransferSample:
+    """Somebody of a cohort or left out for a reason, masked."""
+
+    group: str = strawberry.field(description="The cohort's name, or the reason why they do not go.")
+    goes: bool = strawberry.field(description="Whether they would go.")
+    name: str | None = strawberry.field(description="Family name or organisation, masked.")
+    email: str | None = strawberry.field(description="Primary e-mail address, masked.")
+
+
+@output_type
+class PreviewTransferPayload(TransferPayload):
+    """A few people of each cohort and of each reason."""
+
+    samples: list[TransferSample] = strawberry.field(description="Who goes first, then who does not.")
 
 
 @output_type
@@ -235,6 +293,46 @@ class TransferMutations:
             return await deals.cancel(tx, viewer, platform, transfer_id, reason=given.reason)
 
         return await _move(info, given, "transfer.cancelled", step, CancelTransferPayload)
+
+    @mutation
+    async def offer_transfer_again(
+        self, info: Info, given: Given[OfferTransferAgainInput]
+    ) -> OfferTransferAgainPayload | None:
+        """Offer the newest package for one more pull. Scope transfers:manage."""
+        return await _move(info, given, "transfer.offered", packages.offer_again, OfferTransferAgainPayload)
+
+    @mutation
+    async def retry_transfer_parts(
+        self, info: Info, given: Given[RetryTransferPartsInput]
+    ) -> RetryTransferPartsPayload | None:
+        """Let parts of the package that have failed be made again. Scope transfers:manage."""
+        context, transfer_id = info.context, row_id(given.transfer_id, Transfer)
+        async with context.attempting("transfer.parts_retried", scope=MANAGE_SCOPE), context.working() as tx:
+            parts = await packages.retry(tx, context.viewer, context.platform, transfer_id)
+        return RetryTransferPartsPayload(
+            client_mutation_id=given.client_mutation_id, transfer=ref(Transfer, transfer_id), parts=parts
+        )
+
+    @mutation
+    async def recall_transfer(self, info: Info, given: Given[RecallTransferInput]) -> RecallTransferPayload | None:
+        """Call everything back because the deal broke: the acquirer destroys it and says so. Scope transfers:manage."""
+
+        async def step(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID) -> Any:  # noqa: ANN401  # as Step
+            return await deltas.recall(tx, viewer, platform, transfer_id, reason=given.reason)
+
+        return await _move(info, given, "transfer.recalled", step, RecallTransferPayload)
+
+    @mutation
+    async def preview_transfer(self, info: Info, given: Given[PreviewTransferInput]) -> PreviewTransferPayload | None:
+        """Look at a few people of each cohort and reason, masked; that you looked is recorded. Scope transfers:read."""
+        context, transfer_id = info.context, row_id(given.transfer_id, Transfer)
+        async with context.attempting("transfer.previewed", scope=READ_SCOPE), context.working() as tx:
+            found = await views.preview(tx, context.viewer, transfer_id, each=given.each)
+        return PreviewTransferPayload(
+            client_mutation_id=given.client_mutation_id,
+            transfer=ref(Transfer, transfer_id),
+            samples=[TransferSample(group=o.group, goes=o.goes, name=o.name, email=o.email) for o in found],
+        )
 
     @mutation
     async def record_transfer_objection(

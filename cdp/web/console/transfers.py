@@ -10,13 +10,16 @@ from cdp.core.db import Role, Tx
 from cdp.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StepUpRequired
 from cdp.core.ids import InvalidGlobalId, parse_global_id
 from cdp.operations import audit
-from cdp.operations.transfers import classifying, deals, freezing, notices
+from cdp.operations.delivery import deltas, packages
+from cdp.operations.transfers import classifying, deals, freezing, notices, views
+from cdp.operations.transfers.views import Sample
 from cdp.tables.transfer import TRANSFER_TRANSITIONS, TransferStatus
 from cdp.web.visit import Problem, Visit
 from cdp.web.words import Said, with_times
 
 PAGE = 50
 HERE = "/console/transfers"
+PREVIEW = "preview"
 S = TransferStatus
 STATUS: Mapping[str, Said] = {
     S.DRAFT.name: ("Recorded", ""),
@@ -43,6 +46,9 @@ STEPS: Mapping[str, Step] = {
     "approve": lambda tx, visit, one: freezing.approve(
         tx, visit.viewer, visit.platform, one, sha256=visit.field("sha256")
     ),
+    "offer": lambda tx, visit, one: packages.offer_again(tx, visit.viewer, visit.platform, one),
+    "retry": lambda tx, visit, one: packages.retry(tx, visit.viewer, visit.platform, one),
+    "recall": lambda tx, visit, one: deltas.recall(tx, visit.viewer, visit.platform, one, reason=visit.field("reason")),
     "cancel": lambda tx, visit, one: deals.cancel(tx, visit.viewer, visit.platform, one, reason=visit.field("reason")),
 }
 # Steps of the one who makes a deal, by where it stands: word of the address and label.
@@ -52,6 +58,8 @@ NEXT: Mapping[str, Sequence[tuple[str, str]]] = {
     S.WINDOW.name: (("freeze", "Freeze who goes"),),
     S.FROZEN.name: (("thaw", "Give up what is frozen"),),
     S.APPROVED.name: (("thaw", "Give up what is frozen"),),
+    S.PACKAGING.name: (("retry", "Make failed parts again"),),
+    S.DELIVERING.name: (("offer", "Offer the package again"), ("retry", "Make failed parts again")),
 }
 
 
@@ -76,16 +84,22 @@ async def show(visit: Visit) -> Response:
 async def submit(visit: Visit) -> Response:
     """Move it on: the last word of the address."""
     what, transfer_id = str(visit.request.path_params["what"]), _id(visit)
-    if what not in STEPS:
+    if what not in {*STEPS, PREVIEW}:
         raise NotFound
+    samples: list[Sample] | None = None
     db = visit.platform.db
     try:
         async with audit.refusing(db, visit.viewer, f"transfer.{what}"), db.transaction(Role.WORKER) as tx:
-            await STEPS[what](tx, visit, transfer_id)
+            if what == PREVIEW:
+                samples = await views.preview(tx, visit.viewer, transfer_id)
+            else:
+                await STEPS[what](tx, visit, transfer_id)
     except StepUpRequired:
         raise
     except (Conflict, Forbidden, InvalidInput) as error:
         return await _page(visit, [Problem("", error.message)], status=error.status)
+    if samples is not None:
+        return await _page(visit, [], samples=samples)
     return visit.redirect(f"{HERE}/{visit.request.path_params['id']}")
 
 
@@ -96,7 +110,13 @@ def _id(visit: Visit) -> UUID:
         raise NotFound from error
 
 
-async def _page(visit: Visit, problems: Sequence[Problem], *, status: int | None = None) -> Response:
+async def _page(
+    visit: Visit,
+    problems: Sequence[Problem],
+    *,
+    status: int | None = None,
+    samples: Sequence[Sample] | None = None,
+) -> Response:
     _id(visit)
     answer = await visit.read("console/transfer.graphql", id=visit.request.path_params["id"])
     row: dict[str, Any] | None = with_times(answer["transfer"])
@@ -115,6 +135,8 @@ async def _page(visit: Visit, problems: Sequence[Problem], *, status: int | None
         needed=freezing.APPROVALS_NEEDED,
         is_frozen=state is S.FROZEN,
         waits_for_key=not row["keyConfirmedAt"] and S.CANCELLED in TRANSFER_TRANSITIONS[state],
+        samples=samples,
+        can_recall=S.RECALLED in TRANSFER_TRANSITIONS[state],
         can_cancel=S.CANCELLED in TRANSFER_TRANSITIONS[state],
         here=f"{HERE}/{visit.request.path_params['id']}",
     )
