@@ -9,6 +9,7 @@ once, into a template; every worker's database, and every ``fresh_*`` one, is a 
     stack_folder                                                   an empty state folder for a stack of your own
 """
 
+import gc
 import os
 import secrets
 import shutil
@@ -24,6 +25,7 @@ import redis
 from psycopg import sql
 from sqlalchemy import make_url
 
+from cdp.cli import COLLECT_AFTER
 from cdp.core.db import Database
 from cdp.core.platform import Platform
 from cdp.core.settings import Environment, Settings
@@ -67,6 +69,7 @@ PAIR = pytest.StashKey[ServerPair]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.set_threshold(*COLLECT_AFTER)
     config.stash[PAIR] = ServerPair()
     config.pluginmanager.register(peers, "peers")
 

@@ -22,6 +22,7 @@ ALLOWED_NAMES = {"exception_handlers", "add_exception_handler"}
 LOCAL_IMPORTS: dict[str, str] = {
     "cdp/cli": "a verb imports what it runs, so that `cdp --help` starts at once",
     "cdp/connectors/sql": "drivers are imported when a system needs them",
+    "cdp/operations/requests/certificate_pdf.py": "fonts take a quarter of a second, and most processes print nothing",
     "cdp/embedded/postgres.py": "`cdp status` need not pay for a driver it does not use",
 }
 

@@ -7,10 +7,10 @@ JSON is the original. Source: https://py-pdf.github.io/fpdf2
 import hashlib
 import json
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fpdf import FPDF
-from fpdf.enums import XPos, YPos
+if TYPE_CHECKING:
+    from fpdf import FPDF
 
 WIDTH_MM = 178
 LINE_MM = 5.5
@@ -19,6 +19,8 @@ INK, SOFT = 20, 110
 
 def render(document: bytes) -> bytes:
     """Lay out a certificate's JSON document."""
+    from fpdf import FPDF  # a quarter of a second, of every start if it stood above
+
     read = json.loads(document)
     pdf = FPDF(format="A4")
     pdf.set_creation_date(datetime.fromisoformat(read["issuedAt"]))
@@ -36,14 +38,14 @@ def render(document: bytes) -> bytes:
     return bytes(pdf.output())
 
 
-def _line(pdf: FPDF, text: str, *, size: float = 10, style: str = "", ink: int = INK) -> None:
+def _line(pdf: "FPDF", text: str, *, size: float = 10, style: str = "", ink: int = INK) -> None:
     pdf.set_font("Helvetica", style=style, size=size)
     pdf.set_text_color(ink)
     known = text.encode("latin-1", "replace").decode("latin-1")
-    pdf.multi_cell(WIDTH_MM, LINE_MM * size / 10, known, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+    pdf.multi_cell(WIDTH_MM, LINE_MM * size / 10, known, new_x="LMARGIN", new_y="NEXT")
 
 
-def _head(pdf: FPDF, read: dict[str, Any]) -> None:
+def _head(pdf: "FPDF", read: dict[str, Any]) -> None:
     request, subject = read["request"], read["subject"]
     _line(pdf, "Certificate of erasure", size=20, style="B")
     _line(pdf, read["reference"], size=12, ink=SOFT)
@@ -56,7 +58,7 @@ def _head(pdf: FPDF, read: dict[str, Any]) -> None:
     pdf.ln(3)
 
 
-def _system(pdf: FPDF, system: dict[str, Any]) -> None:
+def _system(pdf: "FPDF", system: dict[str, Any]) -> None:
     _line(pdf, system["title"], size=12, style="B")
     for step, word in (("erased", "Erased"), ("verified", "Verified")):
         found = system.get(step)
@@ -72,7 +74,7 @@ def _system(pdf: FPDF, system: dict[str, Any]) -> None:
     pdf.ln(2)
 
 
-def _foot(pdf: FPDF, read: dict[str, Any], document: bytes) -> None:
+def _foot(pdf: "FPDF", read: dict[str, Any], document: bytes) -> None:
     _line(pdf, "Not scanned", size=12, style="B")
     for entry in read["notScanned"]:
         _line(pdf, f"{entry['what']}: {entry['why']}", ink=SOFT)
