@@ -153,6 +153,18 @@ HOLDS: Fields = {
     "LegalHold": "id category status isEffective notice placedAt until endedAt",
 }
 """What customers see of holds on their records: that something is kept and since when, and why unless it is secret."""
+MERGES: Fields = {
+    "Customer": "merges",
+    "CustomerMerge": "id status mergedId reason caseRef undoReason counts version proposedAt mergedAt undoneAt",
+}
+MERGE_CASES: Fields = {
+    "CustomerMerge": "proposedById mergedById undoneById",
+}
+MERGED_ASIDE: Fields = {
+    "CustomerMerge": "putAside",
+    "MergedRecord": "id kind values",
+}
+"""What was put aside is clear text of every kind: for the person themselves, and for who sees nothing masked."""
 HOLD_CASES: Fields = {
     "Query": "legalHolds",
     "LegalHold": (
@@ -249,6 +261,8 @@ SUBJECT: Mapping[str, str] = {
     "Objection": "customer_id",
     "Export": "customer_id",
     "LegalHold": "customer_id",
+    "CustomerMerge": "customer_id",
+    "MergedRecord": "customer_id",
     "ManualTask": "customer_id",
     "PaperRecord": "customer_id",
     "Disclosure": "customer_id",
@@ -369,10 +383,13 @@ def _fields() -> Iterator[Rule]:
     yield from _masked(Who(Actor.CUSTOMER, VEILED, "profile:read"))
     yield from _rules(Who(Actor.CUSTOMER, scope="profile:read"), PROFILE)
     yield from _rules(Who(Actor.CUSTOMER, scope="privacy:read"), PRIVACY, HOLDS, SHARED, TOLD_TRANSFERS, OWN_AUDIT)
-    yield from _rules(Who(Actor.CUSTOMER, scope="privacy:export"), OWN_ACCESS)
+    yield from _rules(Who(Actor.CUSTOMER, scope="privacy:read"), MERGES)
+    yield from _rules(Who(Actor.CUSTOMER, scope="privacy:export"), OWN_ACCESS, MERGED_ASIDE)
     yield from _rules(Who(Actor.STAFF), {"Query": "node nodes"})
     yield from _masked(Who(Actor.STAFF, VEILED, "customers:read"))
     yield from _rules(Who(Actor.STAFF, WORKERS, "customers:read"), CUSTOMERS, PROFILE)
+    yield from _rules(Who(Actor.STAFF, WORKERS, "customers:read"), MERGES, MERGE_CASES)
+    yield from _rules(Who(Actor.STAFF, UNVEILED, "customers:read"), MERGED_ASIDE)
     cases = (PRIVACY, WORK, HOLDS, SHARED, TOLD_TRANSFERS, PEOPLES_WORK)
     yield from _rules(Who(Actor.STAFF, WORKERS, "requests:work"), *cases)
     yield from _rules(Who(Actor.STAFF, MANAGERS, MANAGE_SCOPE), PARTNERS)
@@ -383,6 +400,7 @@ def _fields() -> Iterator[Rule]:
     yield from _rules(Who(Actor.STAFF, frozenset({"analyst"}), "bulk:export"), BULK)
     yield from _rules(Who(Actor.STAFF, UNVEILED, "bulk:approve"), BULK)
     work = (WORK, HOLDS, HOLD_CASES, PEOPLES_WORK, SHARED, TOLD_TRANSFERS, TRANSFERS, PARTNERS)
+    work = (*work, MERGES, MERGE_CASES, MERGED_ASIDE)
     everything = (CUSTOMERS, PROFILE, PRIVACY, *work, SYSTEMS, AUDIT, BULK)
     yield from _rules(Who(Actor.SYSTEM), {"Query": "node nodes"}, *everything)
 

@@ -9,6 +9,7 @@ from cdp.schema.mutations.contacts import ContactMutations
 from cdp.schema.mutations.holds import HoldMutations
 from cdp.schema.mutations.inquiries import InquiryMutations
 from cdp.schema.mutations.manual import ManualMutations
+from cdp.schema.mutations.merging import MergeMutations
 from cdp.schema.mutations.paper import PaperMutations
 from cdp.schema.mutations.partners import PartnerMutations
 from cdp.schema.mutations.profile import ProfileMutations
@@ -30,6 +31,7 @@ class Mutation(
     CaseworkMutations,
     HoldMutations,
     ManualMutations,
+    MergeMutations,
     PaperMutations,
     RevealMutations,
     BulkMutations,

@@ -18,7 +18,7 @@ GRAPH = build_graph(strawberry.Schema(query=Query, config=schema_config()))
 # Parts of a customer that every token may read: what privacy scopes cover has scopes of its own.
 # What asks for the scope privacy:read, or is of the customer itself.
 OF_NO_AREA = {"brand", "collection", "requests", "exports", "holds", "paperRecords", "disclosures", "sharedLinks"}
-OF_NO_AREA |= {"transfers", "maskedFields"}
+OF_NO_AREA |= {"transfers", "merges", "maskedFields"}
 CONTACTS = {"type": "profile_access", "areas": ["contacts"]}
 ORDERS = {"type": "profile_access", "areas": ["orders"]}
 TAKES = {"authorization_types": ["profile_access", "partner_access"]}

@@ -44,7 +44,7 @@ C = ExportCategory
 OPERATIONS: Mapping[ExportCategory, frozenset[str]] = {
     category: frozenset(names.split())
     for category, names in {
-        C.PROFILE: "profile account identities providers passkeys authenticators recoveryCodes",
+        C.PROFILE: "profile account identities merges providers passkeys authenticators recoveryCodes",
         C.CONTACT: "emails phones addresses",
         C.ORDERS: "orders quotations",
         C.SUPPORT: "inquiries surveys",

@@ -19,6 +19,7 @@ from cdp.schema.types.consent import Consent, ConsentFilter, is_newest
 from cdp.schema.types.contact import Contacts
 from cdp.schema.types.hold import LegalHold
 from cdp.schema.types.inquiry import Inquiry, Quotation, SurveyResponse
+from cdp.schema.types.merge import CustomerMerge
 from cdp.schema.types.order import ORDER_ORDERINGS, Order, OrderFilter, OrderOrder
 from cdp.schema.types.paper import PaperRecord
 from cdp.schema.types.partner import DISCLOSURE_ORDERINGS, Disclosure, DisclosureFilter, SharedLink, is_told
@@ -204,6 +205,11 @@ class Customer(Node):
     )
     holds: list[LegalHold] | None = many(
         _OWN, order=("placed_at", "id"), description="Legal holds: what has to be kept, oldest first."
+    )
+    merges: list[CustomerMerge] | None = many(
+        _OWN,
+        order=("proposed_at", "id"),
+        description="Records of this customer that were made one, or are to be, oldest first; undone ones too.",
     )
     disclosures: Connection[Disclosure] | None = connection(
         _OWN,

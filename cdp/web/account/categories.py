@@ -11,6 +11,7 @@ from cdp.tables.datamap import retention
 from cdp.tables.event import device, event
 from cdp.tables.hold import legal_hold
 from cdp.tables.inquiry import inquiry, quotation, survey_response
+from cdp.tables.merge import customer_merge
 from cdp.tables.message import message
 from cdp.tables.order import sales_order
 from cdp.tables.paper import PaperStatus, paper_record
@@ -117,6 +118,20 @@ CATEGORIES = (
                     Column("Proven", plain("verifiedAt")),
                 ),
                 "No system knows you by a number of its own.",
+                paged=False,
+            ),
+            Listing(
+                "merges",
+                "Records of yours that we made one",
+                customer_merge,
+                ("merges",),
+                (
+                    Column("When", plain("mergedAt")),
+                    Column("Why", plain("reason")),
+                    Column("State", word("status")),
+                    Column("Undone", plain("undoneAt")),
+                ),
+                "We never had two records of you that we made one.",
                 paged=False,
             ),
         ),
