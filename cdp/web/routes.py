@@ -39,9 +39,11 @@ from cdp.web.console import (
     bulk_exports,
     case,
     customer,
+    granting,
     graphql,
     holds,
     opening,
+    ordering,
     papers,
     partners,
     queue,
@@ -101,7 +103,7 @@ def _work_pages() -> Sequence[Page]:
     staff, upload = Allow.STAFF, uploads.LARGEST_BYTES
     task, paper, hold = "/console/tasks/{id}", "/console/paper/{id}", "/console/holds/{id}"
     export_, deal = "/console/exports/{id}", f"{deals.HERE}/{{id}}"
-    placing, filing = f"{CUSTOMER}/hold", f"{CUSTOMER}/paper"
+    placing, filing, order = f"{CUSTOMER}/hold", f"{CUSTOMER}/paper", f"{CUSTOMER}/order"
     return (
         Page("/console/tasks", tasks.show_list, allow=staff),
         Page(task, tasks.show, allow=staff),
@@ -114,6 +116,9 @@ def _work_pages() -> Sequence[Page]:
         Page(export_, bulk_exports.show, allow=staff),
         Page(f"{export_}/{{what}}", None, bulk_exports.submit, allow=staff, fresh=True, back=export_),
         Page(partners.HERE, partners.show, allow=staff),
+        Page(granting.ADDING, granting.show_adding, granting.add, allow=staff, fresh=True),
+        Page(granting.PROPOSING, granting.show_proposing, granting.propose, allow=staff, fresh=True),
+        Page(ordering.FOLLOWING, None, ordering.disclose, allow=staff, fresh=True, back=partners.HERE),
         Page(f"{partners.HERE}/{{kind}}/{{what}}", None, partners.submit, allow=staff, fresh=True, back=partners.HERE),
         Page(deals.HERE, deals.show_list, allow=staff),
         Page(deal, deals.show, allow=staff),
@@ -121,6 +126,7 @@ def _work_pages() -> Sequence[Page]:
         Page("/console/holds", holds.show_list, allow=staff),
         Page(hold, holds.show, allow=staff),
         Page(f"{hold}/{{what}}", None, holds.submit, allow=staff, back=hold),
+        Page(order, ordering.show, ordering.submit, allow=staff, fresh=True, max_form_bytes=upload, back=order),
         Page(placing, holds.show_placing, holds.place, allow=staff, fresh=True, max_form_bytes=upload, back=placing),
     )
 

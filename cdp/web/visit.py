@@ -138,8 +138,13 @@ class Visit:
 
     async def read(self, document: str, **variables: object) -> dict[str, Any]:
         """Run the query in a file below ``web`` as who came: one statement, decoded data."""
-        reader: Reader = self.request.app.state.reader
-        return await reader.one(document_text(document), self.viewer, **variables)
+        return await self.reader.one(document_text(document), self.viewer, **variables)
+
+    @property
+    def reader(self) -> Reader:
+        """What reads for pages."""
+        found: Reader = self.request.app.state.reader
+        return found
 
     def page(
         self,

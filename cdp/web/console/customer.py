@@ -11,6 +11,7 @@ from typing import Any
 from starlette.responses import Response
 
 from cdp.access.rules import REVEALABLE, VEILED
+from cdp.access.sharing import MANAGERS
 from cdp.access.viewer import Actor
 from cdp.access.writes import HOLD_PLACERS
 from cdp.core.db import Role
@@ -118,6 +119,7 @@ async def page(visit: Visit, problems: Sequence[Problem], *, status: int | None 
         is_later=bool(visit.request.query_params.get("after")),
         here=address(visit),
         can_hold=bool(visit.viewer.roles & HOLD_PLACERS),
+        can_order=bool(visit.viewer.roles & MANAGERS),
         unmasking=await _unmasking(visit, customer_id),
         is_fresh=visit.is_fresh,
         notice=NOTICES.get(visit.request.query_params.get("done", "")),
