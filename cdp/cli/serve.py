@@ -3,6 +3,7 @@
 What they run is imported when they run: a worker needs no GraphQL server, a migration needs neither.
 """
 
+import asyncio
 import gc
 
 import typer
@@ -39,11 +40,15 @@ def api() -> None:
 @app.command()
 def worker() -> None:
     """Work on requests and exports: arq jobs and the sweeper, until SIGTERM."""
+    from cdp.core import log
     from cdp.operations.production import check_settings
+    from cdp.operations.starting import await_database
     from cdp.worker import run
 
     settings = resolve(read_settings())
     check_settings(settings)
+    log.configure(settings.log_format, settings.log_level)
+    asyncio.run(await_database(settings))
     run(settings)
 
 

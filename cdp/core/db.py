@@ -21,10 +21,19 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from cdp.core.errors import Unavailable
 from cdp.core.ids import CustomerId
 
 RESTED_S = 1.0
+# A server that starts, stops or recovers, or has no room: as if nobody listened there.
+NOT_NOW = (asyncpg.OperatorInterventionError, asyncpg.PostgresConnectionError, asyncpg.TooManyConnectionsError)
 Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+
+class DatabaseUnreachable(Unavailable):
+    """The database cannot be reached."""
+
+    code = "DATABASE_UNREACHABLE"
 
 
 class Role(StrEnum):
@@ -127,7 +136,7 @@ class Database:
                 # None beyond the pool: such a connection is closed when it comes back, and the next one made anew.
                 pool_size=2 * self.pool_size,
                 max_overflow=0,
-                connect_args={"server_settings": self.server_settings(role)},
+                connect_args={"server_settings": self.server_settings(role), "async_creator_fn": _connect},
             )
             _ping_rested(self._engines[role].sync_engine)
         return self._engines[role]
@@ -165,6 +174,14 @@ class Database:
         for engine in self._engines.values():
             await engine.dispose()
         self._engines.clear()
+
+
+async def _connect(*args: Any, **options: Any) -> asyncpg.Connection:  # noqa: ANN401 - asyncpg's own arguments
+    """Connect. SQLAlchemy hands on what asyncpg raises here; who asks for a connection knows OSError."""
+    try:
+        return await asyncpg.connect(*args, **options)
+    except (*NOT_NOW, OSError) as error:
+        raise ConnectionError(type(error).__name__) from error
 
 
 def _ping_rested(engine: Engine) -> None:

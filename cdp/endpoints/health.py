@@ -1,7 +1,7 @@
 """Operation: is the process alive, can it work, and numbers about what it does; nothing about anybody.
 
-``/livez`` says the loop turns, ``/readyz`` that the database answers; Valkey is not asked, since everything works
-without it. Metric labels hold route templates, methods and statuses only.
+``/livez`` says the loop turns, ``/readyz`` that the database answers and what has to hold first does, or why not;
+Valkey is not asked, since everything works without it. Metric labels hold route templates, methods and statuses only.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cdp.core.db import Role
-from cdp.core.errors import Unavailable
+from cdp.core.db import DatabaseUnreachable, Role
 from cdp.core.platform import Platform
 from cdp.operations.canary import runs as canary
 from cdp.operations.canary.runs import Health
 from cdp.operations.manual import work
 from cdp.operations.paper import records
+from cdp.operations.starting import ASK_AGAIN_S, Standby
 from cdp.tables.canary import CanaryStatus
 
 READY_WITHIN_S = 2.0
@@ -117,13 +117,16 @@ async def livez(_: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """The database answers. Raises Unavailable."""
+    """The database answers, and the process may serve. Raises DatabaseUnreachable, or why it waits."""
     platform: Platform = request.app.state.platform
+    standby: Standby = request.app.state.standby
+    if standby.reason is not None:
+        raise standby.reason
     try:
         async with asyncio.timeout(READY_WITHIN_S), platform.db.transaction(Role.WORKER) as tx:
             await tx.execute(text("SELECT 1"))
     except (SQLAlchemyError, OSError, TimeoutError) as error:
-        raise Unavailable from error
+        raise DatabaseUnreachable(retryAfterS=ASK_AGAIN_S) from error
     return PlainTextResponse("ok\n")
 
 

@@ -14,8 +14,8 @@ from psycopg import sql
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from cdp.core.db import Role
-from cdp.core.errors import Conflict, Forbidden, Unavailable
+from cdp.core.db import DatabaseUnreachable, Role
+from cdp.core.errors import Conflict, Forbidden
 
 PROJECT = Path(__file__).parent.parent.parent
 
@@ -30,12 +30,6 @@ class SchemaUnknown(Conflict):
     """The migrations do not fit the database: it was made by another version."""
 
     code = "SCHEMA_UNKNOWN"
-
-
-class DatabaseUnreachable(Unavailable):
-    """The database cannot be reached."""
-
-    code = "DATABASE_UNREACHABLE"
 
 
 def upgrade(owner_url: str, *, app_url: str) -> None:

@@ -9,9 +9,9 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from cdp.core.db import Role
+from cdp.core.db import DatabaseUnreachable, Role
 from cdp.core.settings import Settings
-from cdp.tables.migration import DatabaseUnreachable, MigrationRefused, SchemaUnknown, upgrade
+from cdp.tables.migration import MigrationRefused, SchemaUnknown, upgrade
 from tests.conftest import drop_database
 
 

@@ -180,5 +180,5 @@ async def test_not_ready_without_the_database(settings):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as probe:
             answer = await probe.get("/readyz")
-            assert (answer.status_code, answer.json()["code"]) == (503, "UNAVAILABLE")
+            assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNREACHABLE")
             assert (await probe.get("/livez")).status_code == 200
