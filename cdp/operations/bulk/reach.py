@@ -10,13 +10,14 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, func, or_, select, update
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role, Tx
 from cdp.core.ids import CustomerId, RequestId
 from cdp.core.platform import Platform
 from cdp.core.sign import canonical
+from cdp.operations import lineage
 from cdp.operations.bulk import finishing, manifests, parts, rewriting, states
 from cdp.tables.bulk import BULK_OVER, BulkStatus, PartKind, PartStatus, bulk_export, bulk_part
 from cdp.tables.request import RequestStatus, RequestType, privacy_request
@@ -31,9 +32,12 @@ async def forget(platform: Platform, request_id: RequestId, customer_id: Custome
     async with platform.db.transaction(Role.WORKER) as tx:
         concerned = await _concerned(tx, request_id)
         leaving = await _leaving(tx) if concerned else []
+        # An export that is older than a merge has them under the id they had then.
+        names = [customer_id, *(await lineage.known_as(tx, customer_id) if concerned else [])]
     is_done = True
     for row in concerned:  # each has files of its own
-        is_done = await _forget_in(platform, row, customer_id, leaving) and is_done
+        for name in names:
+            is_done = await _forget_in(platform, row, name, leaving) and is_done
     return is_done
 
 
@@ -44,16 +48,27 @@ async def _leaving(tx: Tx) -> list[UUID]:
         privacy_request.c.status.in_((RequestStatus.ERASING, RequestStatus.VERIFYING)),
         privacy_request.c.customer_id.is_not(None),
     )
-    return [row.customer_id for row in await tx.all(theirs)]
+    return [row[0] for row in await tx.all(theirs.union_all(lineage.merged_into(theirs)))]
+
+
+def alive(request_id: RequestId) -> ScalarSelect[int]:
+    """How many finished exports may once have had the person, and are still offered."""
+    offered = (bulk_export.c.status == BulkStatus.COMPLETED, _older(request_id))
+    return select(func.count()).where(*offered).scalar_subquery()
+
+
+def _older(request_id: RequestId) -> ColumnElement[bool]:
+    """A snapshot that may be older than the request."""
+    asked = select(privacy_request.c.requested_at).where(privacy_request.c.id == request_id).scalar_subquery()
+    return or_(bulk_export.c.snapshot_at.is_(None), bulk_export.c.snapshot_at <= asked + finishing.OVERLAP)
 
 
 async def _concerned(tx: Tx, request_id: RequestId) -> list[Row[Any]]:
     """Exports with files whose snapshot may be older than the request."""
-    asked = select(privacy_request.c.requested_at).where(privacy_request.c.id == request_id).scalar_subquery()
-    older = or_(bulk_export.c.snapshot_at.is_(None), bulk_export.c.snapshot_at <= asked + finishing.OVERLAP)
-    alive = bulk_export.c.status.in_((BulkStatus.RUNNING, BulkStatus.CANCELLING, BulkStatus.COMPLETED))
+    older = _older(request_id)
+    standing = bulk_export.c.status.in_((BulkStatus.RUNNING, BulkStatus.CANCELLING, BulkStatus.COMPLETED))
     unswept = and_(bulk_export.c.status.in_(BULK_OVER), bulk_export.c.swept_at.is_(None))
-    return [*await tx.all(select(bulk_export).where(or_(and_(alive, older), unswept)))]
+    return [*await tx.all(select(bulk_export).where(or_(and_(standing, older), unswept)))]
 
 
 async def _forget_in(platform: Platform, row: Row[Any], customer_id: CustomerId, leaving: Collection[UUID]) -> bool:

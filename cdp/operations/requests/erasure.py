@@ -7,7 +7,7 @@ durable. Only then our own rows become a task.
 
 import asyncio
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, select
@@ -29,7 +29,7 @@ from cdp.operations.bulk import reach
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
 from cdp.operations.partners import recalls
-from cdp.operations.requests import closing, evidence, exports, holding
+from cdp.operations.requests import closing, evidence, exports, holding, reached
 from cdp.operations.requests.outcomes import outcome_of
 from cdp.operations.requests.tasks import open_tasks
 from cdp.operations.subjects import SealedPerson
@@ -218,6 +218,7 @@ async def erase_own(tx: Tx, platform: Platform, request_id: RequestId, sealed: S
 
     The journal is told where a hold began or ended since its entry: a replay keeps what is kept here.
     """
+    left = await reached.counts(tx, request_id, sealed.person.customer_id)
     erased = await erase_rows(tx, sealed.person.customer_id, request_id=request_id)
     await messages.forget(tx, request_id)
     held = [hold.category.value for hold in erased.held]
@@ -231,4 +232,5 @@ async def erase_own(tx: Tx, platform: Platform, request_id: RequestId, sealed: S
         object_id=request_id,
         details={"deleted": dict(erased.deleted), "cut": dict(erased.cut)} | ({"held": held} if held else {}),
     )
-    return await holding.with_earlier(tx, request_id, erased_outcome(erased))
+    outcome = await holding.with_earlier(tx, request_id, erased_outcome(erased))
+    return replace(outcome, evidence={**outcome.evidence, "reached": left})
