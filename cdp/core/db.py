@@ -23,6 +23,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from cdp.core.errors import Unavailable
 from cdp.core.ids import CustomerId
+from cdp.core.notices import CHANNEL, Notices
 
 RESTED_S = 1.0
 # A server that starts, stops or recovers, or has no room: as if nobody listened there.
@@ -96,6 +97,10 @@ class Tx:
         """Ask for a doorbell once this transaction has committed."""
         self.rings.append(Ring(job, row_id, defer_s))
 
+    async def tell(self, topic: str) -> None:
+        """Let every process that waits for this topic know once this transaction has committed."""
+        await self.execute(select(func.pg_notify(CHANNEL, topic)))
+
 
 def sqlalchemy_url(url: str, *, driver: str = "postgresql+asyncpg") -> URL:
     """Read a ``postgres://`` URL and name the driver explicitly."""
@@ -126,6 +131,7 @@ class Database:
         self.pool_size = pool_size
         self.statement_timeout_s = statement_timeout_s
         self.doorbell: Doorbell = SilentDoorbell()
+        self.notices = Notices(lambda: self.connect_raw(Role.WORKER))
         self._engines: dict[Role, AsyncEngine] = {}
 
     def engine(self, role: Role) -> AsyncEngine:
@@ -171,6 +177,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every pool."""
+        await self.notices.close()
         for engine in self._engines.values():
             await engine.dispose()
         self._engines.clear()

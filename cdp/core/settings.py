@@ -203,7 +203,7 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(8, description="tries of one task before it needs attention")
     bulk_ttl: Duration = Field(timedelta(days=7), description="life of a finished bulk export (seconds or ISO 8601)")
-    bulk_part_rows: int = Field(20_000, description="customers a part of a bulk export looks at")
+    bulk_part_rows: int = Field(20_000, description="customers a part of a bulk export looks at, at most")
     bulk_slots: int = Field(1, description="parts of bulk exports one worker makes at a time; 0: none")
     bulk_max_bytes_per_s: int = Field(0, description="JSON bytes a second one part may take from Postgres; 0: any")
     bulk_snapshot_max: Duration = Field(

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,7 +103,7 @@ async def test_a_part_whose_worker_died_is_redone_and_the_others_are_kept(
         done = await parts.claim(tx, owner="alive", settings=bulk.platform.settings)
     assert lost is not None
     assert done is not None
-    await make(bulk.platform, bulk.plans, done)
+    await make(bulk.platform, bulk.plans, done, nullcontext())
     before = {part.id: part for part in await bulk.parts(asked.id)}
     async with asyncio.timeout(60):
         while not holding_.done():  # the lease of the dead one runs out meanwhile
@@ -134,7 +135,7 @@ async def test_when_the_holder_dies_all_parts_start_anew_under_one_snapshot(
     async with bulk.platform.db.transaction(Role.WORKER) as tx:
         early = await parts.claim(tx, owner="early", settings=bulk.platform.settings)
     assert early is not None
-    await make(bulk.platform, bulk.plans, early)
+    await make(bulk.platform, bulk.plans, early, nullcontext())
     holder.cancel()
     await asyncio.gather(holder, return_exceptions=True)
     async with bulk.platform.db.transaction(Role.WORKER) as tx:
@@ -155,7 +156,7 @@ async def test_a_snapshot_that_is_gone_costs_a_part_no_try(bulk: Bulk, analyst: 
         await tx.execute(update(bulk_export).where(bulk_export.c.id == asked.id).values(snapshot_name="00000003-0-1"))
         work = await parts.claim(tx, owner="x", settings=bulk.platform.settings)
     assert work is not None
-    await make(bulk.platform, bulk.plans, work)
+    await make(bulk.platform, bulk.plans, work, nullcontext())
     assert {part.attempt for part in await bulk.parts(asked.id)} == {0}
     async with bulk.platform.db.transaction(Role.WORKER) as tx:
         await control.cancel(tx, analyst, asked.id)

@@ -1,7 +1,7 @@
 """The floor of a worker where bulk exports are made: snapshots are held beside, parts take its slots in turn.
 
-It looks at the rows every half second and needs no doorbell. It has slots of its own, so that an export never keeps a
-request waiting, and holders take none, so that a stuck export never keeps another one waiting.
+It looks at the rows when it is told that something waits, and every half second. It has slots of its own, so that an
+export never keeps a request waiting, and holders take none, so that a stuck export never keeps another one waiting.
 """
 
 import asyncio
@@ -17,10 +17,13 @@ from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.operations.bulk import finishing, holding, making, notifying, parts, spares
 from cdp.operations.bulk.queries import Plans
+from cdp.operations.bulk.states import WAITING
 
 MOST_HELD = 8
 """Exports one worker holds snapshots for: a connection each."""
-LOOK_EVERY_S = 0.5
+AHEAD = 1
+"""Parts made ready while others take up the slots, so that Postgres does not wait for us between two of them."""
+LOOK_EVERY_S, DRAIN_EVERY_S = 0.5, 0.1
 BATCH = 100
 
 log = structlog.get_logger()
@@ -33,22 +36,24 @@ class Floor:
         self._platform = platform
         self._owner = owner
         self._plans = Plans(BulkCompiler(reader.graph, reader.limits))
-        self._laid_out = asyncio.Event()
+        self._slots = asyncio.Semaphore(platform.settings.bulk_slots)
+        self._waiting = asyncio.Event()
         self._held: set[asyncio.Task[None]] = set()
         self._made: set[asyncio.Task[None]] = set()
         self._tidied_at = float("-inf")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop``; then give back what is in hand."""
-        try:
-            while not stop.is_set():
-                try:
-                    await self._look()
-                except Exception:  # a database that is away for a moment must not end the floor
-                    log.exception("bulk.look_failed")
-                await self._wait(stop, LOOK_EVERY_S)
-        finally:
-            await self.close()
+        async with self._platform.db.notices.heard(WAITING) as self._waiting:
+            try:
+                while not stop.is_set():
+                    try:
+                        await self._look()
+                    except Exception:  # a database that is away for a moment must not end the floor
+                        log.exception("bulk.look_failed")
+                    await self._wait(stop, LOOK_EVERY_S)
+            finally:
+                await self.close()
 
     async def drain(self) -> None:
         """Do everything that is due, and everything that comes of it."""
@@ -57,7 +62,7 @@ class Floor:
             was_busy = bool(self._held | self._made)  # what ends meanwhile may leave something to do
             if not await self._look() and not was_busy:
                 return
-            await self._wait(asyncio.Event(), holding.LOOK_EVERY_S)
+            await self._wait(asyncio.Event(), DRAIN_EVERY_S)
 
     async def close(self) -> None:
         """Stop what runs, which gives its rows back."""
@@ -67,11 +72,10 @@ class Floor:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _wait(self, stop: asyncio.Event, seconds: float) -> None:
-        """Until a slot is free, parts are laid out, it is time to look again, or to stop."""
-        woken = [asyncio.create_task(event.wait()) for event in (stop, self._laid_out)]
+        """Until one of ours is done, something waits, it is time to look again, or to stop."""
+        woken = [asyncio.create_task(event.wait()) for event in (stop, self._waiting)]
         running = self._made | self._held
         await asyncio.wait({*woken, *running}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        self._laid_out.clear()
         for one in woken:
             one.cancel()
         await asyncio.gather(*woken, return_exceptions=True)
@@ -79,20 +83,21 @@ class Floor:
     async def _look(self) -> bool:
         """Take what is due into free places; whether there was anything to do."""
         settings, db = self._platform.settings, self._platform.db
+        self._waiting.clear()
         found = await self._tidy()
         while settings.bulk_slots and len(self._held) < MOST_HELD:
             async with db.transaction(Role.WORKER) as tx:
                 held = await holding.claim(tx, owner=self._owner, settings=settings)
             if held is None:
                 break
-            self._start(self._held, holding.hold(self._platform, held, self._laid_out.set))
+            self._start(self._held, holding.hold(self._platform, held, self._waiting.set))
             found = True
-        while len(self._made) < settings.bulk_slots:
+        while settings.bulk_slots and len(self._made) < settings.bulk_slots + AHEAD:
             async with db.transaction(Role.WORKER) as tx:
                 work = await parts.claim(tx, owner=self._owner, settings=settings)
             if work is None:
                 break
-            self._start(self._made, making.make(self._platform, self._plans, work))
+            self._start(self._made, making.make(self._platform, self._plans, work, self._slots))
             found = True
         return found
 

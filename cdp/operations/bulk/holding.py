@@ -20,26 +20,27 @@ from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from cdp.access.viewer import SYSTEM
+from cdp.core import notices
 from cdp.core.clock import iso
 from cdp.core.db import Role, Tx
 from cdp.core.errors import PlatformError
 from cdp.core.ids import new_id
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
-from cdp.operations.bulk import finishing, states, watermarks
+from cdp.operations.bulk import cutting, finishing, states, watermarks
 from cdp.operations.bulk.leases import LeaseLost, beat_s, kept
-from cdp.operations.bulk.states import move, note
+from cdp.operations.bulk.states import SETTLED, WAITING, move, note
 from cdp.operations.bulk.watermarks import Watermark
 from cdp.tables.bulk import BulkStatus, PartKind, PartStatus, bulk_export, bulk_part
 
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.5
 PING_EVERY_S = 5.0
 LOST = "HOLDER_LOST"
 SNAPSHOT = (
     "SELECT pg_export_snapshot() AS name, now() AS at,"
     " pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin, " + watermarks.CLUSTER.removeprefix("SELECT ")
 )
-BOUNDARIES = """
+EVERY_NTH = """
 SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM customer) AS ranked
  WHERE place % $1 = 0 ORDER BY id
 """
@@ -131,7 +132,8 @@ async def hold(platform: Platform, held: Held, laid_out: Callable[[], None] = la
 
 
 async def _hold(platform: Platform, held: Held, laid_out: Callable[[], None]) -> None:
-    async with kept(lambda: _extend(platform, held), every_s=beat_s(platform.settings)):
+    lease = kept(lambda: _extend(platform, held), every_s=beat_s(platform.settings))
+    async with platform.db.notices.heard(SETTLED) as settled, lease:
         connection = await platform.db.connect_raw(Role.WORKER)
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -141,7 +143,7 @@ async def _hold(platform: Platform, held: Held, laid_out: Callable[[], None]) ->
                         return
                 await _lay_out(platform, held, await _snapshot(platform, connection, held))
                 laid_out()
-                await _keep(platform, connection, held)
+                await _keep(platform, connection, held, settled)
         finally:
             connection.terminate()
         while not await finishing.finish(platform, held.id, held.fence):
@@ -153,12 +155,15 @@ async def _hold(platform: Platform, held: Held, laid_out: Callable[[], None]) ->
 async def _snapshot(platform: Platform, connection: asyncpg.Connection, held: Held) -> Snapshot:
     row = await connection.fetchrow(SNAPSHOT)
     assert row is not None
-    cuts = await connection.fetch(BOUNDARIES, platform.settings.bulk_part_rows)
+    piece_rows, most = cutting.pieces(platform.settings.bulk_part_rows)
+    edges = await connection.fetch(EVERY_NTH, piece_rows)
     async with platform.db.transaction(Role.WORKER) as tx:
         export = await states.find(tx, held.id)
     assert export is not None
     watermark = Watermark(row["xmin"], row["system"], row["timeline"], bytes(export.query_hash).hex(), iso(row["at"]))
-    return Snapshot(row["name"], row["at"], watermark, _moments([cut[0] for cut in cuts]))
+    return Snapshot(
+        row["name"], row["at"], watermark, _moments(cutting.tapered([edge[0] for edge in edges], most=most))
+    )
 
 
 def _moments(ids: Sequence[UUID]) -> tuple[UUID, ...]:
@@ -194,6 +199,7 @@ async def _lay_out(platform: Platform, held: Held, snapshot: Snapshot) -> None:
         await tx.execute(delete(bulk_part).where(bulk_part.c.bulk_export_id == held.id))
         await tx.execute(insert(bulk_part), rows)
         await tx.execute(update(bulk_export).where(bulk_export.c.id == held.id).values(part_count=len(rows)))
+        await tx.tell(WAITING)
         details = {"epoch": row.epoch, "parts": len(rows)}
         await note(tx, SYSTEM, "bulk_export.snapshot", held.id, details=details)
 
@@ -217,11 +223,12 @@ def _parts(export_id: UUID, epoch: int, cuts: Sequence[UUID], *, with_deleted: b
     return made
 
 
-async def _keep(platform: Platform, connection: asyncpg.Connection, held: Held) -> None:
+async def _keep(platform: Platform, connection: asyncpg.Connection, held: Held, settled: asyncio.Event) -> None:
     """Keep the snapshot until every part is done; a failed part fails the export. Raises HolderLost."""
     clock = asyncio.get_running_loop().time
     looked_at = clock()
     while True:
+        settled.clear()
         async with platform.db.transaction(Role.WORKER) as tx:
             open_, failed = await _standing(tx, held)
             if failed:
@@ -233,7 +240,7 @@ async def _keep(platform: Platform, connection: asyncpg.Connection, held: Held) 
         if clock() - looked_at > PING_EVERY_S:
             await connection.execute("SELECT 1")  # the server ends an idle transaction, and we learn of a dead server
             looked_at = clock()
-        await asyncio.sleep(LOOK_EVERY_S)
+        await notices.within(settled, LOOK_EVERY_S)
 
 
 async def _standing(tx: Tx, held: Held) -> tuple[int, str | None]:

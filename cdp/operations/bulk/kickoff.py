@@ -20,7 +20,14 @@ from cdp.core.platform import Platform
 from cdp.operations import values
 from cdp.operations.bulk import pseudonyms, watermarks
 from cdp.operations.bulk.queries import Asked, viewer_document
-from cdp.operations.bulk.states import IdempotencyConflict, PurposeRequired, note, owner_of, require_fresh_member
+from cdp.operations.bulk.states import (
+    WAITING,
+    IdempotencyConflict,
+    PurposeRequired,
+    note,
+    owner_of,
+    require_fresh_member,
+)
 from cdp.tables.bulk import BulkCompression, BulkFormat, BulkStatus, bulk_export
 from cdp.tables.policy import purpose
 
@@ -106,8 +113,7 @@ async def run_query(platform: Platform, compiler: BulkCompiler, viewer: Viewer, 
             personal=wanted.personal,
             recipient_id=recipient_id,
         )
-        asked.plan(compiler, incremental=wanted.since is not None, format_=wanted.format)
-        fingerprint = asked.fingerprint(compiler)
+        _, fingerprint = asked.compiled(compiler, incremental=wanted.since is not None, format_=wanted.format)
         since = await _since(tx, platform, wanted, fingerprint)
         return await _write(tx, owner, wanted, asked, fingerprint=fingerprint, since=since)
 
@@ -191,6 +197,8 @@ async def _write(
         before = await _before(tx, owner, wanted)
         assert before is not None, "who was faster has committed"
         return before
+    if status is BulkStatus.QUEUED:
+        await tx.tell(WAITING)
     details = {"purpose": asked.purpose, "personal": asked.personal, "incremental": since is not None}
     await note(tx, asked.viewer, "bulk_export.requested", export_id, details={**details, "format": wanted.format.value})
     return KickedOff(export_id, reference, is_new=True)

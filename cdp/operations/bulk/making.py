@@ -1,6 +1,7 @@
 """Make a claimed part under its lease; whatever happens comes back as a state of its row."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 
 import asyncpg
 import structlog
@@ -22,15 +23,15 @@ SNAPSHOT_GONE = (asyncpg.InvalidParameterValueError, asyncpg.UndefinedObjectErro
 BUG = "INTERNAL"
 
 
-async def make(platform: Platform, plans: Plans, work: PartWork) -> None:
-    """Write the part, settle it; a file that did not come to count is removed."""
+async def make(platform: Platform, plans: Plans, work: PartWork, place: AbstractAsyncContextManager[object]) -> None:
+    """Write the part, in its ``place``, and settle it; a file that did not come to count is removed."""
     settings = platform.settings
     if work.attempt > settings.max_attempts:  # its workers died again and again
         await _trouble(platform, work, parts.LOST, is_final=True)
         return
     try:
         async with kept(lambda: _extend(platform, work), every_s=beat_s(settings)):
-            written = await write(platform, plans, work)
+            written = await write(platform, plans, work, place)
         async with platform.db.transaction(Role.WORKER) as tx:
             is_ours = await parts.settle(tx, work, written)
         if not is_ours:

@@ -187,6 +187,7 @@ async def trouble(tx: Tx, work: PartWork, code: str, *, settings: Settings, is_f
 
 
 async def _noted(tx: Tx, work: PartWork, action: str, code: str | None) -> None:
+    await tx.tell(states.SETTLED)
     details = {"ordinal": work.ordinal, "epoch": work.epoch, "attempt": work.attempt}
     await states.note(tx, SYSTEM, action, work.export.id, code=code, details=details)
     await states.touch(tx, work.export.id)

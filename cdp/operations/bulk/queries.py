@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -36,14 +36,16 @@ class Asked:
     personal: bool
     recipient_id: UUID
 
-    def plan(self, compiler: BulkCompiler, *, incremental: bool, format_: BulkFormat) -> BulkPlan:
-        """Compile it as it is run. Raises what is wrong with document, variables or access."""
+    def compiled(self, compiler: BulkCompiler, *, incremental: bool, format_: BulkFormat) -> tuple[BulkPlan, bytes]:
+        """The plan as it is run, and the fingerprint. Raises what is wrong with document, variables or access."""
+        plain = BulkOptions(self.needs_consent, self.personal)
         flat, cells = format_ is not BulkFormat.NDJSON, format_ is BulkFormat.CSV
-        return self._compile(compiler, BulkOptions(self.needs_consent, self.personal, incremental, flat, cells))
+        run = replace(plain, incremental=incremental, flat_json=flat, cells=cells)
+        plan = self._compile(compiler, plain)
+        return plan if run == plain else self._compile(compiler, run), self._fingerprint(plan)
 
-    def fingerprint(self, compiler: BulkCompiler) -> bytes:
+    def _fingerprint(self, plan: BulkPlan) -> bytes:
         """Hash of query, variables and grant: whatever changes what comes out, but not how it is written."""
-        plan = self._compile(compiler, BulkOptions(self.needs_consent, self.personal))
         rest = [self.document, self.operation_name, self.variables, self.purpose, self.personal, str(self.recipient_id)]
         said = json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()
         return hashlib.sha256(plan.digest + said).digest()
@@ -70,10 +72,10 @@ def asked(row: Row[Any]) -> Asked:
 
 def plan_of(row: Row[Any], compiler: BulkCompiler) -> BulkPlan:
     """The plan of an export. Raises QueryChanged when it is no longer what was asked for."""
-    found = asked(row)
-    if found.fingerprint(compiler) != bytes(row.query_hash):
+    plan, fingerprint = asked(row).compiled(compiler, incremental=row.since_xid is not None, format_=row.format)
+    if fingerprint != bytes(row.query_hash):
         raise QueryChanged
-    return found.plan(compiler, incremental=row.since_xid is not None, format_=row.format)
+    return plan
 
 
 class Plans:

@@ -14,6 +14,8 @@ from cdp.operations import audit
 from cdp.tables.bulk import BULK_OVER, BULK_SETTLED, BULK_TRANSITIONS, BulkStatus, bulk_export
 
 OBJECT = "BulkExport"
+WAITING, SETTLED = "bulk.waiting", "bulk.settled"
+"""Notices: an export or a part waits for a worker; a part was settled, which its holder waits for."""
 
 
 class BulkExportMissing(NotFound):
@@ -135,6 +137,8 @@ async def move(
     )
     if moved is None:
         return False
+    if new is BulkStatus.QUEUED:
+        await tx.tell(WAITING)
     details: dict[str, object] = {"from": old.value, "purpose": moved.purpose}
     if new is BulkStatus.COMPLETED:
         details["records"] = moved.record_count
