@@ -14,6 +14,7 @@ PARTS = {
     "profile": "the profile query against peers and floors; hostile documents",
     "deletions": "deletions over many systems, and of many people in one",
     "partners": "a partner's profile query against the customer's own",
+    "export": "the memory of one customer's own large export",
     "bulk": "bulk exports against psql, resolvers and idle",
     "transfers": "a deal's classification against a plain insert",
     "handover": "a deal's encrypted package against the plain bulk export",
