@@ -56,6 +56,7 @@ from cdp.compiler.tabular import Column, columns, flat
 from cdp.core.errors import Forbidden, InvalidInput
 from cdp.tables.bulk import customer_change
 from cdp.tables.customer import customer
+from cdp.tables.merge import MergeStatus, customer_merge
 from cdp.tables.policy import collection
 from cdp.tables.transfer import transfer_customer
 
@@ -398,13 +399,14 @@ class _Export:
         row = self._row()
         changed = _changes().where(customer_change.c.customer_key != _EVERYBODY).distinct().subquery("changed")
         selected = func.coalesce(and_(true(), *self._cohort(given, row)), literal_column("false"))
+        key = literal_column("changed.customer_key", Uuid)
         standing = case(
+            (and_(row["id"].is_(None), _merged(key)), quoted("merged")),
             (row["id"].is_(None), quoted("deleted")),
             (~selected, quoted("out_of_cohort")),
             (self._exclusion(row).is_not(None), quoted("suppressed")),
             else_=literal_column("NULL::text", Text),
         )
-        key = literal_column("changed.customer_key", Uuid)
         joined = changed.outerjoin(row.clause, row["id"] == key)
         graves = select(key.label("customer_key"), standing.label("reason")).select_from(joined).subquery("grave")
         buried = literal_column("grave.customer_key", Uuid)
@@ -417,6 +419,13 @@ class _Export:
         names: Sequence[str] = compiled.positiontup or ()
         slots = self._context.slots
         return BulkQuery(str(compiled), tuple(names), {name: slots[name] for name in names if name in slots})
+
+
+def _merged(key: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a record is gone because it went into another one."""
+    merge = customer_merge.alias("merge")
+    standing: ColumnElement[bool] = literal_column(f"merge.status = '{MergeStatus.MERGED.value}'", Boolean)
+    return exists(_ONE).select_from(merge).where(merge.c.merged_id == key, standing)
 
 
 def _cell(value: ColumnElement[Any], path: Sequence[str], leaf: Column) -> ColumnElement[Any]:

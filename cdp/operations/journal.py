@@ -29,7 +29,7 @@ from cdp.core.db import Role, Tx
 from cdp.core.errors import Conflict
 from cdp.core.platform import Platform
 from cdp.core.sign import Document, Verdict, canonical, check
-from cdp.operations import signing_keys
+from cdp.operations import lineage, signing_keys
 from cdp.operations.moves import RequestRow
 from cdp.operations.subjects import Person
 from cdp.tables.journal import journal_entry
@@ -105,6 +105,9 @@ async def append_erasure(
         "suppressed": list(suppressed),
         "held": list(held),
     }
+    merged = await lineage.known_as(tx, person.customer_id)
+    if merged:  # an older backup has them as customers of their own
+        said["mergedIds"] = [str(one) for one in merged]
     return await _append(tx, platform, ERASURE, said, request_id=request.id, erased_id=person.customer_id)
 
 
@@ -117,7 +120,8 @@ async def correct_held(tx: Tx, platform: Platform, request_id: UUID, held: Seque
     last = await _last(tx, request_id)
     if last is None or last["held"] == list(held):
         return False
-    said = {name: last[name] for name in ("requestId", "reference", "customerId", "subjectRef", "suppressed")}
+    names = ("requestId", "reference", "customerId", "subjectRef", "suppressed", "mergedIds")
+    said = {name: last[name] for name in names if name in last}
     erased_id = UUID(last["customerId"])
     await _append(tx, platform, ERASURE, said | {"held": list(held)}, request_id=request_id, erased_id=erased_id)
     return True

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from sqlalchemy import CompoundSelect, String, literal, select, union, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, String, literal, select, union, union_all
 
 from cdp.connectors.base import Identifier, Subject
 from cdp.core.db import Tx
@@ -22,6 +22,7 @@ from cdp.core.sign import canonical
 from cdp.tables.account import account
 from cdp.tables.contact import email_address, phone_number, postal_address
 from cdp.tables.customer import IdentityType, customer, identity
+from cdp.tables.merge import customer_merge_row
 from cdp.tables.order import sales_order
 
 # An address line, and the names that stand beside it; together they say who lives there.
@@ -116,7 +117,18 @@ def _identifiers(customer_id: CustomerId) -> CompoundSelect[str, str, str, bool]
             )
             for kind, value, verified in contacts
         ),
+        # A sign-in of a record that was merged into theirs lies in the ledger of merges.
+        select(literal(IdentityType.USERNAME.value), _aside("username"), literal(""), literal(False)).where(
+            customer_merge_row.c.customer_id == customer_id,
+            customer_merge_row.c.table_name == account.name,
+            _aside("username").is_not(None),
+        ),
     )
+
+
+def _aside(name: str) -> ColumnElement[str]:
+    """A value of a row that a merge put aside."""
+    return customer_merge_row.c.shown.op("->>", return_type=String())(name)
 
 
 async def homes(tx: Tx, customer_id: CustomerId) -> list[Home]:
@@ -135,7 +147,13 @@ async def homes(tx: Tx, customer_id: CustomerId) -> list[Home]:
             )
         )
     )
-    own = tuple(name for name in (who.family_name, who.organisation_name) if name) if who else ()
+    before = await tx.all(
+        select(
+            _aside("family_name").label("family_name"), _aside("organisation_name").label("organisation_name")
+        ).where(customer_merge_row.c.customer_id == customer_id, customer_merge_row.c.table_name == customer.name)
+    )
+    known = [row for row in (who, *before) if row is not None]
+    own = tuple(name for row in known for name in (row.family_name, row.organisation_name) if name)
     found: dict[str, set[str]] = {}
     for row in await tx.all(lived):
         line, name = row.line1, row.recipient

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Table, null, select, update
+from sqlalchemy import ColumnElement, Row, Table, null, or_, select, update
 
 from cdp.core.db import Role
 from cdp.core.errors import InvalidInput, TooLarge
 from cdp.core.ids import CustomerId, new_id
 from cdp.core.platform import Platform
 from cdp.core.seal import Sealer
-from cdp.operations import values
+from cdp.operations import lineage, values
 from cdp.tables.hold import EFFECTIVE, legal_hold
 from cdp.tables.manual import manual_task
 from cdp.tables.paper import paper_record
@@ -158,9 +158,14 @@ async def destroy_of(platform: Platform, subject_ref: UUID, customer_id: Custome
     over = legal_hold.c.status.not_in(EFFECTIVE)
     return sum(
         [
-            await destroy(platform, legal_hold, (legal_hold.c.subject_ref == subject_ref) & over),
+            await destroy(platform, legal_hold, _about(legal_hold.c.subject_ref, subject_ref, customer_id) & over),
             await destroy(platform, manual_task, manual_task.c.customer_id == customer_id),
-            await destroy(platform, legal_order, legal_order.c.subject_ref == subject_ref),
+            await destroy(platform, legal_order, _about(legal_order.c.subject_ref, subject_ref, customer_id)),
             await destroy(platform, paper_record, paper_record.c.customer_id == customer_id),
         ]
     )
+
+
+def _about(column: ColumnElement[UUID], subject_ref: UUID, customer_id: CustomerId) -> ColumnElement[bool]:
+    """By any name the log knows somebody by, those of records merged into theirs included."""
+    return or_(column == subject_ref, column.in_(lineage.log_names_of([customer_id])))

@@ -29,6 +29,7 @@ from cdp.core.sign import decode
 from cdp.operations import audit, journal, messages, moves, subjects, suppression
 from cdp.operations.attachments import attachments
 from cdp.operations.journal import Entry
+from cdp.operations.merging import parting
 from cdp.operations.packages.formats import ADDENDUM
 from cdp.operations.requests import evidence
 from cdp.tables.base import Category
@@ -120,9 +121,13 @@ async def _erase(platform: Platform, entry: Entry, held: Sequence[str], *, take:
     """Erase one person again; 1 if anything was there."""
     said = entry.read
     customer_id, request_id = CustomerId(UUID(said["customerId"])), RequestId(UUID(said["requestId"]))
+    people = [customer_id, *(CustomerId(UUID(one)) for one in said.get("mergedIds", ()))]
+    async with platform.db.transaction(Role.WORKER) as tx:  # one record then, and two when they were erased
+        await parting.part(tx, platform, customer_id)
     if Category.REQUEST.value not in held:
-        await bury_exports(platform, customer_id)
-        await evidence.destroy(platform, customer_id=customer_id, request_id=request_id)
+        for one in people:
+            await bury_exports(platform, one)
+            await evidence.destroy(platform, customer_id=one, request_id=request_id)
     if not held:
         await attachments.destroy_of(platform, UUID(said["subjectRef"]), customer_id)
     async with platform.db.transaction(Role.WORKER) as tx:
@@ -131,6 +136,10 @@ async def _erase(platform: Platform, entry: Entry, held: Sequence[str], *, take:
         keys = await _close_requests(tx, customer_id, request_id)
         await _holds(tx, customer_id, UUID(said["subjectRef"]), held)
         erased = await erase_rows(tx, customer_id)
+        for one in people[1:]:
+            keys += await _close_requests(tx, one, request_id)
+            await _holds(tx, one, UUID(said["subjectRef"]), held)
+            await erase_rows(tx, one)
         await _settle(tx, said, request_id, is_held=bool(held))
         lines = [
             suppression.Entry(kind, KeyedHash(decode(value), version))

@@ -18,6 +18,7 @@ from sqlalchemy import Row, delete, func, select, update
 from cdp.core.db import Role, Tx
 from cdp.core.platform import Platform
 from cdp.core.sign import canonical
+from cdp.operations import lineage
 from cdp.operations.bulk import manifests, owners, parts, rewriting, states
 from cdp.operations.bulk.states import move
 from cdp.operations.bulk.writing import folder
@@ -129,7 +130,7 @@ async def _asked_since(tx: Tx, row: Row[Any]) -> list[UUID]:
         privacy_request.c.customer_id.is_not(None),
         privacy_request.c.requested_at > row.snapshot_at - OVERLAP,
     )
-    return [found[0] for found in await tx.all(asked)]
+    return [found[0] for found in await tx.all(asked.union_all(lineage.merged_into(asked)))]
 
 
 async def settle_cancelling(tx: Tx, *, limit: int) -> int:

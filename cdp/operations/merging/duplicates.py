@@ -44,11 +44,13 @@ _OFFICES_SQL = ", ".join(f"'{name}'" for name in sorted(OFFICES))
 # Customers of whom another record has the same proven address or number, for whoever judges many at once.
 TWINS = f"""
 SELECT DISTINCT unnest(ids) AS customer_id FROM (
-  SELECT array_agg(DISTINCT customer_id) AS ids FROM email_address
-   WHERE verified_at IS NOT NULL AND split_part(normalized, '@', 1) NOT IN ({_OFFICES_SQL}) GROUP BY normalized
+  SELECT array_agg(DISTINCT customer_id) AS ids FROM email_address WHERE verified_at IS NOT NULL AND normalized IN (
+    SELECT normalized FROM email_address WHERE verified_at IS NOT NULL GROUP BY normalized HAVING count(*) > 1
+  ) AND split_part(normalized, '@', 1) NOT IN ({_OFFICES_SQL}) GROUP BY normalized
   UNION ALL
-  SELECT array_agg(DISTINCT customer_id) FROM phone_number
-   WHERE verified_at IS NOT NULL AND e164 IS NOT NULL GROUP BY e164
+  SELECT array_agg(DISTINCT customer_id) FROM phone_number WHERE verified_at IS NOT NULL AND e164 IN (
+    SELECT e164 FROM phone_number WHERE verified_at IS NOT NULL GROUP BY e164 HAVING count(*) > 1
+  ) GROUP BY e164
 ) shared WHERE cardinality(ids) BETWEEN 2 AND {MOST_SHARING}"""  # noqa: S608  # constants of this module
 
 

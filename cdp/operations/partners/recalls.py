@@ -15,7 +15,7 @@ from cdp.core.db import Tx
 from cdp.core.errors import Conflict, NotFound
 from cdp.core.ids import CustomerId, global_id, new_id
 from cdp.core.platform import Platform
-from cdp.operations import audit, messages, values
+from cdp.operations import audit, lineage, messages, values
 from cdp.operations.letters import Letter
 from cdp.operations.partners.partners import require
 from cdp.operations.reference import Purpose
@@ -40,15 +40,21 @@ async def of_grant(tx: Tx, viewer: Viewer, partner_id: UUID, grant_id: UUID, *, 
 
 
 async def of_person(tx: Tx, customer_id: CustomerId, *, now: datetime) -> int:
-    """Ask every partner this person was disclosed to to destroy what it holds of them; once, however often called."""
+    """Ask every partner this person was disclosed to to destroy what it holds of them; once, however often called.
+
+    A partner may know them by the id of a record that was merged since: it is asked by each.
+    """
     told = select(disclosure.c.partner_id).where(
         disclosure.c.customer_id == customer_id, disclosure.c.partner_id.is_not(None)
     )
-    asked = select(partner_recall.c.partner_id).where(partner_recall.c.subject_id == customer_id)
-    found = await tx.all(told.except_(asked))
-    for row in found:  # a handful of partners, each with a letter and an event of its own
-        await _open(tx, SYSTEM, row.partner_id, RecallReason.ERASURE, now=now, subject_id=customer_id)
-    return len(found)
+    opened = 0
+    for name in [customer_id, *await lineage.known_as(tx, customer_id)]:  # hardly ever more than one
+        asked = select(partner_recall.c.partner_id).where(partner_recall.c.subject_id == name)
+        found = await tx.all(told.except_(asked))
+        for row in found:  # a handful of partners, each with a letter and an event of its own
+            await _open(tx, SYSTEM, row.partner_id, RecallReason.ERASURE, now=now, subject_id=name)
+        opened += len(found)
+    return opened
 
 
 async def acknowledge(tx: Tx, viewer: Viewer, platform: Platform, recall_id: UUID, *, note: str | None = None) -> None:

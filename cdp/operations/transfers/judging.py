@@ -3,17 +3,19 @@
 It reads the deal's terms from the deal itself and looks at each table once, whatever the number of customers. Selected
 is whoever the brand knows: customers of the brand, and customers of another from whom it collected something. Reasons
 apply in the order of ``ExclusionReason``; the first that fits is the one. A minor is whoever has the preference
-``minor`` set to true; duplicates that nobody merged are customers with the same e-mail address; a partner's are
-customers of whom every record of the brand came from one of the deal's partner sources.
+``minor`` set to true; duplicates that nobody merged are customers with the same proven e-mail address or number; a
+partner's are customers of whom every record of the brand came from one of the deal's partner sources.
 """
 
+from cdp.operations.merging.duplicates import TWINS
+
 # Customers, their orders and what became of them under the sold brand alone; everything else is looked at as a whole.
-JUDGED = """
+JUDGED = f"""
 WITH deal AS MATERIALIZED (SELECT * FROM transfer WHERE id = :transfer_id),
 touched AS (
   SELECT c.customer_id,
          bool_or(c.brand_id = d.brand_id) AS in_brand,
-         bool_or(c.brand_id = d.brand_id AND (d.sources = '{}' OR c.source = ANY (d.sources))) AS in_scope,
+         bool_or(c.brand_id = d.brand_id AND (d.sources = '{{}}' OR c.source = ANY (d.sources))) AS in_scope,
          bool_or(c.brand_id <> d.brand_id) AS elsewhere,
          coalesce(bool_and(c.source = ANY (d.partner_sources)) FILTER (WHERE c.brand_id = d.brand_id), false)
            AS of_partner,
@@ -31,11 +33,7 @@ held AS (
    WHERE status IN ('proposed', 'active', 'releasing') AND customer_id IS NOT NULL
 ),
 minors AS (SELECT customer_id FROM preference WHERE key = 'minor' AND value = 'true'),
-shared AS (SELECT normalized FROM email_address GROUP BY normalized HAVING count(*) > 1),
-twins AS (
-  SELECT DISTINCT e.customer_id FROM email_address e JOIN shared ON shared.normalized = e.normalized
-    JOIN email_address o ON o.normalized = e.normalized AND o.customer_id <> e.customer_id
-),
+twins AS ({TWINS}),
 reachable AS (SELECT DISTINCT customer_id FROM email_address),
 bought AS (
   SELECT o.customer_id, bool_or(o.status IN ('open', 'confirmed', 'shipped')) AS running, max(o.placed_at) AS placed_at
@@ -109,7 +107,7 @@ judged AS (
   LEFT JOIN against ON against.customer_id = u.id AND against.purpose = f.purpose
   WHERE u.brand_id = d.brand_id OR t.in_brand
 )
-"""
+"""  # noqa: S608  # constants of this module and of duplicates
 # A UUID of version 8: SHA-256 over the deal's salt and who it is in the log. ``digest`` is the first half of that.
 _NAME = """encode(set_byte(set_byte(digest, 6, (get_byte(digest, 6) & 15) | 128), 8, (get_byte(digest, 8) & 63) | 128),
               'hex')::uuid"""
