@@ -38,6 +38,7 @@ from cdp.tables.audit import audit_event
 from cdp.tables.message import MessageStatus, message
 from cdp.tables.request import RequestStatus, TaskStatus, TaskStep, privacy_request, request_task
 from cdp.tables.system import system
+from tests.conftest import fresh_place
 from tests.connectors.webhook_peer import SECRET, Peer
 from tests.population import Person
 
@@ -207,3 +208,11 @@ async def engine(fresh_settings: Settings) -> AsyncIterator[Engine]:
     """An engine of the test's own; nothing cools off, nothing waits."""
     async for one in opened(fresh_settings.model_copy(update={**QUICK, "redis_url": ""})):
         yield one
+
+
+@pytest.fixture(scope="module")
+async def lasting_engine(running: Settings, worker_name: str) -> AsyncIterator[Engine]:
+    """The same for a module whose tests only look at what was made once."""
+    with fresh_place(running, worker_name) as place:
+        async for one in opened(place.model_copy(update={**QUICK, "redis_url": ""})):
+            yield one

@@ -1,5 +1,5 @@
 """Fixtures of the request engine."""
 
-from tests.engine import engine
+from tests.engine import engine, lasting_engine
 
-__all__ = ["engine"]
+__all__ = ["engine", "lasting_engine"]

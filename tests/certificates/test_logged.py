@@ -15,15 +15,15 @@ from tests.population import make_person
 Change = Callable[[dict[str, Any]], object]
 
 
-@pytest.fixture
-async def issued(engine: Engine) -> list[bytes]:
+@pytest.fixture(scope="module")
+async def issued(lasting_engine: Engine) -> list[bytes]:
     """Two certificates, with other events before, between and after."""
     found = []
     for _ in range(2):
-        opened = await engine.open_erasure(await make_person(engine.platform.db))
-        await engine.work()
-        found.append((await engine.certificate(opened.reference)).document)
-        await sequencer.sequence(engine.platform)
+        opened = await lasting_engine.open_erasure(await make_person(lasting_engine.platform.db))
+        await lasting_engine.work()
+        found.append((await lasting_engine.certificate(opened.reference)).document)
+        await sequencer.sequence(lasting_engine.platform)
     return found
 
 
@@ -53,32 +53,34 @@ FORGERIES: dict[str, tuple[Change, str]] = {
 }
 
 
-async def test_what_was_issued_stands_in_the_log(engine: Engine, issued: list[bytes]) -> None:
+async def test_what_was_issued_stands_in_the_log(lasting_engine: Engine, issued: list[bytes]) -> None:
     for document in issued:
-        assert verify_certificate(document, engine.platform.signer.keys()).is_valid
+        assert verify_certificate(document, lasting_engine.platform.signer.keys()).is_valid
     heads = [json.loads(document)["log"]["head"]["size"] for document in issued]
     assert heads[0] < heads[1]
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-async def test_the_keys_holder_can_not_change_it(engine: Engine, issued: list[bytes], name: str) -> None:
+async def test_the_keys_holder_can_not_change_it(lasting_engine: Engine, issued: list[bytes], name: str) -> None:
     change, problem = FORGERIES[name]
-    report = verify_certificate(resigned(engine.platform.signer, issued[1], change), engine.platform.signer.keys())
+    report = verify_certificate(
+        resigned(lasting_engine.platform.signer, issued[1], change), lasting_engine.platform.signer.keys()
+    )
     assert not report.is_valid
     assert any(problem in one for one in report.problems), report.problems
 
 
-async def test_the_proof_of_another_certificate(engine: Engine, issued: list[bytes]) -> None:
+async def test_the_proof_of_another_certificate(lasting_engine: Engine, issued: list[bytes]) -> None:
     other = json.loads(issued[0])["log"]
-    forged = resigned(engine.platform.signer, issued[1], lambda read: read.update(log=other))
-    assert not verify_certificate(forged, engine.platform.signer.keys()).is_valid
+    forged = resigned(lasting_engine.platform.signer, issued[1], lambda read: read.update(log=other))
+    assert not verify_certificate(forged, lasting_engine.platform.signer.keys()).is_valid
 
 
-async def test_a_head_signed_by_nobody_we_know(engine: Engine, issued: list[bytes], tmp_path: object) -> None:
+async def test_a_head_signed_by_nobody_we_know(lasting_engine: Engine, issued: list[bytes], tmp_path: object) -> None:
     """The certificate's own signer may be known while the head's is not, as after a change of keys."""
     read = json.loads(issued[1])
     assert verify_certificate(issued[1], {}).is_consistent
-    keys = engine.platform.signer.keys()
+    keys = lasting_engine.platform.signer.keys()
     read["log"]["head"]["signature"]["keyId"] = "0123456789abcdef"
-    report = verify_certificate(canonical(engine.platform.signer.sign(read)), keys)
+    report = verify_certificate(canonical(lasting_engine.platform.signer.sign(read)), keys)
     assert (report.verdict, report.is_valid) == (Verdict.UNKNOWN_SIGNER, False)

@@ -35,9 +35,9 @@ class Issued:
         self.keys = signer.keys()
 
 
-@pytest.fixture
-async def issued(engine: Engine) -> Issued:
-    found = []
+@pytest.fixture(scope="module")
+async def issued(lasting_engine: Engine) -> Issued:
+    engine, found = lasting_engine, []
     for _ in range(2):
         opened = await engine.open_erasure(await make_person(engine.platform.db))
         await engine.work()

@@ -35,8 +35,9 @@ class Issued:
         self.email = self.salt = ""
 
 
-@pytest.fixture
-async def issued(engine: Engine, tmp_path: Path) -> Issued:
+@pytest.fixture(scope="module")
+async def issued(lasting_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Issued:
+    engine = lasting_engine
     ada = await make_person(engine.platform.db)
     taken = await engine.open_export(ada)
     await engine.work()
@@ -44,7 +45,7 @@ async def issued(engine: Engine, tmp_path: Path) -> Issued:
     opened = await engine.open_erasure(ada)
     await engine.work()
     certificate = (await engine.certificate(opened.reference)).document
-    found = Issued(tmp_path, certificate, package, engine.platform.signer.keys())
+    found = Issued(tmp_path_factory.mktemp("issued"), certificate, package, engine.platform.signer.keys())
     assert opened.status_key is not None
     found.email, found.salt = ada.email, subjects.salt_of(opened.status_key)
     return found
