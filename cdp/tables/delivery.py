@@ -109,8 +109,20 @@ transfer_file = Table(
     Column("plain_sha256", LargeBinary(32), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", LargeBinary(32), nullable=False),
+    # Hash of the leaves of those who are in it, which ``transfer_roll`` has; of files with a record a person.
+    Column("people_sha256", LargeBinary(32)),
     Column("replaced_by_id", Uuid, ForeignKey("transfer_file.id", deferrable=True, initially="DEFERRED")),
     timestamp("created_at", now=True),
+)
+
+# Whom a file of customers holds, as leaves in order: hashes that name nobody, and outlive both file and people.
+transfer_roll = Table(
+    "transfer_roll",
+    metadata,
+    Column("transfer_id", Uuid, ForeignKey("transfer.id"), nullable=False),
+    Column("sha256", LargeBinary(32), nullable=False),
+    Column("leaves", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("transfer_id", "sha256"),
 )
 
 # Who was in a cohort when it was frozen and is not in its files, because of what came in between.

@@ -11,9 +11,9 @@ from sqlalchemy import select
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role
-from cdp.core.sign import Verdict, canonical
+from cdp.core.sign import Verdict, canonical, decode, encode
 from cdp.operations.delivery import chain, custody, deltas
-from cdp.operations.transfers import objections
+from cdp.operations.transfers import objections, roll
 from cdp.tables.delivery import transfer_delta_entry
 from cdp.tables.transfer import ReceiptState, TransferStatus, transfer_customer
 from tests.delivery.factory import Deal, Seller, sold
@@ -136,6 +136,14 @@ def without(action: str) -> Tamper:
     return drop
 
 
+def customers(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for one in found["packages"][0]["files"] if one["kind"] == "customers"]
+
+
+def _without_last(leaves: str) -> str:
+    return encode(decode(leaves)[: -roll.LEAF_BYTES])
+
+
 TAMPERED: dict[str, Tamper] = {
     "a count of a package": lambda found: found["packages"][0].update(delivered=6),
     "a cohort's count": lambda found: found["packages"][0]["cohorts"][0].update(delivered=8),
@@ -145,6 +153,17 @@ TAMPERED: dict[str, Tamper] = {
     "somebody else's receipt": lambda found: found["statements"][0].update(
         signer=found["statements"][0]["signer"] | {"x": "AAAA"}
     ),
+    "who was frozen": lambda found: found["people"].update(frozen=_without_last(found["people"]["frozen"])),
+    "somebody in place of another": lambda found: found["people"].update(
+        frozen=encode(b"\0" * roll.LEAF_BYTES + decode(found["people"]["frozen"])[roll.LEAF_BYTES :])
+    ),
+    "who was delivered": lambda found: found["people"]["delivered"].popitem(),
+    "somebody delivered": lambda found: found["people"]["delivered"].update(
+        {name: _without_last(one) for name, one in found["people"]["delivered"].items()}
+    ),
+    "whom a file holds": lambda found: customers(found)[0].update(people="0" * 64),
+    "one file's people for another's": lambda found: customers(found)[0].update(people=customers(found)[1]["people"]),
+    "the terms": lambda found: found["packages"][0]["terms"].update(retainDays=1),
     "a delta": lambda found: found["deltas"].pop(1),
     "a delta's count": lambda found: found["deltas"][0].update(count=1),
     "the recall": lambda found: found["deltas"].pop(),

@@ -8,7 +8,7 @@ from sqlalchemy import delete, insert, select
 from cdp.core.db import Role
 from cdp.core.ids import new_id
 from cdp.core.sign import Verdict
-from cdp.operations.delivery import checks, selection
+from cdp.operations.delivery import bag, checks, selection
 from cdp.operations.delivery.selection import FieldNotTransferable
 from cdp.tables.contact import email_address
 from cdp.tables.delivery import transfer_receipt
@@ -47,6 +47,29 @@ async def test_a_package_is_made_pulled_checked_and_signed_for(
     audited = await seller.audited(deal.id)
     for action in ("packaging", "packaged", "delivering", "opened", "file_pulled", "receipted", "completed"):
         assert f"transfer.{action}" in audited
+
+
+async def test_nobody_stands_in_for_another(seller: Seller, people: list[Person], tmp_path: Path) -> None:
+    deal = await sold(seller)
+    await seller.floor.drain()
+    async with deal.buyer.at(seller, tmp_path) as receiver:
+        await receiver.receive(deal.reference)
+    folder, identity = tmp_path / deal.reference / "bag", deal.buyer.identity
+    package = checks.read_package((folder / bag.PACKAGE).read_bytes())
+    assert package is not None
+    first, second = [one for one in package["files"] if one["kind"] == "customers"][:2]
+    path = folder / first["encrypted"]["path"]
+    assert checks.measure(path, identity, cohort="Everybody").people == first["people"]
+    assert checks.measure(path, identity, cohort="Others").people != first["people"]
+    # Whoever has the platform's key could sign that a file holds others than it does.
+    first["people"], second["people"] = second["people"], first["people"]
+    described = {name: (folder / name).read_text() for name in (bag.DECLARATION, bag.INFO, bag.MANIFEST)}
+    for name, text in bag.tags(described, seller.platform.signer.sign(package)).items():
+        (folder / name).write_text(text)
+    keys = seller.platform.signer.keys()
+    assert checks.verify_bag(folder, keys).problems == ()
+    found = checks.verify_bag(folder, keys, identity=identity).problems
+    assert [one.partition(" ")[2] for one in found] == ["holds other people than were to go."] * 2
 
 
 async def test_of_shared_customers_only_what_the_sold_brand_collected_goes(

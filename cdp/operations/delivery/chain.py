@@ -1,7 +1,8 @@
 """Check the chain of custody of a deal, offline: every entry proven, every document named by one, every count kept.
 
 What holds: the entries are in the log under a signed head; the statuses follow each other without a gap; two people who
-did not make the deal approved the hash that was frozen; each package, delta and statement is named by an entry by its
+did not make the deal approved the hash that was frozen; who was delivered is who was frozen, but for those who are
+counted as left out; each package, delta and statement is named by an entry by its
 hash, and each entry's document is here; statements are signed by the key their entry names and speak of the files that
 were packed. Whoever holds the platform's key can not change any of it without the heads that others keep.
 """
@@ -10,17 +11,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cdp.core.sign import Verdict, canonical, check
+from cdp.core.sign import Verdict, canonical, check, decode
 from cdp.operations.delivery import bag, checks, statements
 from cdp.operations.delivery.checks import Findings
 from cdp.operations.delivery.statements import StatementInvalid
 from cdp.operations.proofs.checks import check_inclusion
+from cdp.operations.transfers import roll
 from cdp.tables.transfer import TRANSFER_TRANSITIONS, TransferStatus
 
 KIND, VERSION = "cdp.transfer-custody", 1
 OBJECT = "Transfer"
 APPROVALS_NEEDED = 2
 DELTA = "cdp.transfer-delta"
+CUSTOMERS = "customers"
 NAMED = {
     "transfer.receipted": statements.RECEIPT,
     "transfer.delta_acknowledged": statements.ACKNOWLEDGEMENT,
@@ -56,6 +59,7 @@ def verify(raw: bytes, keys: Mapping[str, str]) -> Findings:
         problems += _ledger_problems(found, entries)
         problems += _approval_problems(found["packages"], entries)
         problems += _package_problems(found, entries, keys)
+        problems += _people_problems(found["people"], found["packages"])
         problems += _delta_problems(found, entries, keys)
         problems += _statement_problems(found, entries)
         records = int(found["packages"][-1]["delivered"]) if found["packages"] else 0
@@ -142,6 +146,39 @@ def _package_problems(found: Document, entries: Sequence[Document], keys: Mappin
     for entry in _of(entries, "transfer.file_pulled"):
         if entry["details"]["file"] != bag.TAGMANIFEST and entry["details"]["sha256"] not in served:
             yield f"{entry['details']['file']} was served, but never packed."
+
+
+def _people_problems(people: Document, packages: Sequence[Document]) -> Iterator[str]:
+    """Who was delivered was frozen, each once; who was not is counted. All of it by hashes."""
+    leaves = decode(people["frozen"])
+    frozen = set(roll.split(leaves))
+    if len(frozen) * roll.LEAF_BYTES != len(leaves):
+        yield "Somebody was frozen twice."
+    for package in packages:
+        number, known = package["revision"], roll.Frozen(package["terms"])
+        known.feed(leaves)
+        if known.digest().hex() != package["frozen"]["sha256"]:
+            yield f"Those who are listed are not those who were frozen for revision {number}."
+        if len(frozen) != sum(package["counts"]["included"].values()):
+            yield f"Revision {number} counts other people than are listed."
+        yield from _delivered_problems(people["delivered"], package, frozen)
+
+
+def _delivered_problems(rolls: Document, package: Document, frozen: set[bytes]) -> Iterator[str]:
+    delivered: set[bytes] = set()
+    for file in (one for one in package["files"] if one["kind"] == CUSTOMERS):
+        leaves = decode(rolls[file["people"]]) if file["people"] in rolls else None
+        if leaves is None or bag.sha256(leaves) != file["people"]:
+            yield f"It is not said whom {file['name']} holds."
+            continue
+        here = set(roll.split(leaves))
+        if len(leaves) != file["rows"] * roll.LEAF_BYTES or len(here) != file["rows"] or here & delivered:
+            yield f"{file['name']} holds somebody twice, or other people than it counts."
+        if here - frozen:
+            yield f"{file['name']} holds somebody who was not frozen."
+        delivered |= here
+    if len(delivered) != package["delivered"]:
+        yield f"Revision {package['revision']} says of other people that they were delivered."
 
 
 def _delta_problems(found: Document, entries: Sequence[Document], keys: Mapping[str, str]) -> Iterator[str]:

@@ -10,14 +10,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from cdp.core.age import AgeUnreadable, Decryption
 from cdp.core.sign import Verdict, canonical, check
 from cdp.operations.delivery import bag
+from cdp.operations.transfers import roll
 
 READ_BYTES = 1024 * 1024
 LARGEST_TAG_BYTES = 64 * 1024 * 1024
-LINES = frozenset({"customers", "choices", "provenance"})
+CUSTOMERS = "customers"
+LINES = frozenset({CUSTOMERS, "choices", "provenance"})
 """Kinds of files that have a line a person."""
 
 
@@ -42,6 +45,8 @@ class Measured:
     plain_bytes: int | None = None
     plain_sha256: str | None = None
     lines: int | None = None
+    people: str | None = None
+    """Of a file of customers, the hash over the leaves of those it holds."""
 
 
 def is_bag(folder: Path) -> bool:
@@ -115,7 +120,7 @@ def _payload_problems(
         if path not in found or path not in manifest:
             yield f"{path} is missing."
         else:
-            yield from differences(one, measure(folder / path, identity))
+            yield from differences(one, measure(folder / path, identity, cohort=cohort_of(package, one)))
 
 
 def differences(one: Mapping[str, Any], measured: Measured) -> Iterator[str]:
@@ -129,10 +134,49 @@ def differences(one: Mapping[str, Any], measured: Measured) -> Iterator[str]:
         yield f"{path} holds something else than was packed."
     elif one["kind"] in LINES and measured.lines != one["rows"]:
         yield f"{path} has {measured.lines} records, not {one['rows']}."
+    elif measured.people != one.get("people"):
+        yield f"{path} holds other people than were to go."
 
 
-def measure(path: Path, identity: str | None = None, *, plain: Path | None = None) -> Measured:
-    """Read a file once; ``plain`` is where the decrypted bytes go, if anywhere. Never raises on what it reads."""
+def cohort_of(package: Mapping[str, Any], one: Mapping[str, Any]) -> str | None:
+    """The cohort whose customers a file holds, None for any other file."""
+    if one["kind"] != CUSTOMERS:
+        return None
+    folder = one["name"].partition("/")[0]
+    return next((str(cohort["name"]) for cohort in package["cohorts"] if cohort["folder"] == folder), "")
+
+
+class _People:
+    """Whom the lines of a file name, whatever chunks they come in."""
+
+    def __init__(self, cohort: str) -> None:
+        self._cohort, self._rest = cohort, b""
+        self._found: list[tuple[UUID, str]] | None = []
+
+    def feed(self, plain: bytes) -> None:
+        """Take some bytes of it."""
+        *lines, self._rest = (self._rest + plain).split(b"\n")
+        if self._found is None:
+            return
+        try:
+            self._found += [(UUID(json.loads(line)["id"]), self._cohort) for line in lines]
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            self._found = None
+
+    @property
+    def hashed(self) -> str:
+        """The hash over their leaves; empty where a line names nobody."""
+        return bag.sha256(roll.joined(self._found)) if self._found is not None else ""
+
+
+def measure(
+    path: Path, identity: str | None = None, *, plain: Path | None = None, cohort: str | None = None
+) -> Measured:
+    """Read a file once; ``plain`` is where the decrypted bytes go, if anywhere. Never raises on what it reads.
+
+    ``cohort`` is whose customers it holds.
+    """
+    people = _People(cohort) if cohort is not None else None
     sealed, digest, size, plain_bytes, lines = hashlib.sha256(), hashlib.sha256(), 0, 0, 0
     stream, is_open = Decryption(identity) if identity else None, True
     sink = plain.open("wb") if plain is not None and stream is not None else None
@@ -149,6 +193,8 @@ def measure(path: Path, identity: str | None = None, *, plain: Path | None = Non
                         out, is_open = b"", False
                     digest.update(out)
                     plain_bytes, lines = plain_bytes + len(out), lines + out.count(b"\n")
+                    if people is not None:
+                        people.feed(out)
                     if sink is not None:
                         sink.write(out)
                 if not chunk:
@@ -162,7 +208,8 @@ def measure(path: Path, identity: str | None = None, *, plain: Path | None = Non
         return Measured(size, sealed.hexdigest())
     if not is_open:
         return Measured(size, sealed.hexdigest(), -1, "")
-    return Measured(size, sealed.hexdigest(), plain_bytes, digest.hexdigest(), lines)
+    named = people.hashed if people is not None else None
+    return Measured(size, sealed.hexdigest(), plain_bytes, digest.hexdigest(), lines, named)
 
 
 def sums(package: Mapping[str, Any]) -> Iterator[str]:

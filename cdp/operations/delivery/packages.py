@@ -239,7 +239,9 @@ async def _cohort(tx: Tx, cohort: Row[Any], made: list[Row[Any]]) -> Document:
 
 
 def _file(one: Row[Any], part: Row[Any]) -> Document:
+    whose = {"people": bytes(one.people_sha256).hex()} if one.people_sha256 is not None else {}
     return {
+        **whose,
         "name": one.name,
         "kind": one.kind.value,
         "snapshotAt": iso(part.snapshot_at),

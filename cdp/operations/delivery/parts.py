@@ -9,18 +9,20 @@ made again later leaves the others as they are. A worker that dies costs its par
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, Update, and_, delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from cdp.core.db import Tx
 from cdp.core.ids import new_id
 from cdp.core.settings import Settings
 from cdp.operations.backoff import wait_s
 from cdp.tables.bulk import PartStatus
-from cdp.tables.delivery import FileKind, transfer_file, transfer_omission, transfer_part
+from cdp.tables.delivery import FileKind, transfer_file, transfer_omission, transfer_part, transfer_roll
 from cdp.tables.transfer import TransferStatus, transfer, transfer_cohort, transfer_customer
 
 LOST = "WORKER_LOST"
@@ -57,12 +59,13 @@ class MadeFile:
 
 @dataclass(frozen=True)
 class MadePart:
-    """What a part came to. ``omissions`` are those of the cohort who are not in it, and why."""
+    """What a part came to. ``omissions`` are those of the cohort who are not in it, and why; ``people`` who are."""
 
     files: Sequence[MadeFile]
     rows: int
     omissions: Mapping[UUID, str]
     snapshot_at: datetime
+    people: bytes | None = None
 
 
 _due = and_(
@@ -163,6 +166,11 @@ async def settle(tx: Tx, work: PartWork, made: MadePart) -> bool:
         old = and_(transfer_file.c.transfer_id == work.deal.id, transfer_file.c.name == row["name"])
         stands = transfer_file.c.replaced_by_id.is_(None)
         await tx.execute(update(transfer_file).where(old, stands).values(replaced_by_id=row["id"]))
+    if made.people is not None:
+        kept = {"transfer_id": work.deal.id, "sha256": sha256(made.people).digest(), "leaves": made.people}
+        await tx.execute(upsert(transfer_roll).values(kept).on_conflict_do_nothing())
+        for row in new:
+            row["people_sha256"] = kept["sha256"] if row["kind"] is FileKind.CUSTOMERS else None
     await tx.execute(insert(transfer_file), new)
     await tx.execute(delete(transfer_omission).where(transfer_omission.c.part_id == work.id))
     if made.omissions:

@@ -94,7 +94,7 @@ class Receiver:
             (folder / name).write_bytes((await self._call("GET", f"{reference}/files/{name}")).content)
         package = self._package(folder, reference)
         self._remove_others(folder, package)
-        verdicts = [await self._file(reference, place, one, keep_plain=keep_plain) for one in package["files"]]
+        verdicts = [await self._file(package, place, one, keep_plain=keep_plain) for one in package["files"]]
         said = {
             "kind": statements.RECEIPT,
             "reference": reference,
@@ -130,8 +130,11 @@ class Receiver:
         for path in [one for one in (folder / "data").rglob("*") if one.is_file() and one not in wanted]:
             path.unlink()
 
-    async def _file(self, reference: str, place: Path, one: Mapping[str, Any], *, keep_plain: bool) -> dict[str, Any]:
+    async def _file(
+        self, package: Mapping[str, Any], place: Path, one: Mapping[str, Any], *, keep_plain: bool
+    ) -> dict[str, Any]:
         """Download, check, decrypt: the verdict on one file."""
+        reference, cohort = package["reference"], checks.cohort_of(package, one)
         path = place / "bag" / one["encrypted"]["path"]
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         known = await asyncio.to_thread(checks.measure, path) if path.exists() else None
@@ -142,7 +145,7 @@ class Receiver:
         plain = place / "plain" / one["name"] if keep_plain else None
         if plain is not None:
             plain.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        measured = await asyncio.to_thread(checks.measure, path, self._account.identity, plain=plain)
+        measured = await asyncio.to_thread(checks.measure, path, self._account.identity, plain=plain, cohort=cohort)
         problems = [*checks.differences(one, measured)]
         if problems:
             path.unlink()

@@ -22,6 +22,7 @@ from cdp.operations.delivery import optouts, selection
 from cdp.operations.delivery.outgoing import Outgoing
 from cdp.operations.delivery.parts import MadeFile, MadePart, PartWork
 from cdp.operations.delivery.readme import README
+from cdp.operations.transfers.roll import LEAF_BYTES
 from cdp.tables.delivery import ChangeReason, FileKind
 
 PURPOSE = "asset_transfer"
@@ -38,6 +39,13 @@ SELECT EXISTS (SELECT 1 FROM collection k WHERE k.brand_id <> $4 AND k.customer_
      WHERE cohort_id = $1 AND ($2::uuid IS NULL OR customer_id >= $2) AND ($3::uuid IS NULL OR customer_id < $3)))
 """
 ERASED = "SELECT id FROM transfer_customer WHERE cohort_id = $1 AND customer_id IS NULL"
+LEAVES = """
+SELECT coalesce(string_agg(sha256(convert_to(id || ' ' || $5, 'UTF8')), ''::bytea ORDER BY id), ''::bytea)
+  FROM transfer_customer
+ WHERE cohort_id = $1 AND customer_id IS NOT NULL
+   AND ($2::uuid IS NULL OR customer_id >= $2) AND ($3::uuid IS NULL OR customer_id < $3)
+   AND NOT id = ANY($4::uuid[])
+"""
 PROVENANCE = """
 SELECT json_build_object(
     'id', t.id,
@@ -93,7 +101,10 @@ async def write(platform: Platform, compiler: BulkCompiler, work: PartWork) -> M
         known, origin = await _lines(connection, await files.open(FileKind.PROVENANCE), PROVENANCE, arguments)
         if {said, known} != {rows}:
             raise PartInconsistent
-        return MadePart([*made, file, origin], rows, omissions, at)
+        leaves = await connection.fetchval(LEAVES, *arguments[:4], work.cohort.name)
+        if len(leaves) != rows * LEAF_BYTES:
+            raise PartInconsistent
+        return MadePart([*made, file, origin], rows, omissions, at, leaves)
 
 
 @asynccontextmanager

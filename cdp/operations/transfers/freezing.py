@@ -1,18 +1,18 @@
 """Freeze who goes, as a hash over terms and people; two people who did not make the deal approve that hash.
 
-The hash covers the deal's terms (who gets it, under which key, which fields on which basis) and one line a person, in
-order: the name by which the acquirer will know them, and their cohort. That name follows from the deal's salt and who
-they are, so a row that was given to somebody else is another hash too. Whoever objects or is erased afterwards stays in
-the frozen list and is withheld from the package, or called back by a delta: the approval is of what was frozen.
+The hash covers the deal's terms (who gets it, under which key, which fields on which basis) and one leaf a person, in
+order (``roll``): a hash of the name by which the acquirer will know them, and their cohort. That name follows from the
+deal's salt and who they are, so a row that was given to somebody else is another hash too. Whoever objects or is
+erased afterwards stays in the frozen list and is withheld from the package, or called back by a delta: the approval is
+of what was frozen.
 """
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, text
+from sqlalchemy import ColumnElement, LargeBinary, Row, and_, func, insert, or_, select, text
 
 from cdp.access.viewer import SYSTEM, Viewer
 from cdp.core.clock import iso
@@ -20,8 +20,8 @@ from cdp.core.db import Tx
 from cdp.core.errors import Conflict
 from cdp.core.ids import new_id
 from cdp.core.platform import Platform
-from cdp.core.sign import Document, canonical
-from cdp.operations.transfers import classifying, states
+from cdp.core.sign import Document
+from cdp.operations.transfers import classifying, roll, states
 from cdp.operations.transfers.judging import STRANGE
 from cdp.operations.transfers.states import SecondPersonNeeded
 from cdp.tables.policy import brand
@@ -166,10 +166,18 @@ async def thaw(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID) ->
 
 async def hash_of(tx: Tx, transfer_id: UUID) -> bytes:
     """The hash over terms and people as they are now; not yet compared with anything."""
-    digest = hashlib.sha256(canonical(await terms(tx, transfer_id)) + b"\n")
+    frozen = roll.Frozen(await terms(tx, transfer_id))
+    async for leaves in leaves_of(tx, transfer_id):
+        frozen.feed(leaves)
+    return frozen.digest()
+
+
+async def leaves_of(tx: Tx, transfer_id: UUID) -> AsyncIterator[bytes]:
+    """Leaves of everybody who goes, in order, some at a time; also of who was erased since."""
     member = transfer_customer.c
+    line = func.convert_to(func.concat(member.id, " ", transfer_cohort.c.name), "UTF8")
     lines = (
-        select(func.concat(member.id, " ", transfer_cohort.c.name))
+        select(func.sha256(line, type_=LargeBinary()))
         .join(transfer_cohort, transfer_cohort.c.id == member.cohort_id)
         .where(member.transfer_id == transfer_id)
         .order_by(member.id)
@@ -177,8 +185,7 @@ async def hash_of(tx: Tx, transfer_id: UUID) -> bytes:
     )
     stream = await tx.connection.stream_scalars(lines)
     async for batch in stream.partitions():
-        digest.update("".join(f"{line}\n" for line in batch).encode())
-    return digest.digest()
+        yield b"".join(batch)
 
 
 async def require_whole(tx: Tx, row: Row[Any]) -> None:
