@@ -24,7 +24,6 @@ from sqlalchemy import (
     Uuid,
     and_,
     any_,
-    bindparam,
     case,
     cast,
     exists,
@@ -35,13 +34,14 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import asyncpg
-from sqlalchemy.types import TypeEngine
 
 from cdp.access import departures
 from cdp.access.bulk import BULK_RULES, PERSONAL_SCOPE, READ_BY_EXCLUSION, Reason, exclusion
 from cdp.access.decision import Decision, Deny, Rules
 from cdp.access.viewer import MissingScope, Viewer
+from cdp.compiler import cohort
 from cdp.compiler.arguments import Lifted
+from cdp.compiler.cohort import bound
 from cdp.compiler.context import Context, Selected, Sets
 from cdp.compiler.cursors import CursorSeal
 from cdp.compiler.document import Document
@@ -195,7 +195,7 @@ class _Customer(Statement):
     def identifier(self, type_name: str, value: ColumnElement[Any]) -> Json:
         """An id as it leaves: the recipient's pseudonym of it, or the global id in a personal export."""
         if self._options.transfer:
-            return _record_of(value) if type_name == TYPE else pseudonym(type_name, value)
+            return cohort.record_of(value) if type_name == TYPE else pseudonym(type_name, value)
         return global_id(type_name, value) if self._options.personal else pseudonym(type_name, value)
 
     def visible(self, row: Source) -> Conditions:
@@ -208,9 +208,9 @@ class _Customer(Statement):
         if kind.table is None or kind.table is customer:
             return found
         if kind.table is collection:
-            return [*found, row["brand_id"] == _bound("brand", Uuid())] if self._options.transfer else found
+            return [*found, row["brand_id"] == bound("brand", Uuid())] if self._options.transfer else found
         if "collection_id" in kind.table.c:
-            found.append(_collected(row["collection_id"]) if self._options.transfer else departures.kept(row))
+            found.append(cohort.collected(row["collection_id"]) if self._options.transfer else departures.kept(row))
         return found
 
     def _value(self, place: Place, field: Field, decision: Decision) -> Json:
@@ -337,11 +337,11 @@ class _Export:
         return Source(self._context.alias(), customer, "id")
 
     def _cohort(self, given: Lifted, row: Source) -> Conditions:
-        mine = [row["id"].in_(_cohort_members())] if self._options.transfer else []
+        mine = [row["id"].in_(cohort.members())] if self._options.transfer else []
         return self._statement.visible(row) + mine + predicates(self._context, self._field, given, row, self._path)
 
     def _exclusion(self, row: Source) -> ColumnElement[str]:
-        suppressed, purpose = _bound("suppressed", ARRAY(Uuid())), _bound("purpose", Text())
+        suppressed, purpose = bound("suppressed", ARRAY(Uuid())), bound("purpose", Text())
         left_out = exclusion(
             row,
             suppressed=suppressed,
@@ -351,7 +351,7 @@ class _Export:
         )
         if not self._options.transfer:
             return left_out
-        objected = _cohort_members().where(transfer_customer.c.objected_at.is_not(None))
+        objected = cohort.members().where(transfer_customer.c.objected_at.is_not(None))
         return case((row["id"].in_(objected), quoted(Reason.OBJECTED.value)), else_=left_out)
 
     def _changed(self, key: ColumnElement[Any]) -> Conditions:
@@ -391,7 +391,7 @@ class _Export:
     def _left_out(self, given: Lifted) -> BulkQuery:
         row = self._row()
         wanted, reason = [*self._cohort(given, row), *_within(row["id"])], self._exclusion(row)
-        found = select(_record_of(row["id"]), reason).select_from(row.clause)
+        found = select(cohort.record_of(row["id"]), reason).select_from(row.clause)
         return self._query(found.where(*wanted, reason.is_not(None)))
 
     def _deleted(self, given: Lifted) -> BulkQuery:
@@ -447,46 +447,17 @@ def pseudonym(type_name: str, value: ColumnElement[Any]) -> Json:
     return func.left(func.encode(outer, quoted("hex")), literal_column(str(PSEUDONYM_CHARACTERS)), type_=Text)
 
 
-def _cohort_members() -> Select[Any]:
-    """Customers of the cohort at hand who are still there."""
-    member = transfer_customer.c
-    return select(member.customer_id).where(
-        member.cohort_id == _bound("cohort", Uuid()), member.customer_id.is_not(None)
-    )
-
-
-def _record_of(value: ColumnElement[Any]) -> Json:
-    """The name under which the acquirer knows a customer."""
-    member = transfer_customer.alias("record")
-    found = select(cast(member.c.id, Text)).where(
-        member.c.cohort_id == _bound("cohort", Uuid()), member.c.customer_id == value
-    )
-    return found.scalar_subquery()
-
-
-def _collected(collection_id: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Whether the brand at hand has collected it; asked row by row only where another brand knows these customers."""
-    source = collection.alias("collected")
-    mine = exists(_ONE).select_from(source)
-    mine = mine.where(source.c.id == collection_id, source.c.brand_id == _bound("brand", Uuid()))
-    return or_(~_bound("mixed", Boolean()), mine)
-
-
 def _key(setting: str) -> ColumnElement[bytes]:
     return literal_column(f"(SELECT decode(current_setting('{setting}'), 'hex'))", LargeBinary)
 
 
-def _bound(name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
-    return bindparam(name, type_=kind)
-
-
 def _within(key: ColumnElement[Any]) -> Conditions:
-    lower, upper = _bound("lower", Uuid()), _bound("upper", Uuid())
+    lower, upper = bound("lower", Uuid()), bound("upper", Uuid())
     return [or_(lower.is_(None), key >= lower), or_(upper.is_(None), key < upper)]
 
 
 def _logged(log: Any) -> Conditions:  # noqa: ANN401  # the table or an alias of it
-    return [log.c.xid >= _bound("since", BigInteger()), log.c.area == any_(_bound("areas", ARRAY(Text())))]
+    return [log.c.xid >= bound("since", BigInteger()), log.c.area == any_(bound("areas", ARRAY(Text())))]
 
 
 def _changes() -> Select[Any]:
