@@ -1,10 +1,12 @@
 """Erasures reach exports: who asks meanwhile is out before release, who asks later is taken out of the files."""
 
 import asyncio
+import resource
 from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from obstore.exceptions import BaseError as StoreError
 from sqlalchemy import func, update
 
 from cdp.connectors.own.rows import erase_rows
@@ -189,3 +191,24 @@ async def test_a_rewriter_whose_lease_ran_out_changes_nothing(bulk: Bulk) -> Non
     await bulk.floor.drain()
     await nothing_else_lies_there(bulk, made.row.id)
     assert (await bulk.made(made.row.id)).files == made.files
+
+
+async def test_a_disk_that_is_full_keeps_the_export_and_the_erasure_waiting(bulk: Bulk) -> None:
+    ada, bystander = await make_person(bulk.platform.db), await make_person(bulk.platform.db)
+    made = await bulk.with_settings(bulk_part_rows=1_000).export(None, QUERY)
+    request = await ask_erasure(bulk, ada)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))  # the kernel makes no file longer than this
+    try:
+        with pytest.raises((StoreError, OSError)):
+            await reach.forget(bulk.platform, request.id, ada.customer_id)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (await bulk.made(made.row.id)).files == made.files
+    await nothing_else_lies_there(bulk, made.row.id)
+    assert await reach.forget(bulk.platform, request.id, ada.customer_id)
+    after = await bulk.made(made.row.id)
+    assert await bulk.shown(made.row, ada.customer_id) not in after.ids
+    assert await bulk.shown(made.row, bystander.customer_id) in after.ids
+    await nothing_else_lies_there(bulk, made.row.id)
+    await end(bulk, request, ada)
