@@ -30,12 +30,13 @@ def _run(folder: Path, *arguments: str, require_all: bool = False) -> subprocess
     (folder / "test_module.py").write_text(MODULE)
     (folder / "pytest.ini").write_text("[pytest]\n")
     environment = {name: value for name, value in os.environ.items() if name != "CDP_REQUIRE_ALL"}
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     environment |= {"CDP_REQUIRE_ALL": "1"} if require_all else {}
     command = [sys.executable, "-m", "pytest", "-p", "tests.peers", "-q", *arguments, str(folder)]
     return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment, check=False)
 
 
-@pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("arguments", [(), ("-p", "xdist", "-n", "2")], ids=["alone", "xdist"])
 def test_a_missing_peer_is_named_with_its_remedy(tmp_path: Path, arguments: tuple[str, ...]):
     done = _run(tmp_path, *arguments)
     assert done.returncode == 0, done.stdout
