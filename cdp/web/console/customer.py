@@ -24,6 +24,7 @@ from cdp.operations.reveals.reveals import CaseNeeded, NothingToReveal, TooManyR
 from cdp.tables.base import Category
 from cdp.tables.request import SETTLED, RequestStatus
 from cdp.tables.reveal import RevealReason
+from cdp.web.console import duplicates
 from cdp.web.console.timeline import LOOKS, STRANDS, Strand, looks, woven
 from cdp.web.console.words import request_line, status_chips
 from cdp.web.visit import Problem, Visit
@@ -34,6 +35,9 @@ PAGE = 25
 OPEN = sorted(status.name for status in set(RequestStatus) - SETTLED)
 NOTICES: Mapping[str, str] = {
     "opened": "The request is open and waits for a colleague’s decision. The customer has been told.",
+    "merge": "Merged, or proposed to a colleague who may: see below under Merges.",
+    "merged": "You asked for a record that was merged into this one.",
+    "unmerged": "The merge is undone, or the proposal withdrawn.",
     "joined": "The same was asked for already: your evidence is added to the open request.",
 }
 FIELD_OF: Mapping[type[PlatformError], str] = {
@@ -58,8 +62,17 @@ class Unmasking:
 
 
 async def show(visit: Visit) -> Response:
-    """The page; ``show`` in the address names one strand of the timeline, ``after`` is where its page starts."""
-    return await page(visit, [])
+    """The page; ``show`` in the address names one strand of the timeline, ``after`` is where its page starts.
+
+    A record that was merged leads to the customer it went into.
+    """
+    try:
+        return await page(visit, [])
+    except NotFound:
+        there = await duplicates.moved_to(visit, row_id(visit))
+        if there is None:
+            raise
+        return visit.redirect(there)
 
 
 async def submit_reveal(visit: Visit) -> Response:
@@ -118,6 +131,8 @@ async def page(visit: Visit, problems: Sequence[Problem], *, status: int | None 
         strand=chosen[0] if len(chosen) == 1 else None,
         is_later=bool(visit.request.query_params.get("after")),
         here=address(visit),
+        likenesses=await duplicates.of_customer(visit, customer_id),
+        can_merge=duplicates.may_merge(visit),
         can_hold=bool(visit.viewer.roles & HOLD_PLACERS),
         can_order=bool(visit.viewer.roles & MANAGERS),
         unmasking=await _unmasking(visit, customer_id),
