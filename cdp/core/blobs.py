@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import re
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 PART_BYTES = 8 * 1024 * 1024
 SMALLEST_PART_BYTES = 5 * 1024 * 1024
+_HALF = re.compile(r"#\d+$")
 RETRY: "RetryConfig" = {
     "max_retries": 20,
     "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=3), "base": 2},
@@ -100,11 +103,11 @@ class Blobs:
             raise ObjectMissing from error
 
     async def delete(self, key: str) -> None:
-        """Delete an object; a missing one is fine."""
-        try:
+        """Delete an object and what was begun of it; a missing one is fine."""
+        with suppress(NotFoundError, FileNotFoundError):
             await obstore.delete_async(self._store, key)
-        except (NotFoundError, FileNotFoundError):
-            return
+        if self._folder is not None:
+            await asyncio.to_thread(_drop_halves, self._folder, key)
 
     async def keys(self, prefix: str, *, after: str | None = None) -> list[str]:
         """All keys below a prefix, sorted; with ``after`` only those that come later in that order."""
@@ -112,6 +115,39 @@ class Blobs:
         async for batch in obstore.list(self._store, prefix=prefix, offset=after):
             found += [str(entry["path"]) for entry in batch]
         return sorted(key for key in found if after is None or key > after)
+
+    async def all_keys(self, prefix: str) -> list[str]:
+        """As ``keys``, and those of which there is only what somebody who died has begun to write.
+
+        Only a local disk shows that; S3 ends unfinished uploads by a rule of the bucket (docs/bulk-exports.md).
+        """
+        begun = [] if self._folder is None else await asyncio.to_thread(_begun, self._folder, prefix)
+        return sorted({*await self.keys(prefix), *begun})
+
+
+def _begun(folder: Path, prefix: str) -> list[str]:
+    """Keys of files that are not finished: the store writes them beside, under a name with a number."""
+    found = [*(folder / prefix).rglob("*#*")] if (folder / prefix).is_dir() else []
+    return [str(path.relative_to(folder)).rpartition("#")[0] for path in found if _HALF.search(path.name)]
+
+
+def _drop_halves(folder: Path, key: str) -> None:
+    path = folder / key
+    if not path.parent.is_dir():
+        return
+    with os.scandir(path.parent) as entries:
+        halves = [one.path for one in entries if one.name.startswith(f"{path.name}#") and _HALF.search(one.name)]
+    for half in halves:
+        Path(half).unlink(missing_ok=True)
+    if halves:
+        _remove_empty(path.parent, folder)
+
+
+def _remove_empty(place: Path, top: Path) -> None:
+    with suppress(OSError):  # not empty: somebody else's
+        while place != top:
+            place.rmdir()
+            place = place.parent
 
 
 def _write_durably(folder: Path, key: str, payload: bytes) -> None:

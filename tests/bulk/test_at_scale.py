@@ -88,7 +88,7 @@ async def whole(bulk: Bulk, export_id: Any) -> Made:
     made = await bulk.made(export_id)
     assert len(hashes(made)) == made.manifest["exported"] == CUSTOMERS
     kept = {part.object_key for part in await bulk.parts(export_id)} | {f"bulk/{export_id}/manifest.json"}
-    assert set(await bulk.platform.blobs.keys(f"bulk/{export_id}/")) == kept
+    assert set(await bulk.platform.blobs.all_keys(f"bulk/{export_id}/")) == kept
     assert (await bulk.audited(export_id)).count("bulk_export.completed") == 1
     return made
 

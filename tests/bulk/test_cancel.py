@@ -80,7 +80,7 @@ async def test_cancelling_at_every_moment_leaves_nothing(bulk: Bulk, analyst: Vi
         await until(partial(_is_over, bulk, asked.id), within_s=30)  # a part that nobody gave back is held by its lease
         row = await bulk.row(asked.id)
         assert (row.manifest, row.variables) == (None, None), moment
-        assert await bulk.platform.blobs.keys(f"bulk/{asked.id}/") == [], moment
+        assert await bulk.platform.blobs.all_keys(f"bulk/{asked.id}/") == [], moment
         moment += STRIDE
     assert (await bulk.made(bystander.row.id)).files == bystander.files
     print(f"walked {moment} moments from {START} by {STRIDE}")

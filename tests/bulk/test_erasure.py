@@ -49,7 +49,7 @@ async def test_a_finished_export_is_rewritten_without_the_person(
     assert after.excluded["erasing"] == made.excluded.get("erasing", 0) + 1
     assert after.manifest["selected"] == made.manifest["selected"]
     assert check(after.manifest, bulk.platform.signer.keys()) is Verdict.VALID
-    stored = await bulk.platform.blobs.keys(f"bulk/{made.row.id}/")
+    stored = await bulk.platform.blobs.all_keys(f"bulk/{made.row.id}/")
     assert len(stored) == len(after.files) + 1
     for key in stored:
         body = await bulk.platform.blobs.get(key)
@@ -173,7 +173,7 @@ async def end(bulk: Bulk, request: privacy_request, person: Person) -> None:
 
 async def nothing_else_lies_there(bulk: Bulk, export_id: UUID) -> None:
     named = {part.object_key for part in await bulk.parts(export_id)} | {f"bulk/{export_id}/manifest.json"}
-    assert set(await bulk.platform.blobs.keys(f"bulk/{export_id}/")) == named
+    assert set(await bulk.platform.blobs.all_keys(f"bulk/{export_id}/")) == named
 
 
 async def test_a_rewriter_whose_lease_ran_out_changes_nothing(bulk: Bulk) -> None:

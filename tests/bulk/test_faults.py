@@ -51,7 +51,7 @@ async def whole(bulk: Bulk, export_id: object, people: list[Person]) -> None:
     made = await bulk.made(export_id)
     assert sorted(made.ids) == sorted([await bulk.shown(made.row, one.customer_id) for one in people])
     kept = {part.object_key for part in await bulk.parts(export_id)} | {f"bulk/{export_id}/manifest.json"}
-    assert set(await bulk.platform.blobs.keys(f"bulk/{export_id}/")) == kept
+    assert set(await bulk.platform.blobs.all_keys(f"bulk/{export_id}/")) == kept
     assert (await bulk.audited(export_id)).count("bulk_export.completed") == 1
 
 
@@ -189,7 +189,7 @@ async def test_cancelling_at_every_step_leaves_nothing(
     row = await bulk.row(asked.id)
     assert row.status is (BulkStatus.DESTROYED if moment == "completed" else BulkStatus.CANCELLED)
     assert (row.manifest, row.swept_at is not None) == (None, True)
-    assert await bulk.platform.blobs.keys(f"bulk/{asked.id}/") == []
+    assert await bulk.platform.blobs.all_keys(f"bulk/{asked.id}/") == []
     assert (await bulk.made(bystander.row.id)).files == bystander.files
 
 
@@ -241,7 +241,7 @@ async def test_an_export_that_is_over_goes_with_its_files(bulk: Bulk, people: li
     await bulk.floor.drain()
     row = await bulk.row(made.row.id)
     assert (row.status, row.variables, row.manifest) == (BulkStatus.DESTROYED, None, None)
-    assert await bulk.platform.blobs.keys(f"bulk/{made.row.id}/") == []
+    assert await bulk.platform.blobs.all_keys(f"bulk/{made.row.id}/") == []
     actions = await bulk.audited(made.row.id)
     assert actions[-2:] == ["bulk_export.expired", "bulk_export.destroyed"]
 

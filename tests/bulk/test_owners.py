@@ -79,7 +79,7 @@ async def test_what_was_approved_is_not_made(bulk: Bulk, ada: Person, name: str)
     await bulk.floor.drain()
     row = await bulk.row(asked)
     assert (row.status, row.code, row.manifest) == (BulkStatus.FAILED, "OWNER_GONE", None)
-    assert await bulk.platform.blobs.keys(f"bulk/{asked}/") == []
+    assert await bulk.platform.blobs.all_keys(f"bulk/{asked}/") == []
     assert await bulk.status(other) is BulkStatus.COMPLETED
 
 

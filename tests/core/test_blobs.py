@@ -1,5 +1,9 @@
 """Object files: on disk and in memory alike; what breaks off leaves nothing, what is missing is said."""
 
+import asyncio
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -78,6 +82,35 @@ async def test_deleting_is_once_and_for_all(blobs: Blobs):
     await blobs.delete("one")
     await blobs.delete("one")
     assert await blobs.keys("") == ["two"]
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from cdp.core.blobs import PART_BYTES, Blobs
+
+async def chunks():
+    for _ in range(4):
+        yield bytes(PART_BYTES)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(Blobs(sys.argv[1]).put_stream("exports/1/2/part-1.zip", chunks()))
+"""
+
+
+async def test_what_a_killed_process_had_begun_is_found_and_removed(tmp_path: Path):
+    blobs = Blobs(tmp_path.as_uri())
+    await blobs.put("exports/1/part-1.zip", b"a bystander")
+    await blobs.put("exports/1/2/part-1.zip.sig", b"another")
+    done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", KILLED, blobs.url], check=False)
+    assert done.returncode == -signal.SIGKILL
+    whole = ["exports/1/2/part-1.zip.sig", "exports/1/part-1.zip"]
+    assert len(_files(tmp_path)) == 3
+    assert await blobs.keys("exports/1/") == whole
+    assert await blobs.all_keys("exports/1/") == ["exports/1/2/part-1.zip", *whole]
+    assert await blobs.all_keys("exports/2/") == []
+    await blobs.delete("exports/1/2/part-1.zip")
+    assert await blobs.all_keys("exports/") == whole
+    assert len(_files(tmp_path)) == 2
 
 
 async def test_keys_below_a_prefix(blobs: Blobs):

@@ -98,7 +98,7 @@ async def publish(platform: Platform, export_id: UUID) -> None:
     kept = {one.object_key for one in made}
     await platform.blobs.put(f"{folder(export_id)}{MANIFEST}", row.manifest.encode())
     here = f"{folder(export_id)}{row.epoch}/"
-    for key in await platform.blobs.keys(folder(export_id)):
+    for key in await platform.blobs.all_keys(folder(export_id)):
         name = PurePosixPath(key).name
         if key not in kept and (_CLAIMED.fullmatch(name) or (name != MANIFEST and not key.startswith(here))):
             await platform.blobs.delete(key)
@@ -170,7 +170,7 @@ async def unswept(tx: Tx, *, limit: int) -> list[UUID]:
 
 async def remove_files(platform: Platform, export_id: UUID) -> None:
     """Remove every file of an export that is over, and the values of its query; doing it again is fine."""
-    for key in await platform.blobs.keys(folder(export_id)):
+    for key in await platform.blobs.all_keys(folder(export_id)):
         await platform.blobs.delete(key)
     async with platform.db.transaction(Role.WORKER) as tx:
         over = update(bulk_export).where(bulk_export.c.id == export_id, bulk_export.c.status.in_(BULK_OVER))

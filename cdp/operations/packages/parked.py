@@ -114,5 +114,5 @@ async def records(blobs: Blobs, key: bytes, collection: Collection) -> AsyncIter
 
 async def discard(blobs: Blobs, request_id: RequestId) -> None:
     """Delete everything parked for a request."""
-    for object_key in await blobs.keys(folder(request_id)):
+    for object_key in await blobs.all_keys(folder(request_id)):
         await blobs.delete(object_key)

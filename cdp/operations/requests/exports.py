@@ -251,7 +251,7 @@ async def remove(platform: Platform, export_id: UUID) -> None:
     if row is None or row.key_id is None:
         return
     platform.keys.destroy(row.key_id)
-    for object_key in await platform.blobs.keys(folder(export_id)):
+    for object_key in await platform.blobs.all_keys(folder(export_id)):
         await platform.blobs.delete(object_key)
     async with platform.db.transaction(Role.WORKER) as tx:
         await tx.execute(update(export).where(export.c.id == export_id).values(key_id=None, object_key=None))

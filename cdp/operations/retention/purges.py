@@ -151,7 +151,7 @@ async def _destroy_files(platform: Platform, rule: Rule) -> None:
 
 async def _unpark(platform: Platform, run: Run) -> None:
     """Delete what is still parked for requests that are closed: a worker that died while closing left it."""
-    names = {key.removeprefix("requests/").partition("/")[0] for key in await platform.blobs.keys("requests/")}
+    names = {key.removeprefix("requests/").partition("/")[0] for key in await platform.blobs.all_keys("requests/")}
     async with platform.db.transaction(Role.WORKER) as tx:
         found = await tx.all(
             select(privacy_request.c.id).where(
