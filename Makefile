@@ -7,6 +7,8 @@ BIN := $(V)/bin
 DEBIAN := chromium fonts-dejavu-core mariadb-server
 SOAK_MINUTES ?= 30
 .DEFAULT_GOAL := help
+# Container images often set it: then every process compiles all it imports anew, three seconds a start.
+unexport PYTHONDONTWRITEBYTECODE
 
 # uv comes from the lock like everything else: with its hash, into this environment.
 $(V)/.installed: requirements.lock pyproject.toml
