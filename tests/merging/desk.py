@@ -34,7 +34,7 @@ class Desk:
     first: Viewer
     second: Viewer
 
-    async def merge(self, keep: Person, drop: Person, viewer: Viewer | None = None, **changes: Any) -> UUID:
+    async def merge(self, keep: Person, drop: Person, viewer: Viewer | None = None, /, **changes: Any) -> UUID:
         wanted = replace(Wanted(keep.customer_id, drop.customer_id, "Ada wrote twice."), **changes)
         async with self.engine.platform.db.transaction(Role.WORKER) as tx:
             return await merges.merge(tx, viewer or self.first, self.engine.platform, wanted)
