@@ -1,6 +1,6 @@
 """What production refuses: conveniences of development that would open a real system to the world."""
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, or_, select
 
 from cdp.core.db import Role
 from cdp.core.errors import Forbidden
@@ -8,8 +8,10 @@ from cdp.core.platform import Platform
 from cdp.core.settings import Environment, Settings
 from cdp.tables.account import account
 from cdp.tables.policy import collection
+from cdp.tables.staff import staff
 
 DEMO_SOURCE = "demo registration"
+DEMO_STAFF = ("agent@demo.example", "officer@demo.example")
 OUTSIDE = ("database_url", "redis_url", "objects_url")
 LONGEST_STEP_UP_S = 600
 
@@ -62,6 +64,7 @@ async def check(platform: Platform) -> None:
         return
     check_settings(platform.settings)
     demo = exists().where(collection.c.customer_id == account.c.customer_id, collection.c.source == DEMO_SOURCE)
+    colleagues = select(staff.c.id).where(staff.c.username.in_(DEMO_STAFF), staff.c.active)
     async with platform.db.transaction(Role.WORKER) as tx:
-        if await tx.scalar(select(exists(select(account.c.id).where(demo)))):
+        if await tx.scalar(select(or_(exists(select(account.c.id).where(demo)), exists(colleagues)))):
             raise ProductionRefused("This database holds the demo's people, whose password is public.")

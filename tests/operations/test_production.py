@@ -8,14 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert, update
 
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.core.settings import Environment, Settings
 from cdp.operations import production
 from cdp.operations.accounts import accounts
-from cdp.operations.production import DEMO_SOURCE, ProductionRefused
+from cdp.operations.production import DEMO_SOURCE, DEMO_STAFF, ProductionRefused
 from cdp.operations.reference import ensure_reference
+from cdp.tables.staff import staff
 
 KEYS = "k1:" + base64.b64encode(bytes(32)).decode()
 
@@ -71,6 +73,21 @@ async def test_the_demos_people_are_refused(fresh_platform: Platform) -> None:
         await accounts.register(fresh_platform, who)
         with pytest.raises(ProductionRefused, match="demo"):
             await production.check(serious)
+    finally:
+        await serious.close()
+
+
+async def test_the_demos_colleagues_are_refused_while_they_are_active(fresh_platform: Platform) -> None:
+    serious = Platform.open(fit(fresh_platform.settings))
+    row = {"username": DEMO_STAFF[0], "name": "Eva", "roles": ["agent"]}
+    try:
+        async with fresh_platform.db.transaction(Role.WORKER) as tx:
+            await tx.execute(insert(staff).values(row))
+        with pytest.raises(ProductionRefused, match="demo"):
+            await production.check(serious)
+        async with fresh_platform.db.transaction(Role.WORKER) as tx:
+            await tx.execute(update(staff).values(active=False))
+        await production.check(serious)
     finally:
         await serious.close()
 

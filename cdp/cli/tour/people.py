@@ -1,32 +1,38 @@
-"""The demo's people: they register like anybody, prove their address, and have bought things.
+"""The demo's people: customers who register like anybody, prove their address, and have bought things; and colleagues.
 
 Running the demo again finds who stayed and registers anew who left; proving the address lifts the earlier suppression.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
-from cdp.access.viewer import Actor, Viewer
+from cdp.access.viewer import SYSTEM, Actor, Viewer
 from cdp.cli.tour.systems import Copy
 from cdp.core.db import Role, Tx
 from cdp.core.ids import new_id
 from cdp.core.platform import Platform
-from cdp.operations.accounts import email_proofs
+from cdp.operations.accounts import email_proofs, staff_accounts
 from cdp.operations.accounts.accounts import Registration, register
-from cdp.operations.production import DEMO_SOURCE
+from cdp.operations.accounts.passwords import hash_password
+from cdp.operations.production import DEMO_SOURCE, DEMO_STAFF
 from cdp.tables.account import account
 from cdp.tables.consent import preference
 from cdp.tables.contact import AddressKind, PhoneKind, email_address, phone_number, postal_address
 from cdp.tables.order import OrderStatus, sales_order, sales_order_item
+from cdp.tables.staff import staff
 
 PASSWORD = "lantern orchard granite"  # noqa: S105 - printed by the demo, refused in production
 ANNA = Copy("Anna Lindqvist", "anna@example.com")
 BEN = Copy("Ben Okafor", "ben@example.com")
 CLARA = Copy("Clara Moreau", "clara@example.com")
 PEOPLE = (ANNA, BEN, CLARA)
+COLLEAGUES = dict(
+    zip(DEMO_STAFF, (("Eva Brandt", ("agent",)), ("Omar Haddad", ("privacy_officer", "supervisor"))), strict=True)
+)
 HOMES = {
     ANNA.email: ("SE", "Storgatan 12", "Lund", "222 20", "+46 46 123 45 67", "+46461234567"),
     BEN.email: ("GB", "14 Mill Lane", "Leeds", "LS1 4AP", "+44 113 496 0123", "+441134960123"),
@@ -42,6 +48,19 @@ async def settle_in(platform: Platform) -> None:
             known = await tx.scalar(select(account.c.id).where(account.c.username == person.email))
         if known is None:
             await _move_in(platform, person)
+    for username, (name, roles) in COLLEAGUES.items():
+        async with platform.db.transaction(Role.WORKER) as tx:
+            known = await tx.scalar(select(staff.c.id).where(staff.c.username == username))
+        if known is None:
+            await _hire(platform, username, name, roles)
+
+
+async def _hire(platform: Platform, username: str, name: str, roles: Sequence[str]) -> None:
+    password_hash = await hash_password(platform.settings, PASSWORD)
+    async with platform.db.transaction(Role.WORKER) as tx:
+        await staff_accounts.add(tx, SYSTEM, platform, username, name=name, roles=roles)
+        # As if they had followed the link.
+        await tx.execute(update(staff).where(staff.c.username == username).values(password_hash=password_hash))
 
 
 async def _move_in(platform: Platform, person: Copy) -> None:

@@ -117,7 +117,9 @@ class Tour:
             names = package.namelist()
             (self.out / "manifest.json").write_bytes(package.read("manifest.json"))
         systems = sorted({name.split("/")[1] for name in names if name.startswith("systems/")})
-        self.say(f"verified: {len(names)} files, each as its signed manifest says; from {', '.join(systems)}")
+        self.say(
+            f"verified: {len(names)} files, each as its signed manifest says; ours, and those of {', '.join(systems)}"
+        )
         altered = _altered(path, self.out / "altered.zip")
         if verify_package(altered, keys).is_valid:
             raise TourFailed("an altered export was accepted")
@@ -130,7 +132,9 @@ class Tour:
         async with self.visitor() as visitor:
             await visitor.sign_in(person.copy.email, person.password, SCOPE)
             systems = (await visitor.ask(PREVIEW))["previewErasure"]["systems"]
-            self.say("preview: " + ", ".join(f"{known['title']} ({known['code'].lower()})" for known in systems))
+            self.say("asked first what would go and what the law keeps, and nothing changed:")
+            for known in systems:
+                self.console.print(f"      {known['title']}: {known['willErase']} go, {known['willKeep']} stay")
             opened = (await visitor.ask(ERASE))["requestErasure"]
             reference, key = opened["request"]["reference"], opened["statusKey"]
             self.say(f"asked for deletion, {reference}; signed out everywhere, undo possible for a moment")
