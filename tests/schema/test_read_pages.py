@@ -1,17 +1,19 @@
 """Pages: walking a list by cursors in any order and either direction meets every member once."""
 
 import base64
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from cdp.access.viewer import Viewer
+from cdp.compiler.reader import Reader
 from cdp.core.db import Database
 from cdp.core.ids import CustomerId
-from tests.twin.reading import Reading, customer_viewer, reading, staff_viewer
+from cdp.core.settings import Settings
+from tests.conftest import fresh_place
+from tests.twin.reading import GRAPH, KEY, Reading, customer_viewer, staff_viewer
 from tests.twin.rows import populate
-
-__all__ = ["reading"]
 
 CUSTOMERS = """query Q(
     $first: Int, $after: String, $last: Int, $before: String, $by: CustomerOrder, $filter: CustomerFilter) {
@@ -32,9 +34,30 @@ async def page(reading: Reading, viewer: Viewer, **variables: Any) -> dict[str, 
     return found
 
 
-@pytest.fixture
-async def customers(fresh_database: Database) -> list[CustomerId]:
-    return await populate(fresh_database, 5, customers=11)
+@pytest.fixture(scope="module")
+def place(running: Settings, worker_name: str) -> Iterator[Settings]:
+    """Nothing here writes, so that one database does for all."""
+    with fresh_place(running, worker_name) as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="module")
+async def database(place: Settings) -> AsyncIterator[Database]:
+    opened = Database(place.database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="module")
+async def reading(database: Database, place: Settings) -> AsyncIterator[Reading]:
+    reader = Reader(GRAPH, database, place, KEY)
+    yield Reading(reader)
+    await reader.close()
+
+
+@pytest.fixture(scope="module")
+async def customers(database: Database) -> list[CustomerId]:
+    return await populate(database, 5, customers=11)
 
 
 @pytest.mark.parametrize(("field", "direction"), ORDERINGS)
@@ -66,9 +89,7 @@ async def test_a_walk_meets_everybody_once(
     assert met == whole
 
 
-async def test_a_member_that_goes_does_not_stop_the_walk(
-    reading: Reading, customers: list[CustomerId], fresh_database: Database
-) -> None:
+async def test_a_member_that_goes_does_not_stop_the_walk(reading: Reading, customers: list[CustomerId]) -> None:
     officer = staff_viewer("privacy_officer")
     first = await page(reading, officer, first=4)
     rest = await page(reading, officer, first=50, after=first["edges"][1]["cursor"])
