@@ -57,8 +57,7 @@ IDENTIFYING: Mapping[str, str] = {
 """Names, addresses, numbers, and texts that people wrote themselves."""
 
 READ_BY_EXCLUSION = (
-    *("customer", "consent", "privacy_request", "objection", "email_address", "phone_number"),
-    "transfer_customer",
+    *("customer", "consent", "privacy_request", "objection", "email_address", "phone_number", "collection"),
 )
 """Tables whose changes may let somebody into an export or out of it."""
 
@@ -91,7 +90,7 @@ def exclusion(
         (row["status"] == _text("frozen"), _text(Reason.ERASING)),
         (key.in_(_asked_for_erasure()), _text(Reason.ERASING)),
         (row["restricted_at"].is_not(None), _text(Reason.RESTRICTED)),
-        *([] if to_acquirer else [(departures.has_left(row), _text(Reason.TRANSFERRED))]),
+        *([] if to_acquirer else [(departures.has_left(row, of_many=True), _text(Reason.TRANSFERRED))]),
         (key.in_(_objected(purpose)), _text(Reason.OBJECTED)),
         (key == any_(cast(suppressed, ARRAY(Uuid()))), _text(Reason.SUPPRESSED)),
     ]
@@ -135,7 +134,7 @@ def _agreed(key: ColumnElement[object], purpose: ColumnElement[str]) -> ColumnEl
             given.c.customer_id == key,
             given.c.purpose == purpose,
             literal_column("given.action = 'given'"),
-            departures.kept(given.c),
+            departures.kept(given.c, of_many=True),
             ~exists(literal_column("1")).select_from(later).where(newer),
         )
     )

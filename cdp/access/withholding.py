@@ -61,8 +61,7 @@ def withheld(
         exists(_ONE).select_from(asked).where(asked.c.customer_id == key, erasing),
         exists(_ONE).select_from(kept).where(kept.c.customer_id == key, holds),
         exists(_ONE).select_from(against).where(against.c.customer_id == key, against.c.purpose == purpose, stands),
-        departures.has_left(row),
-        *([departures.has_left(row, of_brand=True)] if by_brand else []),
+        departures.has_left(row, by_brand=by_brand),
     ]
     if needs_consent:
         reasons.append(~agreed(key, purpose))

@@ -210,7 +210,9 @@ class _Customer(Statement):
         if kind.table is collection:
             return [*found, row["brand_id"] == bound("brand", Uuid())] if self._options.transfer else found
         if "collection_id" in kind.table.c:
-            found.append(cohort.collected(row["collection_id"]) if self._options.transfer else departures.kept(row))
+            found.append(
+                cohort.collected(row["collection_id"]) if self._options.transfer else departures.kept(row, of_many=True)
+            )
         return found
 
     def _value(self, place: Place, field: Field, decision: Decision) -> Json:

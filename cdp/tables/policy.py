@@ -111,6 +111,8 @@ collection = Table(
     timestamp("collected_at", info=personal(Category.CONSENT)),
     Column("policy_version_id", Uuid, ForeignKey("policy_version.id"), nullable=False, info=structural()),
     Column("brand_id", Uuid, ForeignKey("brand.id"), nullable=False, info=structural()),
+    # Since when it is used for nothing, because its brand was sold; what the person is told is in transfer_customer.
+    timestamp("stopped_at", nullable=True, info=structural()),
 )
 
 Index(
@@ -118,5 +120,8 @@ Index(
     policy_acceptance.c.customer_id,
     policy_acceptance.c.decided_at,
 )
+Index(None, collection.c.customer_id)
+# Whether anything was sold at all.
+Index("collection_stopped_idx", collection.c.customer_id, postgresql_where="stopped_at IS NOT NULL")
 foreign_key_indexes(policy_acceptance)
 foreign_key_indexes(collection)

@@ -297,14 +297,6 @@ Index(
     transfer_customer.c.transfer_id,
     postgresql_where="cohort_id IS NOT NULL AND (customer_id IS NULL OR objected_at IS NOT NULL)",
 )
-Index(None, transfer_customer.c.customer_id)
-# Whose use has stopped: asked by every read that is not for the people themselves.
-Index(
-    "transfer_customer_stopped_idx",
-    transfer_customer.c.customer_id,
-    transfer_customer.c.transfer_id,
-    postgresql_where="stopped_at IS NOT NULL",
-)
 Index(
     "transfer_customer_queued_idx",
     transfer_customer.c.transfer_id,

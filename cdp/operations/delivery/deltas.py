@@ -25,7 +25,7 @@ from cdp.core.sign import canonical, encode
 from cdp.operations import values
 from cdp.operations.delivery import bag, packages, pulling, receipts, statements
 from cdp.operations.delivery.pulling import Party
-from cdp.operations.transfers import states
+from cdp.operations.transfers import states, stopping
 from cdp.tables.delivery import (
     ChangeReason,
     DeltaKind,
@@ -115,11 +115,7 @@ async def recall(tx: Tx, viewer: Viewer, platform: Platform, deal_id: UUID, *, r
     states.require_operator(viewer, platform)
     written = values.text(reason, "reason", longest=2000, lines=True)
     deal = await states.find(tx, deal_id, lock=True)
-    theirs = update(transfer_customer).where(
-        transfer_customer.c.transfer_id == deal_id, transfer_customer.c.stopped_at.is_not(None)
-    )
-    again = (await tx.execute(theirs.values(stopped_at=None))).rowcount
-    wrote, details = {"reason": written}, {"usedAgain": again}
+    wrote, details = {"reason": written}, {"usedAgain": await stopping.resume(tx, deal_id)}
     await states.move(tx, deal, TransferStatus.RECALLED, viewer=viewer, details=details, wrote=wrote)
     mine = select(transfer_package.c.id).where(transfer_package.c.transfer_id == deal_id)
     closing = update(transfer_pull).where(transfer_pull.c.package_id.in_(mine), transfer_pull.c.closed_at.is_(None))

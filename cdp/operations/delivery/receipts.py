@@ -20,7 +20,7 @@ from cdp.core.platform import Platform
 from cdp.operations import audit
 from cdp.operations.delivery import bag, packages, parts, pulling, statements
 from cdp.operations.delivery.pulling import Party
-from cdp.operations.transfers import states
+from cdp.operations.transfers import states, stopping
 from cdp.tables.bulk import PartStatus
 from cdp.tables.delivery import (
     ReceiptKind,
@@ -175,6 +175,7 @@ async def _complete(tx: Tx, mine: Party, deal: Row[Any]) -> None:
         "stopped_at": case((transfer_customer.c.objected_at.is_(None), func.now())),
     }
     done = await tx.execute(update(transfer_customer).where(delivered(deal.id)).values(marked))
+    await stopping.stop(tx, deal.id)
     wrote = {"completed_at": func.now()}
     details = {"customers": done.rowcount, "retainDays": deal.retain_days}
     await states.move(tx, deal, TransferStatus.COMPLETED, viewer=mine.viewer, details=details, wrote=wrote)

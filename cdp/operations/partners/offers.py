@@ -148,7 +148,7 @@ def _next(offer: Row[Any]) -> Select[tuple[UUID, str | None, bool]]:
         .where(
             email_address.c.customer_id == customer.c.id,
             email_address.c.verified_at.is_not(None),
-            departures.kept(email_address.c),
+            departures.kept(email_address.c, of_many=True),
         )
         .order_by(email_address.c.is_primary.desc(), email_address.c.id)
         .limit(1)
@@ -168,7 +168,7 @@ def _by_mail(purpose: ColumnElement[str]) -> ColumnElement[bool]:
             consent.c.customer_id == customer.c.id,
             consent.c.purpose == purpose,
             consent.c.channel.in_([Channel.EMAIL, Channel.ANY]),
-            departures.kept(consent.c),
+            departures.kept(consent.c, of_many=True),
         )
         .order_by(consent.c.recorded_at.desc(), consent.c.id.desc())
         .limit(1)

@@ -14,7 +14,7 @@ from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Tx
 from cdp.core.errors import Conflict, NotFound
 from cdp.core.ids import CustomerId
-from cdp.operations.transfers import states
+from cdp.operations.transfers import states, stopping
 from cdp.operations.transfers.states import TransferRoleNeeded
 from cdp.tables.customer import customer
 from cdp.tables.transfer import TOLD, ObjectionChannel, TransferStatus, transfer, transfer_customer
@@ -79,8 +79,9 @@ async def _object(
     written = await tx.execute(
         update(transfer_customer)
         .where(member.transfer_id == transfer_id, member.customer_id == customer_id, member.objected_at.is_(None))
-        .values(objected_at=func.now(), objection_channel=channel, stopped_at=None, **by)
+        .values(objected_at=func.now(), objection_channel=channel, **by)
     )
     if written.rowcount == 1:
+        await stopping.resume(tx, transfer_id, customer_id=customer_id)
         details = {"channel": channel.value, "state": row.status.value}
         await states.note(tx, viewer, "transfer.objected", transfer_id, subject_ref=row.audit_ref, details=details)
