@@ -116,7 +116,7 @@ async def test_by_mutation(seller: Seller, people: list[Person], tmp_path: Path)
         assert f"transfer.{action}" in await seller.audited(deal.id)
     after = [await picture(seller.platform.db, one) for one in people]
     for old, new in zip(before, after, strict=True):
-        assert {name for name in old if old[name] != new[name]} == {"transfer_customer"}
+        assert {name for name in old if old[name] != new[name]} == {"collection", "transfer_customer"}
 
 
 async def test_in_the_console(seller: Seller, people: list[Person], desk_of: SignIn, tmp_path: Path) -> None:
@@ -136,6 +136,8 @@ async def test_in_the_console(seller: Seller, people: list[Person], desk_of: Sig
     page = unescape((await maker.get(here)).text)
     assert "180 days" in page
     assert "Call everything back" in page
+    theirs = await agent.get(f"/console/customers/{global_id('Customer', people[0].customer_id)}")
+    assert "is used for nothing since" in unescape(theirs.text)
     refused = await submit(agent, here, action=f"{here}/recall", reason="Mine.")
     assert (refused.status_code, (await seller.row(deal.id)).status) == (403, TransferStatus.COMPLETED)
     empty = await submit(maker, here, action=f"{here}/recall", reason=" ")
