@@ -142,6 +142,8 @@ class Database:
                 # None beyond the pool: such a connection is closed when it comes back, and the next one made anew.
                 pool_size=2 * self.pool_size,
                 max_overflow=0,
+                # The one that worked last knows the statements and the tables already.
+                pool_use_lifo=True,
                 connect_args={"server_settings": self.server_settings(role), "async_creator_fn": _connect},
             )
             _ping_rested(self._engines[role].sync_engine)
