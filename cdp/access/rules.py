@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, literal_column, or_, select
+from sqlalchemy import Boolean, ColumnElement, Text, literal_column, or_, select
 
 from cdp.access import masks
 from cdp.access.decision import Columns, Everything, Mask, Own, RowRule, Rows, Rule, Rules, Who
@@ -19,6 +19,7 @@ from cdp.access.viewer import Actor
 from cdp.tables.base import Category
 from cdp.tables.canary import CHANNEL
 from cdp.tables.customer import customer
+from cdp.tables.merge import MergeStatus, customer_merge
 from cdp.tables.request import RequestStatus, privacy_request
 from cdp.tables.transfer import transfer_customer
 
@@ -281,12 +282,14 @@ BULK: Fields = {
 }
 OWN_AUDIT: Fields = {
     "Customer": "auditEvents",
+    "CustomerMerge": "log",
     "AuditEvent": "id occurredAt action outcome code actorKind objectType fields purpose note",
 }
 """What customers see of the log: what was done with their data and why, not which colleague of ours did it."""
 AUDIT: Fields = {
     "Query": "auditEvents",
     "Customer": "auditEvents",
+    "CustomerMerge": "log",
     "AuditEvent": (
         "id occurredAt action outcome code actorKind actorRef actorName client subjectRef objectType objectId fields"
         " purpose note details request position leafHash"
@@ -312,11 +315,14 @@ class OwnRequests:
 
 @dataclass(frozen=True)
 class OwnEvents:
-    """Entries of the audit log that are about the viewer."""
+    """Entries of the audit log that are about the viewer, or about a record that was merged into theirs."""
 
     def __call__(self, row: Columns, subject: ColumnElement[Any]) -> ColumnElement[bool]:
-        """Compare the pseudonym."""
-        return row["subject_ref"].in_(select(customer.c.audit_ref).where(customer.c.id == subject))
+        """Compare the pseudonyms."""
+        standing: ColumnElement[bool] = literal_column(f"customer_merge.status = '{MergeStatus.MERGED.value}'", Boolean)
+        own = select(customer.c.audit_ref).where(customer.c.id == subject)
+        merged = select(customer_merge.c.merged_ref).where(customer_merge.c.customer_id == subject, standing)
+        return row["subject_ref"].in_(own.union_all(merged))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ UNMERGE = (
 CUSTOMER = (
     "query C($id: ID!) { customer(id: $id) { version merges { status mergedId } orders(first: 9) { totalCount } } }"
 )
-OWN = "{ viewer { customer { merges { status mergedId reason mergedById putAside { kind values } } } } }"
+OWN = "{ viewer { customer { merges { status mergedId reason mergedById putAside { kind values } log { action } } } } }"
 
 
 @pytest.fixture
@@ -76,6 +76,8 @@ async def test_two_are_one_for_whoever_asks_and_two_again(db: Database, ask: Ask
     assert any(
         one["values"].get("given_name") == "Ada" for one in own["data"]["viewer"]["customer"]["merges"][0]["putAside"]
     )
+    [shown] = own["data"]["viewer"]["customer"]["merges"]
+    assert "customer.merged" in {one["action"] for one in shown["log"]}
     undo = {"mergeId": made["id"], "reason": "Two.", "expectedVersion": made["version"]}
     assert code(await ask(agent, UNMERGE, input=undo)) == "MERGE_ROLE_NEEDED"
     undone = (await ask(first, UNMERGE, input=undo))["data"]["unmergeCustomers"]["merge"]

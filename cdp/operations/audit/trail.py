@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, select
 from cdp.access.viewer import Actor
 from cdp.core.db import Tx
 from cdp.core.ids import CustomerId
+from cdp.operations import lineage
 from cdp.tables.audit import audit_event, audit_note
 from cdp.tables.customer import customer
 from cdp.tables.staff import staff
@@ -31,9 +32,10 @@ class Trace:
 
 
 async def of_customer(tx: Tx, customer_id: CustomerId, *, actor: Actor, limit: int) -> tuple[Trace, ...]:
-    """What viewers of one kind did to a customer."""
-    subject = select(customer.c.audit_ref).where(customer.c.id == customer_id).scalar_subquery()
-    return await _traces(tx, (audit_event.c.subject_ref == subject) & (audit_event.c.actor_kind == actor.value), limit)
+    """What viewers of one kind did to a customer, or to a record that was merged into theirs."""
+    own = select(customer.c.audit_ref).where(customer.c.id == customer_id)
+    named = audit_event.c.subject_ref.in_(own.union_all(lineage.log_names_of([customer_id])))
+    return await _traces(tx, named & (audit_event.c.actor_kind == actor.value), limit)
 
 
 async def of_request(tx: Tx, request_id: UUID, *, limit: int) -> tuple[Trace, ...]:

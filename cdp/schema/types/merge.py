@@ -11,6 +11,7 @@ from strawberry.scalars import JSON
 from cdp.compiler.graph import Row
 from cdp.compiler.render import global_id, quoted
 from cdp.schema.fields import column, many, mapped
+from cdp.schema.types.audit import AuditEvent
 from cdp.schema.types.relay import Node
 from cdp.tables import merge
 from cdp.tables.merge import MergeEffect, MergeStatus
@@ -67,4 +68,10 @@ class CustomerMerge(Node):
         order=("table_name", "id"),
         where=_is_aside,
         description="Records of the other customer that stand aside; they come back when it is undone.",
+    )
+    log: list[AuditEvent] | None = many(
+        {"merged_ref": "subject_ref"},
+        order=("occurred_at", "id"),
+        typical=50,
+        description="What was done with the other customer's data and by whom, oldest first.",
     )
