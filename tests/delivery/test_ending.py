@@ -291,14 +291,18 @@ async def test_what_somebody_asks_for_themselves_is_told(seller: Seller, tmp_pat
     assert [one.reason for one in told] == ["erased"]
 
 
-async def test_a_recall_undoes_the_erasures_that_wait(seller: Seller, tmp_path: Path) -> None:
+@pytest.mark.parametrize("undone_by", ["a recall", "an objection"])
+async def test_an_erasure_that_waits_is_undone(seller: Seller, undone_by: str, tmp_path: Path) -> None:
     person = await make_person(seller.platform.db)
     deal = await delivered(seller, tmp_path)
     await over(seller, deal)
     await purged(seller)
     member = (await members(seller, deal))[person.audit_ref]
     async with seller.platform.db.transaction(Role.WORKER) as tx:
-        await deltas.recall(tx, SYSTEM, seller.platform, deal.id, reason="The deal broke.")
+        if undone_by == "a recall":
+            await deltas.recall(tx, SYSTEM, seller.platform, deal.id, reason="The deal broke.")
+        else:
+            await objections.record(tx, await seller.member("agent"), deal.id, person.customer_id)
     await tidy(seller.engine.place)
     (request,) = await seller.rows(select(privacy_request).where(privacy_request.c.id == member.removal_id))
     assert request.status == "cancelled"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, exists, func, select, update
+from sqlalchemy import Row, Select, exists, func, or_, select, update
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Tx
@@ -138,12 +138,15 @@ async def _open(tx: Tx, platform: Platform, row: Row[Any]) -> int:
 
 
 async def undo_due(tx: Tx, *, limit: int) -> int:
-    """Undo the erasures that recalled deals had opened and nothing came of yet; returns how many were looked at."""
+    """Undo the erasures of recalled deals, and of who has objected since, that nothing came of yet; how many."""
     pending: Select[UUID, UUID, UUID] = (
         select(transfer_customer.c.id, transfer_customer.c.transfer_id, transfer_customer.c.removal_id)
         .join(transfer, transfer.c.id == transfer_customer.c.transfer_id)
         .join(privacy_request, privacy_request.c.id == transfer_customer.c.removal_id)
-        .where(transfer.c.status == TransferStatus.RECALLED, privacy_request.c.status.not_in(SETTLED))
+        .where(
+            or_(transfer.c.status == TransferStatus.RECALLED, transfer_customer.c.objected_at.is_not(None)),
+            privacy_request.c.status.not_in(SETTLED),
+        )
         .limit(limit)
     )
     undone: Counter[UUID] = Counter()
