@@ -406,8 +406,8 @@ def _fields() -> Iterator[Rule]:
     yield from _rules(Who(Actor.STAFF, frozenset({"analyst"}), "bulk:export"), BULK)
     yield from _rules(Who(Actor.STAFF, UNVEILED, "bulk:approve"), BULK)
     work = (WORK, HOLDS, HOLD_CASES, PEOPLES_WORK, SHARED, TOLD_TRANSFERS, TRANSFERS, PARTNERS)
-    work = (*work, MERGES, MERGE_CASES, MERGED_ASIDE)
-    everything = (CUSTOMERS, PROFILE, PRIVACY, *work, SYSTEMS, AUDIT, BULK)
+    merges = (MERGES, MERGE_CASES, MERGED_ASIDE)
+    everything = (CUSTOMERS, PROFILE, PRIVACY, *work, *merges, SYSTEMS, AUDIT, BULK)
     yield from _rules(Who(Actor.SYSTEM), {"Query": "node nodes"}, *everything)
 
 
