@@ -252,6 +252,7 @@ def _shown(deal: Deal) -> dict[str, Any]:
         "jurisdiction": row.acquirer_jurisdiction,
         "keyFingerprint": deals.fingerprint(row.acquirer_key),
         "keyConfirmed": row.key_confirmed_at is not None,
+        "retainDays": row.retain_days,
         "cohorts": [
             {"name": one.name, "basis": one.basis.value, "rule": one.rule.value, "fields": list(one.fields)}
             for one in deal.cohorts

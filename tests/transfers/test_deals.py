@@ -99,6 +99,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an opt-in to nothing": ({"cohorts": (replace(COHORT, basis=CohortBasis.OPT_IN),)}, "cohorts.purpose"),
     "an unknown purpose": ({"cohorts": (replace(COHORT, purpose="world peace"),)}, "cohorts.purpose"),
     "a window for ever": ({"window_days": 366}, "windowDays"),
+    "kept for ever": ({"retain_days": 3651}, "retainDays"),
     "a window of less than nothing": ({"cohorts": (replace(COHORT, window_days=-1),)}, "cohorts.windowDays"),
     "an unknown brand": ({"brand": "nobody's"}, "brand"),
     "an unknown policy": ({"reviews": {"1999": True}}, "reviews"),
