@@ -6,7 +6,9 @@ brands know too stays a customer of theirs. Statements over many people ask firs
 Source: GDPR art. 5(1)(b) (purpose limitation).
 """
 
-from sqlalchemy import ColumnElement, and_, exists, literal_column, or_
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, all_, and_, exists, func, literal_column, or_, select, true
 
 from cdp.access.decision import Columns
 from cdp.tables.policy import collection
@@ -20,6 +22,17 @@ def kept(row: Columns, *, of_many: bool = False) -> ColumnElement[bool]:
     gone = (source.c.id == row["collection_id"], source.c.stopped_at.is_not(None))
     ours = ~exists(_ONE).select_from(source).where(*gone)
     return or_(~_ever(), ours) if of_many else ours
+
+
+def sold_of(people: Select[UUID]) -> Select[UUID]:
+    """What was collected of these people and went with a sold brand, by its id."""
+    source = collection.alias("source")
+    return select(source.c.id).where(source.c.customer_id.in_(people), source.c.stopped_at.is_not(None))
+
+
+def kept_from(row: Columns, sold: Select[UUID]) -> ColumnElement[bool]:
+    """As ``kept``, of people whose ``sold_of`` the statement has asked for once."""
+    return func.coalesce(row["collection_id"] != all_(func.array(sold.scalar_subquery())), true())
 
 
 def has_left(row: Columns, *, by_brand: bool = False, of_many: bool = False) -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from graphql import Node
-from sqlalchemy import ARRAY, JSON, ColumnElement, Text, Uuid, case, cast, func, literal_column, select
+from sqlalchemy import ARRAY, CTE, JSON, ColumnElement, Text, Uuid, case, cast, func, literal_column, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by, asyncpg
 
 from cdp.access import departures
@@ -68,6 +68,7 @@ class Statement:
         self._most = most
         self._named: Named | None = None
         self._listed: list[Listed] = []
+        self._sold: CTE | None = None
 
     def roots(self, sets: Sets, only: str | None = None) -> list[tuple[str, Json]]:
         """One column per root field of a query, or the one with this response key."""
@@ -99,6 +100,7 @@ class Statement:
             self.reads.append(Recorded(root, self._named, shown, matched, tuple(self._listed)))
         context.shown, context.matched, self._named = set(), set(), None
         self._listed = []
+        self._sold = None
 
     def _object(self, kind: ObjectType, sets: Sets, row: Source | None, path: Path) -> Json:
         fields = self.context.collect(kind.name, sets)
@@ -185,7 +187,8 @@ class Statement:
         found = [] if condition is None else [condition]
         is_collected = kind.name != PERSON and kind.table is not None and "collection_id" in kind.table.c
         if viewer.sharing is not None and is_collected:
-            found.append(departures.kept(row))
+            sold = self._sold
+            found.append(departures.kept(row) if sold is None else departures.kept_from(row, select(sold.c.id)))
         return found
 
     def _single(
@@ -254,6 +257,8 @@ class Statement:
         subject, is_withheld = admitted.c.subject, admitted.c.is_withheld
         shown = select(subject.label("subject"), subject.label("row")).where(~is_withheld)
         self._listed.append(Listed(target, shown))
+        # Once for the statement: asked by each table for itself it costs as much as the rest of the read.
+        self._sold = departures.sold_of(select(subject).where(~is_withheld)).cte(self.context.alias())
         counted = select(func.count()).select_from(admitted).where(is_withheld).scalar_subquery()
         self.context.withheld.append((place.selected.key, counted))
         return select(subject).where(~is_withheld).scalar_subquery()
