@@ -53,6 +53,11 @@ debian:
 	{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null 2>&1 || \
 	    echo "could not install:$$missing"
 
+# Debian's packages and our own come at the same time.
+.PHONY: ready
+ready:
+	@$(MAKE) --no-print-directory -j2 debian lint
+
 .PHONY: lint
 lint: install
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
@@ -65,11 +70,11 @@ check: lint ## format, lint, types, layers and the fast tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --inline-snapshot=disable -m "not browser and not faults and not stack"
 
 .PHONY: test
-test: install debian lint ## the gate: everything at bounded sizes, with the real peers it finds
+test: ready ## the gate: everything at bounded sizes, with the real peers it finds
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --inline-snapshot=disable
 
 .PHONY: soak
-soak: install debian lint ## the gate at full figures, again and again for SOAK_MINUTES, each round with a seed it prints
+soak: ready ## the gate at full figures, again and again for SOAK_MINUTES, each round with a seed it prints
 	@end=$$((SECONDS + 60 * $(SOAK_MINUTES))); \
 	while seed=$$RANDOM$$RANDOM; echo "seed $$seed"; \
 	    CDP_TEST_SEED=$$seed CDP_TEST_DELETIONS=500 CDP_TEST_STRIDE=1 CDP_TEST_CUSTOMERS=$${CDP_TEST_CUSTOMERS:-1000000} \

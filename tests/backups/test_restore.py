@@ -30,6 +30,7 @@ from cdp.tables.base import Category
 from cdp.tables.contact import email_address
 from cdp.tables.customer import customer
 from cdp.tables.request import RequestStatus, TaskStep, privacy_request
+from tests.conftest import drop_database
 from tests.engine import Engine
 from tests.faults.walking import Fault, Walk
 from tests.holds.desk import staffed
@@ -261,7 +262,8 @@ async def test_a_backup_comes_back_on_another_server(
             await replay.check(platform)
         finally:
             await platform.close()
-            await server.execute("DROP DATABASE IF EXISTS elsewhere WITH (FORCE)")
+            with psycopg.connect(other_postgres_url, autocommit=True) as again:
+                drop_database(again, "elsewhere")
 
 
 async def nothing() -> None:
