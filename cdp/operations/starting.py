@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from cdp.core.db import Database, DatabaseUnreachable, Role
 from cdp.core.errors import PlatformError, Unavailable
@@ -27,6 +27,11 @@ AWAY = (OperationalError, InterfaceError, ConnectionError)
 log = structlog.get_logger()
 
 Prepare = Callable[[], Awaitable[None]]
+
+
+def is_away(error: Exception) -> bool:
+    """Whether this is what comes of a database that went away, here while we connect or under an open transaction."""
+    return isinstance(error, ConnectionError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
 async def prepare(platform: Platform) -> None:

@@ -12,8 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from cdp.access.viewer import MissingScope
+from cdp.core.db import DatabaseUnreachable
 from cdp.core.errors import Conflict, NotFound, PlatformError, StepUpRequired, TooLarge, Unauthenticated
 from cdp.operations.oauth.callers import challenge_in_kind
+from cdp.operations.starting import ASK_AGAIN_S, is_away
 from cdp.web.render import render
 
 log = structlog.get_logger()
@@ -71,6 +73,8 @@ def _known(error: Exception) -> PlatformError:
     if isinstance(error, HTTPException):
         kinds: Mapping[int, type[PlatformError]] = {404: NotFound, 405: MethodNotAllowed, 413: TooLarge}
         return kinds.get(error.status_code, MalformedRequest if error.status_code < 500 else PlatformError)()
+    if is_away(error):
+        return DatabaseUnreachable(retryAfterS=ASK_AGAIN_S)
     return PlatformError()
 
 
