@@ -25,8 +25,6 @@ from cdp.tables.bulk import BulkStatus, PartKind, PartStatus, bulk_export, bulk_
 
 log = structlog.get_logger()
 
-LOST = "WORKER_LOST"
-
 
 @dataclass(frozen=True)
 class PartWork:

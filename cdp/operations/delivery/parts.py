@@ -25,7 +25,6 @@ from cdp.tables.bulk import PartStatus
 from cdp.tables.delivery import FileKind, transfer_file, transfer_omission, transfer_part, transfer_roll
 from cdp.tables.transfer import TransferStatus, transfer, transfer_cohort, transfer_customer
 
-LOST = "WORKER_LOST"
 MAKING = (TransferStatus.PACKAGING, TransferStatus.DELIVERING)
 
 
@@ -195,11 +194,14 @@ def _file_row(work: PartWork, one: MadeFile) -> dict[str, object]:
     }
 
 
-async def give_back(tx: Tx, work: PartWork) -> None:
-    """Let somebody else make it at once: nothing was wrong with it."""
+async def give_back(tx: Tx, work: PartWork, *, delay_s: float = 0.0) -> None:
+    """Let somebody else make it: nothing was wrong with it."""
     await tx.execute(
         _ours(work).values(
-            status=PartStatus.PENDING, attempt=transfer_part.c.attempt - 1, lease_owner=None, next_run_at=func.now()
+            status=PartStatus.PENDING,
+            attempt=transfer_part.c.attempt - 1,
+            lease_owner=None,
+            next_run_at=func.now() + timedelta(seconds=delay_s),
         )
     )
 
