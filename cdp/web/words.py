@@ -145,6 +145,7 @@ RECORDS: Mapping[str, Nouns] = {
     "collection": ("note of where data came from", "notes of where data came from"),
     "consent": ("consent decision", "consent decisions"),
     "customer": ("profile", "profiles"),
+    "customer_merge": ("merged record", "merged records"),
     "device": ("device", "devices"),
     "email_address": ("e-mail address", "e-mail addresses"),
     "event": ("record of activity", "records of activity"),
