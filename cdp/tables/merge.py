@@ -120,5 +120,11 @@ Index(
     customer_merge_row.c.row_id,
     unique=True,
 )
+# Sign-ins of external providers that stand aside, for the providers that still ask by them.
+Index(
+    "customer_merge_row_provider_idx",
+    customer_merge_row.c.row_id,
+    postgresql_where="table_name = 'external_identity'",
+)
 foreign_key_indexes(customer_merge)
 foreign_key_indexes(customer_merge_row)

@@ -3,16 +3,19 @@
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from cdp.core.db import Role
 from cdp.core.ids import CustomerId, new_id
 from cdp.operations import lineage
 from cdp.operations.backups import replay
+from cdp.operations.providers.gdpr_api import people
+from cdp.operations.providers.gdpr_api.service import Service
+from cdp.tables.federation import external_identity
 from cdp.tables.journal import journal_entry
 from cdp.tables.request import RequestStatus
 from tests.merging.desk import Desk, rows
-from tests.population import Person, audited, make_person, picture
+from tests.population import NOW, Person, audited, make_person, picture
 
 
 async def _journal(desk: Desk, person: Person) -> Sequence[dict[str, object]]:
@@ -102,3 +105,19 @@ async def test_every_id_a_customer_had_is_known_while_the_merge_stands(desk: Des
     async with desk.engine.platform.db.transaction(Role.WORKER) as tx:
         assert await lineage.known_as(tx, ada.customer_id) == []
         assert await lineage.now_known_as(tx, twin.customer_id) is None
+
+
+async def test_a_provider_still_finds_who_signed_in_through_it_before(desk: Desk) -> None:
+    """To say "nobody here" to a profile service would be a false success of its deletion."""
+    db, platform = desk.engine.platform.db, desk.engine.platform
+    ada, twin = await make_person(db), await make_person(db)
+    service = Service("https://id.example", "cdp", "", "query", "delete", frozenset(), "profile")
+    seen = {"created_at": NOW, "last_sign_in_at": NOW}
+    link = {"issuer": service.issuer, "subject": "sub-7", "customer_id": twin.customer_id, **seen}
+    async with db.transaction(Role.WORKER) as tx:
+        await tx.execute(insert(external_identity).values(id=new_id(), **link))
+        assert (await people.find(tx, platform, service, "sub-7")).customer_id == twin.customer_id
+    await desk.merged(ada, twin)
+    async with db.transaction(Role.WORKER) as tx:
+        assert (await people.find(tx, platform, service, "sub-7")).customer_id == ada.customer_id
+        assert (await people.find(tx, platform, service, "sub-8")).customer_id is None

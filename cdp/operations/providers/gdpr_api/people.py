@@ -5,8 +5,9 @@ request is found by the identifiers it sealed, this id among them: to say "nothi
 """
 
 from dataclasses import dataclass
+from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Boolean, ColumnElement, Select, String, literal_column, select
 
 from cdp.connectors.base import Identifier
 from cdp.core.db import Tx
@@ -17,6 +18,7 @@ from cdp.operations.providers import going
 from cdp.operations.providers.gdpr_api.service import Service
 from cdp.tables.customer import IdentityType, identity
 from cdp.tables.federation import external_identity
+from cdp.tables.merge import customer_merge_row
 
 LONGEST_ID = 255
 
@@ -49,7 +51,7 @@ async def find(tx: Tx, platform: Platform, service: Service, person: str) -> Kno
         external_identity.c.subject == person,
         external_identity.c.customer_id.is_not(None),
     )
-    found = {row.customer_id for row in await tx.all(numbered.union(linked))}
+    found = {row.customer_id for row in await tx.all(numbered.union(linked, _aside(service, person)))}
     if len(found) > 1:
         raise SeveralPeople
     if found:
@@ -57,6 +59,14 @@ async def find(tx: Tx, platform: Platform, service: Service, person: str) -> Kno
     wanted = (IdentityType.CUSTOMER_NUMBER, service.numbering, person)
     going_on = await going.find(tx, platform, lambda one: (one.type, one.issuer, one.value) == wanted)
     return Known(request_id=going_on)
+
+
+def _aside(service: Service, person: str) -> Select[UUID]:
+    """By a sign-in that was put aside when a record of theirs was merged."""
+    line = customer_merge_row.c
+    issuer, subject = (line.shown.op("->>", return_type=String())(name) for name in ("issuer", "subject"))
+    providers: ColumnElement[bool] = literal_column("customer_merge_row.table_name = 'external_identity'", Boolean)
+    return select(line.customer_id).where(providers, issuer == service.issuer, subject == person)
 
 
 def as_identifier(service: Service, person: str) -> Identifier:
