@@ -1,8 +1,9 @@
 """Which rows of which tables belong to one person: identities first, then references until nothing new appears.
 
-The values other tables refer to are collected in temporary tables before anything changes, so that a row is still found
-after the row that led to it is gone. Only rows of the person are in them, whatever the graph: a ring simply ends when a
-round finds nothing new.
+Who only looks finds them in one statement (``Nested``). Before anything changes, and wherever tables refer to each
+other in a ring, the values other tables refer to are collected in temporary tables (``Remembered``), so that a row is
+still found after the row that led to it is gone. Only rows of the person are in them, whatever the graph: a ring simply
+ends when a round finds nothing new.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     CreateTableAs,
+    FromClause,
     Integer,
     Numeric,
     Table,
@@ -28,7 +30,6 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.schema import DropTable
 
 from cdp.connectors.base import Identifier
 from cdp.connectors.sql.database import Functions, digits_of
@@ -108,13 +109,59 @@ class Search:
 
 
 class Reach:
-    """The person's rows, in one transaction. Make it before anything changes; ``close`` drops its temporary tables."""
+    """The person's rows. ``keys`` are the values by which tables refer to rows of theirs."""
 
-    def __init__(self, connection: Connection, search: Search, roots: Mapping[str, ColumnElement[bool]]) -> None:
-        self._connection = connection
+    def __init__(self, search: Search, roots: Mapping[str, ColumnElement[bool]]) -> None:
         self._search = search
         self._roots = roots
-        self._keys: dict[KeySet, Table] = {}
+        self._keys: dict[KeySet, FromClause] = {}
+
+    def rows(self, rule: TableRule) -> ColumnElement[bool]:
+        """Whether a row of a table is the person's."""
+        return or_(self._roots[rule.key], *self._referring(rule))
+
+    def close(self) -> None:
+        """Leave nothing behind, also when the connection lives on in somebody's pool."""
+
+    def _key_columns(self, wanted: KeySet) -> list[ColumnElement[Any]]:
+        table = self._search.schema.tables[wanted[0]]
+        return [self._search.exactly(table.c[name]) for name in wanted[1]]
+
+    def _referring(self, rule: TableRule) -> Iterable[ColumnElement[bool]]:
+        table = self._search.schema.tables[rule.key]
+        for reference in rule.references:
+            yield self._within(table, reference.columns, self._keys[reference.table, reference.keys])
+
+    def _within(self, table: Table, columns: tuple[str, ...], keys: FromClause) -> ColumnElement[bool]:
+        compared = [self._search.exactly(table.c[name]) for name in columns]
+        if len(compared) == 1:
+            return compared[0].in_(select(keys.c.k0))
+        pairs = (key == column for key, column in zip(keys.c, compared, strict=True))
+        return exists(select(literal(1)).select_from(keys).where(and_(*pairs))).correlate(table)
+
+
+class Nested(Reach):
+    """The same rows as part of the statement that asks for them: for who only looks, where no tables form a ring."""
+
+    def __init__(self, search: Search, roots: Mapping[str, ColumnElement[bool]], order: Iterable[str]) -> None:
+        super().__init__(search, roots)
+        referred = {(one.table, one.keys) for rule in search.declared.tables for one in rule.references}
+        for name in order:
+            rule = search.declared.table(name)
+            assert rule is not None
+            for wanted in sorted(known for known in referred if known[0] == name):
+                columns = self._key_columns(wanted)
+                named = [column.label(f"k{position}") for position, column in enumerate(columns)]
+                found = select(*named).where(self.rows(rule), *(column.is_not(None) for column in columns))
+                self._keys[wanted] = found.cte(f"cdp_keys_{len(self._keys)}")
+
+
+class Remembered(Reach):
+    """The same rows, in one transaction, kept in mind. Make it before anything changes."""
+
+    def __init__(self, connection: Connection, search: Search, roots: Mapping[str, ColumnElement[bool]]) -> None:
+        super().__init__(search, roots)
+        self._connection = connection
         self._sizes: dict[KeySet, int] = {}
         for number, wanted in enumerate(self._wanted()):
             self._keys[wanted] = self._create(number, wanted)
@@ -124,12 +171,8 @@ class Reach:
             if self._extend(grown):
                 pending += [fed for fed in self._fed_by(grown) if fed not in pending]
         if connection.dialect.name == "postgresql":
-            for keys in self._keys.values():
-                connection.execute(text(f"ANALYZE {keys.name}"))
-
-    def rows(self, rule: TableRule) -> ColumnElement[bool]:
-        """Whether a row of a table is the person's."""
-        return or_(self._roots[rule.key], *self._referring(rule))
+            for number in range(len(self._keys)):
+                connection.execute(text(f"ANALYZE {_name(number)}"))
 
     def rows_afterwards(self, rule: TableRule) -> ColumnElement[bool]:
         """The same rows once they were cut, whatever was cut: by primary key where there is one."""
@@ -141,9 +184,9 @@ class Reach:
         return or_(self._search.named(rule), self._search.buried(rule), *found)
 
     def close(self) -> None:
-        """Drop the temporary tables, also when the connection lives on in somebody's pool."""
-        for keys in self._keys.values():
-            self._connection.execute(DropTable(keys))
+        """Drop the temporary tables."""
+        for number in range(len(self._keys)):
+            self._connection.execute(text(f"DROP TABLE {_name(number)}"))
 
     def _wanted(self) -> list[KeySet]:
         """Keys other tables refer to, and primary keys of rows that change; in the mapping's order, parents first."""
@@ -168,19 +211,23 @@ class Reach:
         return [known for known in self._keys if known[0] in fed]
 
     def _create(self, number: int, wanted: KeySet) -> Table:
-        table = self._search.schema.tables[wanted[0]]
-        exactly = self._search.exactly
-        columns = [exactly(table.c[name]).label(f"k{position}") for position, name in enumerate(wanted[1])]
-        statement = CreateTableAs(select(*columns).where(false()), f"cdp_keys_{number}", temporary=True)
-        self._connection.execute(statement)
-        return statement.table
+        """A table for keys; statements about the same one of the same schema are compiled once."""
+        made = self._search.schema.made
+        if (number, wanted) not in made:
+            columns = [column.label(f"k{place}") for place, column in enumerate(self._key_columns(wanted))]
+            statement = CreateTableAs(select(*columns).where(false()), _name(number), temporary=True)
+            made[number, wanted] = (text(str(statement.compile(self._connection))), statement.table)
+        creating, table = made[number, wanted]
+        self._connection.execute(creating)
+        return table
 
     def _extend(self, wanted: KeySet) -> bool:
         """Add the keys of every row reached by now; whether there were new ones."""
         rule = self._search.declared.table(wanted[0])
         assert rule is not None
         table, keys = self._search.schema.tables[rule.key], self._keys[wanted]
-        columns = [self._search.exactly(table.c[name]) for name in wanted[1]]
+        assert isinstance(keys, Table)
+        columns = self._key_columns(wanted)
         known = exists(select(literal(1)).where(*(key == column for key, column in zip(keys.c, columns, strict=True))))
         found = (
             select(*columns)
@@ -193,17 +240,9 @@ class Reach:
         grown, self._sizes[wanted] = size > self._sizes.get(wanted, 0), size
         return grown
 
-    def _referring(self, rule: TableRule) -> Iterable[ColumnElement[bool]]:
-        table = self._search.schema.tables[rule.key]
-        for reference in rule.references:
-            yield self._within(table, reference.columns, self._keys[reference.table, reference.keys])
 
-    def _within(self, table: Table, columns: tuple[str, ...], keys: Table) -> ColumnElement[bool]:
-        compared = [self._search.exactly(table.c[name]) for name in columns]
-        if len(compared) == 1:
-            return compared[0].in_(select(keys.c.k0))
-        pairs = (key == column for key, column in zip(keys.c, compared, strict=True))
-        return exists(select(literal(1)).select_from(keys).where(and_(*pairs))).correlate(table)
+def _name(number: int) -> str:
+    return f"cdp_keys_{number}"
 
 
 def preserved(rule: TableRule, identity: IdentityRule) -> bool:

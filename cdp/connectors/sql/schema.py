@@ -5,13 +5,13 @@ row that nobody decided about, a strategy its column can not take, foreign keys 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from sqlalchemy import Column, Connection, MetaData, Table, inspect, text
+from sqlalchemy import Column, Connection, MetaData, Table, TextClause, inspect, text
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.types import Boolean, Date, DateTime, Enum, Integer, Numeric, String
 
@@ -43,6 +43,10 @@ class Schema:
     references: tuple[Reference, ...]
     unique: Mapping[str, tuple[frozenset[str], ...]]
     unsafe: frozenset[str] = frozenset()  # tables whose engine can not undo
+    # Temporary tables of keys, by their number and what they hold: a table made anew would be compiled anew everywhere.
+    made: dict[tuple[int, tuple[str, tuple[str, ...]]], tuple[TextClause, Table]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
 
 @dataclass(frozen=True)
@@ -313,6 +317,15 @@ def delete_order(declared: Declared, schema: Schema) -> DeleteOrder:
         if not free.deferrable:
             loosen.append((free.child, free.columns))
         edges.remove(free)
+
+
+def reading_order(declared: Declared) -> tuple[str, ...] | None:
+    """The tables in an order in which each follows those it refers to; None where references form a ring."""
+    graph = {rule.key: {reference.table for reference in rule.references} for rule in declared.tables}
+    try:
+        return tuple(TopologicalSorter(graph).static_order())
+    except CycleError:
+        return None
 
 
 def _loosenable(schema: Schema, reference: Reference) -> bool:

@@ -4,17 +4,35 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, null, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    delete,
+    func,
+    literal_column,
+    null,
+    or_,
+    select,
+    text,
+    union_all,
+    update,
+)
 
 from cdp.connectors.base import Change, Code, Evidence, Outcome, Page, Retained, State
 from cdp.connectors.records import record
 from cdp.connectors.sql.mapping import Rows, Strategy, TableRule
-from cdp.connectors.sql.reach import Reach, Search
-from cdp.connectors.sql.schema import delete_order
+from cdp.connectors.sql.reach import Nested, Reach, Remembered, Search
+from cdp.connectors.sql.schema import delete_order, reading_order
 from cdp.connectors.sql.strategies import uncut
 
 PAGE_RECORDS = 500
+# More tables than this in one statement would cost a planner more than temporary tables cost.
+MOST_NESTED = 50
+MOST_COUNTED = 100
 # More than one row of the person misses the value; which of them is meant nobody said.
 AMBIGUOUS = "AMBIGUOUS"
 
@@ -36,7 +54,7 @@ class Step:
 
     def read(self) -> Iterator[Page]:
         """Every reached row, whole, table by table."""
-        reach = self._reach(erased_too=False)
+        reach = self._looking(erased_too=False)
         for rule in self.search.declared.tables:
             table = self.search.schema.tables[rule.key]
             found = self.connection.execution_options(yield_per=PAGE_RECORDS).execute(
@@ -47,17 +65,18 @@ class Step:
 
     def check(self) -> Outcome:
         """Count what would go and what would stay."""
-        reach = self._reach()
+        reach = self._looking()
         going, retained = self._going(reach), self._retained(reach)
+        reach.close()
         code = Code.FOUND if going or retained else Code.NOTHING_FOUND
         return Outcome(State.DONE, code, retained=retained, records=going)
 
     def erase(self) -> Outcome:
         """Cut kept rows, delete the others, then read back what was meant. Raises LeftBehind; the caller rolls back."""
-        reach = self._reach()
+        reach = self._remembering()
         retained = self._retained(reach)
         touched = {**self._cut(reach), **self._delete(reach)}
-        left = self._left(reach, within_erasure=True)
+        left = self._left_within(reach)
         if left:
             raise LeftBehind(left)
         reach.close()
@@ -71,8 +90,9 @@ class Step:
 
     def verify(self) -> Outcome:
         """Look for the identifiers, and through the tombstones for anything uncut."""
-        reach = self._reach(only_erased=True)
+        reach = self._looking(only_erased=True)
         left, retained = self._left(reach), self._retained(reach)
+        reach.close()
         state, code = (State.FAILED, Code.LEFT_BEHIND) if left else (State.DONE, Code.NOTHING_LEFT)
         return Outcome(state, code, {"tables_read": len(self.search.declared.tables)}, retained, left)
 
@@ -81,7 +101,7 @@ class Step:
 
         A value that was missing is filled in only where one row alone misses it: no other says which it is.
         """
-        reach = self._reach(erased_too=False)
+        reach = self._remembering(erased_too=False)
         places = [
             (rule, name, one)
             for rule in self.search.declared.tables
@@ -111,28 +131,39 @@ class Step:
         where = and_(reach.rows(rule), says)
         return where, self._count(rule, where)
 
-    def _reach(self, *, erased_too: bool = True, only_erased: bool = False) -> Reach:
+    def _looking(self, *, erased_too: bool = True, only_erased: bool = False) -> Reach:
+        """For a step that changes nothing."""
+        order = reading_order(self.search.declared)
+        if order is None or len(order) > MOST_NESTED:
+            return self._remembering(erased_too=erased_too, only_erased=only_erased)
+        return Nested(self.search, self._roots(erased_too=erased_too, only_erased=only_erased), order)
+
+    def _remembering(self, *, erased_too: bool = True, only_erased: bool = False) -> Remembered:
+        return Remembered(self.connection, self.search, self._roots(erased_too=erased_too, only_erased=only_erased))
+
+    def _roots(self, *, erased_too: bool, only_erased: bool) -> dict[str, ColumnElement[bool]]:
         roots: dict[str, ColumnElement[bool]] = {}
         for rule in self.search.declared.tables:
             named, buried = self.search.named(rule), self.search.buried(rule)
             roots[rule.key] = buried if only_erased else or_(named, buried) if erased_too else named
-        return Reach(self.connection, self.search, roots)
+        return roots
 
     def _going(self, reach: Reach) -> dict[str, int]:
-        found: dict[str, int] = {}
+        wanted: list[tuple[TableRule, ColumnElement[bool]]] = []
         for rule in self.search.declared.tables:
             where = reach.rows(rule)
             if rule.rows is Rows.KEEP:
                 where = and_(where, uncut(rule, self.search.schema.tables[rule.key]))
-            if count := self._count(rule, where):
-                found[label(rule)] = count
-        return found
+            wanted.append((rule, where))
+        return self._counted(wanted)
 
     def _retained(self, reach: Reach) -> tuple[Retained, ...]:
+        kept = [rule for rule in self.search.declared.tables if rule.retention is not None]
+        counted = self._counted([(rule, reach.rows(rule)) for rule in kept])
         return tuple(
-            Retained(label(rule), count, rule.retention.basis, self._until(reach, rule))
-            for rule in self.search.declared.tables
-            if rule.retention is not None and (count := self._count(rule, reach.rows(rule)))
+            Retained(label(rule), counted[label(rule)], rule.retention.basis, self._until(reach, rule))
+            for rule in kept
+            if rule.retention is not None and label(rule) in counted
         )
 
     def _until(self, reach: Reach, rule: TableRule) -> date | None:
@@ -147,7 +178,7 @@ class Step:
             self.connection.scalar(select(func.max(column)).where(reach.rows(dated))), rule.retention.years
         )
 
-    def _cut(self, reach: Reach) -> dict[str, int]:
+    def _cut(self, reach: Remembered) -> dict[str, int]:
         """One UPDATE a table with kept rows; rows that are already cut are left alone."""
         counts: dict[str, int] = {}
         for rule in self.search.declared.tables:
@@ -158,7 +189,7 @@ class Step:
                 counts[rule.key] = self.connection.execute(update(table).where(where).values(values)).rowcount
         return counts
 
-    def _delete(self, reach: Reach) -> dict[str, int]:
+    def _delete(self, reach: Remembered) -> dict[str, int]:
         """One DELETE a table, children first; rings of foreign keys are deferred or loosened."""
         order = delete_order(self.search.declared, self.search.schema)
         match self.search.schema.dialect:
@@ -178,27 +209,50 @@ class Step:
             counts[key] = self.connection.execute(delete(self.search.schema.tables[key]).where(where)).rowcount
         return counts
 
-    def _left(self, reach: Reach, *, within_erasure: bool = False) -> dict[str, int]:
+    def _left(self, reach: Reach) -> dict[str, int]:
         """Rows that should be gone or cut and are not."""
-        found: dict[str, int] = {}
+        wanted: list[tuple[TableRule, ColumnElement[bool]]] = []
         for rule in self.search.declared.tables:
-            table = self.search.schema.tables[rule.key]
             if rule.rows is Rows.DELETE:
-                left = or_(self.search.named(rule), self._whole(reach, rule, changed=within_erasure))
+                left = or_(self.search.named(rule), reach.rows(rule))
             else:
-                kept = reach.rows_afterwards(rule) if within_erasure else reach.rows(rule)
-                left = or_(self.search.exposed(rule), and_(kept, uncut(rule, table)))
-            if count := self._count(rule, left):
-                found[label(rule)] = count
-        return found
+                still = uncut(rule, self.search.schema.tables[rule.key])
+                left = or_(self.search.exposed(rule), and_(reach.rows(rule), still))
+            wanted.append((rule, left))
+        return self._counted(wanted)
 
-    def _whole(self, reach: Reach, rule: TableRule, *, changed: bool) -> ColumnElement[bool]:
+    def _left_within(self, reach: Remembered) -> dict[str, int]:
+        """The same in the transaction that erases: also those whose way there is gone."""
+        wanted: list[tuple[TableRule, ColumnElement[bool]]] = []
+        for rule in self.search.declared.tables:
+            left = or_(self.search.named(rule), reach.rows_afterwards(rule))
+            if rule.rows is not Rows.DELETE:
+                still = uncut(rule, self.search.schema.tables[rule.key])
+                left = or_(self.search.exposed(rule), and_(reach.rows_afterwards(rule), still))
+            wanted.append((rule, left))
+        return self._counted(wanted)
+
+    def _whole(self, reach: Remembered, rule: TableRule, *, changed: bool) -> ColumnElement[bool]:
         """The person's rows of a table, also those whose way there was just set NULL."""
         return reach.rows_afterwards(rule) if changed else reach.rows(rule)
 
     def _count(self, rule: TableRule, where: ColumnElement[bool]) -> int:
-        table = self.search.schema.tables[rule.key]
-        return int(self.connection.scalar(select(func.count()).select_from(table).where(where)) or 0)
+        return self._counted([(rule, where)]).get(label(rule), 0)
+
+    def _counted(self, wanted: Sequence[tuple[TableRule, ColumnElement[bool]]]) -> dict[str, int]:
+        """How many rows there are of each table, in one statement (or a few); tables without any are left out."""
+        counts: list[Select[Any]] = [
+            select(literal_column(str(place)).label("place"), func.count().label("number"))
+            .select_from(self.search.schema.tables[rule.key])
+            .where(where)
+            for place, (rule, where) in enumerate(wanted)
+        ]
+        found: dict[str, int] = {}
+        for begin in range(0, len(counts), MOST_COUNTED):
+            some = counts[begin : begin + MOST_COUNTED]
+            rows = self.connection.execute(some[0] if len(some) == 1 else union_all(*some))
+            found |= {label(wanted[row.place][0]): row.number for row in rows if row.number}
+        return found
 
     def _rule(self, key: str) -> TableRule:
         rule = self.search.declared.table(key)
