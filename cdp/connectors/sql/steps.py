@@ -241,7 +241,7 @@ class Step:
 
     def _counted(self, wanted: Sequence[tuple[TableRule, ColumnElement[bool]]]) -> dict[str, int]:
         """How many rows there are of each table, in one statement (or a few); tables without any are left out."""
-        counts: list[Select[Any]] = [
+        counts: list[Select[Any, Any]] = [
             select(literal_column(str(place)).label("place"), func.count().label("number"))
             .select_from(self.search.schema.tables[rule.key])
             .where(where)
