@@ -6,7 +6,7 @@ row says what is to be done; the sweeper comes back to it.
 
 import functools
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -20,11 +20,15 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Workplace:
-    """The worker a job runs in: the platform, the reader of its profiles, and the name its leases carry."""
+    """The worker a job runs in: the platform, the reader of its profiles, and the name its leases carry.
+
+    ``in_hand`` are the tasks under way here: whoever rings for one of them need not be heard.
+    """
 
     platform: Platform
     reader: Reader
     owner: str
+    in_hand: set[UUID] = field(default_factory=set)
 
 
 class Job(Protocol):

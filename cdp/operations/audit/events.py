@@ -5,9 +5,10 @@ What somebody typed is a note: it lives in a row that an erasure deletes, the ev
 
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert, select
@@ -21,6 +22,7 @@ from cdp.tables.audit import audit_event, audit_note
 from cdp.tables.customer import customer
 
 SALT_BYTES = 16
+_APPEND = insert(audit_event)
 LONGEST_CLIENT = 100
 
 
@@ -30,6 +32,19 @@ class Note:
 
     customer_id: CustomerId
     text: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Happened:
+    """One event about one object; see ``record``."""
+
+    action: str
+    subject_ref: UUID | None
+    object_type: str | None = None
+    object_id: UUID | None = None
+    outcome: str = "ok"
+    code: str | None = None
+    details: Mapping[str, object] | None = None
 
 
 async def record(
@@ -50,29 +65,39 @@ async def record(
     ``object_type`` is a type of the API or one of ``tables.audit.OTHER_OBJECTS``. Returns the event's id. A refusal is
     recorded in a transaction of its own, since the refused one rolls back.
     """
-    event_id, salt = new_id(), secrets.token_bytes(SALT_BYTES)
-    kind, actor_ref = viewer.doer
-    await tx.execute(
-        insert(audit_event).values(
-            id=event_id,
-            action=action,
-            outcome=outcome,
-            code=code,
-            actor_kind=kind.value,
-            actor_ref=actor_ref,
-            client=client_of(viewer),
-            subject_ref=subject_ref,
-            object_type=object_type,
-            object_id=object_id,
-            details=dict(details or {}),
-            request=request_id(),
-            note_hash=note_hash(salt, note.text) if note else None,
-        )
-    )
+    salt = secrets.token_bytes(SALT_BYTES)
+    row = _row(viewer, Happened(action, subject_ref, object_type, object_id, outcome, code, details))
+    row["note_hash"] = note_hash(salt, note.text) if note else None
+    await tx.execute(_APPEND, row)
+    event_id: UUID = row["id"]
     if note is not None:
         row = {"id": new_id(), "customer_id": note.customer_id, "event_id": event_id, "salt": salt, "text": note.text}
         await tx.execute(insert(audit_note).values(row))
     return event_id
+
+
+async def record_many(tx: Tx, viewer: Viewer, happened: Sequence[Happened]) -> None:
+    """Append many events at once, as ``record`` would one by one."""
+    if happened:
+        await tx.execute(_APPEND, [_row(viewer, one) for one in happened])
+
+
+def _row(viewer: Viewer, happened: Happened) -> dict[str, Any]:
+    kind, actor_ref = viewer.doer
+    return {
+        "id": new_id(),
+        "action": happened.action,
+        "outcome": happened.outcome,
+        "code": happened.code,
+        "actor_kind": kind.value,
+        "actor_ref": actor_ref,
+        "client": client_of(viewer),
+        "subject_ref": happened.subject_ref,
+        "object_type": happened.object_type,
+        "object_id": happened.object_id,
+        "details": dict(happened.details or {}),
+        "request": request_id(),
+    }
 
 
 async def record_refusal(

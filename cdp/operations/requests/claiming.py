@@ -7,7 +7,31 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Interval, and_, bindparam, case, exists, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    Boolean,
+    ColumnElement,
+    Float,
+    Integer,
+    Interval,
+    Select,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    case,
+    cast,
+    column,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from cdp.operations.requests.progress import OPEN, RUNS_IN
@@ -27,27 +51,76 @@ _may_run = or_(
 DUE = and_(request_task.c.status.in_(OPEN), request_task.c.next_run_at <= func.now(), _may_run)
 
 
-def _what_follows() -> ReturningUpdate[Any]:
-    """Count the request's version up; answer whether it still has an open task, and who waits at a system."""
+_REQUESTS = privacy_request.c.id == any_(bindparam("requests", type_=ARRAY(Uuid)))
+LOCK = select(privacy_request.c.id).where(_REQUESTS).order_by(privacy_request.c.id).with_for_update()
+"""Lock requests, always in one order, so that two workers never wait for each other."""
+
+
+def _touch() -> ReturningUpdate[Any]:
     still = select(request_task.c.id).where(
         request_task.c.request_id == privacy_request.c.id, request_task.c.status.in_(OPEN)
     )
-    theirs = request_task.c.system_id == bindparam("of_system")
-    waiting = select(request_task.c.id, request_task.c.step).join(privacy_request).join(system).where(theirs, DUE)
-    first = waiting.order_by(request_task.c.next_run_at).limit(1).cte("first_waiting")
     return (
         update(privacy_request)
-        .where(privacy_request.c.id == bindparam("request"))
+        .where(_REQUESTS)
         .values(version=privacy_request.c.version + 1, updated_at=func.now())
-        .returning(
-            exists(still.correlate(privacy_request)).label("still_open"),
-            select(first.c.id).scalar_subquery().label("next_id"),
-            select(first.c.step).scalar_subquery().label("next_step"),
-        )
+        .returning(privacy_request.c.id, exists(still.correlate(privacy_request)).label("still_open"))
     )
 
 
-WHAT_FOLLOWS = _what_follows()
+TOUCH = _touch()
+"""Count the versions of requests up; answer whether each still has an open task."""
+
+
+def _settle() -> ReturningUpdate[Any]:
+    ended = (
+        func.jsonb_to_recordset(bindparam("ended", type_=JSONB))
+        .table_valued(
+            column("id", Uuid),
+            column("fence", Integer),
+            column("status", request_task.c.status.type),
+            column("code", Text),
+            column("evidence", JSONB),
+            column("is_open", Boolean),
+            column("is_free", Boolean),
+            column("delay_s", Float),
+            name="ended",
+        )
+        .render_derived(with_types=True)
+    )
+    return (
+        update(request_task)
+        .where(
+            request_task.c.id == ended.c.id,
+            request_task.c.fence == ended.c.fence,
+            request_task.c.status == TaskStatus.RUNNING,
+        )
+        .values(
+            status=ended.c.status,
+            code=ended.c.code,
+            evidence=ended.c.evidence,
+            attempt=request_task.c.attempt - cast(ended.c.is_free, Integer),
+            lease_owner=None,
+            lease_until=None,
+            next_run_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, ended.c.delay_s),
+            settled_at=case((ended.c.is_open, None), else_=func.now()),
+        )
+        .returning(request_task.c.id)
+    )
+
+
+SETTLE = _settle()
+"""Write how claimed tasks ended, as far as each claim (id and fence) is still the newest; answer which it wrote."""
+
+
+def _next() -> Select[Any]:
+    theirs = request_task.c.system_id == bindparam("of_system")
+    waiting = select(request_task.c.id, request_task.c.step).join(privacy_request).join(system).where(theirs, DUE)
+    return waiting.order_by(request_task.c.next_run_at).limit(1)
+
+
+NEXT = _next()
+"""Who waits longest at a system."""
 
 
 def room(most: int) -> ColumnElement[int]:
@@ -57,7 +130,7 @@ def room(most: int) -> ColumnElement[int]:
     the one that runs is the test). Counted, not locked, so for a moment it may be a few more. Our own tables have room.
     """
     other = request_task.alias()
-    same = other.c.system_id == request_task.c.system_id
+    same = other.c.system_id == system.c.id
     held = and_(same, other.c.status == TaskStatus.RUNNING, other.c.next_run_at > func.now())
     running = select(func.count()).where(held).scalar_subquery()
     waiting = select(func.count()).where(same, other.c.status == TaskStatus.RETRYING).scalar_subquery()
@@ -66,10 +139,13 @@ def room(most: int) -> ColumnElement[int]:
     return case((IS_OWN, most), (troubled, 1 - running), else_=most - running)
 
 
+TURN = select(func.pg_try_advisory_xact_lock(func.hashtextextended(bindparam("of_system", type_=Text), 0)))
+"""Whether nobody else is taking many tasks of a system right now: two who count its room at once would overfill it."""
+
+
 @lru_cache(maxsize=8)
-def statement_of(most: int) -> ReturningUpdate[Any]:
-    """The statement of a claim where ``most`` tasks of a system may run; built once, since every task needs it."""
-    until = func.now() + bindparam("lease", type_=Interval())
+def claim_of(most: int) -> ReturningUpdate[Any]:
+    """The claim of one task where ``most`` of a system may run; built once, since every task needs it."""
     free = (
         select(request_task.c.id)
         .join(privacy_request)
@@ -78,6 +154,32 @@ def statement_of(most: int) -> ReturningUpdate[Any]:
         .with_for_update(of=request_task, skip_locked=True)
         .cte("free")
     )
+    return _taking(free)
+
+
+@lru_cache(maxsize=8)
+def claim_more_of(most: int) -> ReturningUpdate[Any]:
+    """The claim of up to ``limit`` more tasks of the same system and step, as far as the system has room."""
+    left = select(func.least(bindparam("limit", type_=Integer), func.greatest(room(most), 0)))
+    free = (
+        select(request_task.c.id)
+        .join(privacy_request)
+        .join(system)
+        .where(
+            request_task.c.system_id == bindparam("of_system"),
+            request_task.c.step == bindparam("of_step", type_=request_task.c.step.type),
+            DUE,
+        )
+        .order_by(request_task.c.next_run_at)
+        .limit(left.where(system.c.id == bindparam("of_system")).scalar_subquery())
+        .with_for_update(of=request_task, skip_locked=True)
+        .cte("free")
+    )
+    return _taking(free)
+
+
+def _taking(free: CTE) -> ReturningUpdate[Any]:
+    until = func.now() + bindparam("lease", type_=Interval())
     return (
         update(request_task)
         .where(

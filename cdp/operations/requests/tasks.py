@@ -9,7 +9,7 @@ work. Every claim raises ``fence``; a settle that names an older one changes not
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -28,7 +28,18 @@ from cdp.core.ids import CustomerId, RequestId, SystemId, TaskId, new_id
 from cdp.core.settings import Settings
 from cdp.operations import audit, moves
 from cdp.operations.backoff import wait_s
-from cdp.operations.requests.claiming import DUE, IS_OWN, WHAT_FOLLOWS, room, statement_of
+from cdp.operations.requests.claiming import (
+    DUE,
+    IS_OWN,
+    LOCK,
+    NEXT,
+    SETTLE,
+    TOUCH,
+    TURN,
+    claim_more_of,
+    claim_of,
+    room,
+)
 from cdp.operations.requests.progress import OPEN, Standing
 from cdp.operations.systems import OWN
 from cdp.tables.manual import ManualOutcome, ManualStatus, manual_task
@@ -175,10 +186,21 @@ async def claim(tx: Tx, task_id: UUID, *, owner: str, settings: Settings) -> Wor
     None when it is not due, may not run in this state of its request, its system has no room, or somebody has it.
     """
     lease = timedelta(seconds=settings.lease_s)
-    taken = await tx.first(
-        statement_of(settings.system_concurrency), {"task_id": task_id, "owner": owner, "lease": lease}
-    )
+    taken = await tx.first(claim_of(settings.system_concurrency), {"task_id": task_id, "owner": owner, "lease": lease})
     return None if taken is None else _work(taken)
+
+
+async def claim_more(tx: Tx, work: Work, *, limit: int, owner: str, settings: Settings) -> list[Work]:
+    """Take what else is due of the step at the system of a task just claimed: what is done together costs less.
+
+    Nothing while another worker does the same at this system.
+    """
+    if not await tx.scalar(TURN, {"of_system": f"task:{work.system.id}"}):
+        return []
+    lease = timedelta(seconds=settings.lease_s)
+    wanted = {"of_system": work.system.id, "of_step": work.step, "limit": limit}
+    given = {**wanted, "owner": owner, "lease": lease}
+    return [_work(row) for row in await tx.all(claim_more_of(settings.system_concurrency), given)]
 
 
 def _work(taken: Row[Any]) -> Work:
@@ -225,11 +247,61 @@ async def settle(tx: Tx, work: Work, performed: Performed, *, settings: Settings
 
     Trouble that may pass is tried again after a while, ``max_attempts`` times; then a person has to look at it.
     """
-    await moves.lock(tx, work.request_id)
+    await tx.execute(LOCK, {"requests": [work.request_id]})
     if performed.then and not await _holds(tx, work):
         log.warning("task.stale_fence", task=str(work.id), fence=work.fence)
         return None
     outcome = await performed.then(tx) if performed.then else performed.outcome
+    return (await _settle(tx, [_ending(work, outcome, settings)])).get(work.id)
+
+
+async def settle_many(
+    tx: Tx, ended: Sequence[tuple[Work, Outcome]], *, settings: Settings
+) -> Mapping[TaskId, TaskStatus]:
+    """Record how claimed steps at one system ended, as ``settle`` would each; what was stale is not in the answer."""
+    await tx.execute(LOCK, {"requests": [work.request_id for work, _ in ended]})
+    return await _settle(tx, [_ending(work, outcome, settings) for work, outcome in ended])
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """What a claimed step comes to; ``delay_s`` until it is tried again."""
+
+    work: Work
+    outcome: Outcome
+    status: TaskStatus
+    delay_s: float
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in OPEN
+
+    def row(self) -> dict[str, Any]:
+        evidence: dict[str, Evidence] = {**self.outcome.document(), "round": self.work.round}
+        return {
+            "id": str(self.work.id),
+            "fence": self.work.fence,
+            "status": self.status.value,
+            "code": str(self.outcome.code),
+            "evidence": evidence,
+            "is_open": self.is_open,
+            "is_free": self.status is TaskStatus.WAITING,
+            "delay_s": self.delay_s,
+        }
+
+    def told(self) -> audit.Happened:
+        work = self.work
+        details = {
+            "system": work.system.name,
+            "step": work.step.value,
+            "attempt": work.attempt,
+            "fence": work.fence,
+        }
+        action, code = f"task.{self.status.value}", str(self.outcome.code)
+        return audit.Happened(action, work.subject_ref, "RequestTask", work.id, code=code, details=details)
+
+
+def _ending(work: Work, outcome: Outcome, settings: Settings) -> _Ending:
     status = _STATUS[outcome.state]
     delay_s = 0.0
     if status is TaskStatus.RETRYING and work.attempt >= settings.max_attempts:
@@ -243,29 +315,40 @@ async def settle(tx: Tx, work: Work, performed: Performed, *, settings: Settings
         )
     elif status is TaskStatus.WAITING:
         delay_s = max(outcome.retry_after_s or WAIT_S, settings.retry_base_s)
-    if not await _write(tx, work, status, outcome, delay_s=delay_s):
-        log.warning("task.stale_fence", task=str(work.id), fence=work.fence)
-        return None
-    if outcome.state is State.DONE:
-        await _note_well(tx, work.system.id)
-    await _tell(tx, work, status, outcome.code)
-    if status in OPEN:
-        tx.ring(job_of(work.step), work.id, defer_s=delay_s)
-    await _go_on(tx, work, is_open=status in OPEN)
-    return status
+    if status not in TASK_TRANSITIONS[TaskStatus.RUNNING]:
+        raise ValueError(f"a task never goes from running to {status}")
+    return _Ending(work, outcome, status, delay_s)
 
 
-async def _go_on(tx: Tx, work: Work, *, is_open: bool) -> None:
-    """Let those who watch see the change, and ring: for the request when this was its last open task, and for who waits
-    longest for the place that is free now.
+async def _settle(tx: Tx, ended: Sequence[_Ending]) -> dict[TaskId, TaskStatus]:
+    """Write, tell and ring, under the locks of their requests; all of one system."""
+    written = {row.id for row in await tx.all(SETTLE, {"ended": [one.row() for one in ended]})}
+    for stale in (one.work for one in ended if one.work.id not in written):
+        log.warning("task.stale_fence", task=str(stale.id), fence=stale.fence)
+    settled = [one for one in ended if one.work.id in written]
+    if not settled:
+        return {}
+    if any(one.outcome.state is State.DONE for one in settled):
+        await _note_well(tx, settled[0].work.system.id)
+    await audit.record_many(tx, SYSTEM, [one.told() for one in settled])
+    for one in settled:
+        if one.is_open:
+            tx.ring(job_of(one.work.step), one.work.id, defer_s=one.delay_s)
+    await _go_on(tx, settled)
+    return {one.work.id: one.status for one in settled}
+
+
+async def _go_on(tx: Tx, settled: Sequence[_Ending]) -> None:
+    """Let those who watch see the change, and ring: for each request of which this was the last open task, and for who
+    waits longest for the place that is free now.
     """
-    row = await tx.first(WHAT_FOLLOWS, {"request": work.request_id, "of_system": work.system.id})
-    if row is None:
-        return
-    if not is_open and not row.still_open:
-        tx.ring(moves.ADVANCE, work.request_id)
-    if row.next_id is not None and not work.is_own:
-        tx.ring(job_of(row.next_step), row.next_id)
+    ended = {one.work.request_id for one in settled if not one.is_open}
+    for row in await tx.all(TOUCH, {"requests": [one.work.request_id for one in settled]}):
+        if row.id in ended and not row.still_open:
+            tx.ring(moves.ADVANCE, row.id)
+    system = settled[0].work.system
+    if system.kind != OWN and (following := await tx.first(NEXT, {"of_system": system.id})) is not None:
+        tx.ring(job_of(following.step), following.id)
 
 
 async def _holds(tx: Tx, work: Work) -> bool:
@@ -285,25 +368,6 @@ def _ours(work: Work) -> Update:
     )
 
 
-async def _write(tx: Tx, work: Work, status: TaskStatus, outcome: Outcome, *, delay_s: float) -> bool:
-    if status not in TASK_TRANSITIONS[TaskStatus.RUNNING]:
-        raise ValueError(f"a task never goes from running to {status}")
-    evidence: dict[str, Evidence] = {**outcome.document(), "round": work.round}
-    written = await tx.execute(
-        _ours(work).values(
-            status=status,
-            code=str(outcome.code),
-            evidence=evidence,
-            attempt=request_task.c.attempt - (1 if status is TaskStatus.WAITING else 0),
-            lease_owner=None,
-            lease_until=None,
-            next_run_at=func.now() + timedelta(seconds=delay_s),
-            settled_at=None if status in OPEN else func.now(),
-        )
-    )
-    return written.rowcount == 1
-
-
 async def _note_well(tx: Tx, system_id: SystemId) -> None:
     """Remember that a system answers; now and then is enough, so that settling never queues up for its row."""
     if time.monotonic() < _NOTED.get(system_id, 0.0) + NOTED_EVERY.total_seconds():
@@ -312,24 +376,6 @@ async def _note_well(tx: Tx, system_id: SystemId) -> None:
     lately = func.now() - NOTED_EVERY
     stale = or_(system.c.last_ok_at.is_(None), system.c.last_ok_at < lately)
     await tx.execute(update(system).where(system.c.id == system_id, stale).values(last_ok_at=func.now()))
-
-
-async def _tell(tx: Tx, work: Work, status: TaskStatus, code: str) -> None:
-    await audit.record(
-        tx,
-        SYSTEM,
-        f"task.{status.value}",
-        subject_ref=work.subject_ref,
-        object_type="RequestTask",
-        object_id=work.id,
-        code=str(code),
-        details={
-            "system": work.system.name,
-            "step": work.step.value,
-            "attempt": work.attempt,
-            "fence": work.fence,
-        },
-    )
 
 
 async def forget_orphans(tx: Tx) -> int:
