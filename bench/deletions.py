@@ -290,13 +290,17 @@ def _sql(name: str, url: str, secrets: dict[str, Any]) -> Registration:
     return Registration(name, name.capitalize(), "sql", {"url": url, "mapping": {"tables": tables}}, secrets)
 
 
-async def many(scene: Scene, ports: list[int], count: int, found: Found, console: Console) -> None:
-    """Many at once: over local systems, then over slow ones by one worker and by two."""
-    everybody = scene.peek()
-    await scene.connect(local_systems(scene, everybody[:count], scene.platform.settings))
+async def local(scene: Scene, count: int, found: Found, console: Console) -> None:
+    """Many at once over systems of this machine."""
+    await scene.connect(local_systems(scene, scene.peek()[:count], scene.platform.settings))
     alone = await rate(scene, f"{count} deletions over {FEW} local systems, one worker", count, 1, found)
     found.targets.append(Target("deletions a second over five local systems", alone, LOCAL_RATE, at_least=True))
     console.print(f"local: {alone:.1f}/s")
+
+
+async def slow(scene: Scene, ports: list[int], count: int, found: Found, console: Console) -> None:
+    """Many at once over slow systems, by one worker and by two."""
+    everybody = scene.peek()
     await scene.connect(slow_systems(ports[:FEW]))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports[0]}", timeout=30) as client:
         await client.put("/people", json=[one.email for one in everybody])
@@ -355,8 +359,10 @@ async def run(asked: argparse.Namespace, settings: Settings, folder: Path, postg
         async with scene(settings, folder, seeded, postgres_pid) as made:
             if asked.part in {"wide", "all"}:
                 await wide(made, ports, found, console)
-            if asked.part in {"many", "all"}:
-                await many(made, ports, asked.deletions, found, console)
+            if asked.part in {"local", "all"}:
+                await local(made, asked.deletions, found, console)
+            if asked.part in {"slow", "all"}:
+                await slow(made, ports, asked.deletions, found, console)
     return found
 
 
@@ -364,7 +370,7 @@ def main() -> int:
     """Run and judge; the exit code."""
     full = bool(os.environ.get("BENCH_FULL"))
     parser = argparse.ArgumentParser(prog="python -m bench.deletions", description=__doc__)
-    parser.add_argument("--part", choices=("wide", "many", "crowd", "all"), default="all")
+    parser.add_argument("--part", choices=("wide", "local", "slow", "crowd", "all"), default="all")
     parser.add_argument("--deletions", type=int, default=1_000 if full else 200)
     asked = parser.parse_args()
     folder = Path(".cdp") / f"bench-deletions-{os.getpid()}"

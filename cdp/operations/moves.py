@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from cdp.access.viewer import SYSTEM, Viewer
 from cdp.core.db import Tx
@@ -17,6 +17,27 @@ ADVANCE = "advance_request"
 CLOSE = "close_request"
 # A ring further away than this is left to the sweeper: the doorbell forgets after a day anyway.
 LONGEST_RING_S = 3600.0
+
+
+# Built once: every task and every decision needs them.
+_IS_IT = privacy_request.c.id == bindparam("request_id")
+_LOCK = (
+    select(
+        privacy_request.c.id,
+        privacy_request.c.reference,
+        privacy_request.c.type,
+        privacy_request.c.status,
+        privacy_request.c.customer_id,
+        privacy_request.c.subject_ref,
+        privacy_request.c.requested_at,
+        privacy_request.c.cooling_off_until,
+        privacy_request.c.paused_from,
+        privacy_request.c.opened_by_id,
+    )
+    .where(_IS_IT)
+    .with_for_update()
+)
+_TOUCH = update(privacy_request).where(_IS_IT).values(version=privacy_request.c.version + 1, updated_at=func.now())
 
 
 @dataclass(frozen=True)
@@ -42,22 +63,7 @@ class RequestRow:
 
 async def lock(tx: Tx, request_id: UUID) -> RequestRow | None:
     """Lock a request for a decision; always before its tasks, so that two workers never wait for each other."""
-    row = await tx.first(
-        select(
-            privacy_request.c.id,
-            privacy_request.c.reference,
-            privacy_request.c.type,
-            privacy_request.c.status,
-            privacy_request.c.customer_id,
-            privacy_request.c.subject_ref,
-            privacy_request.c.requested_at,
-            privacy_request.c.cooling_off_until,
-            privacy_request.c.paused_from,
-            privacy_request.c.opened_by_id,
-        )
-        .where(privacy_request.c.id == request_id)
-        .with_for_update()
-    )
+    row = await tx.first(_LOCK, {"request_id": request_id})
     if row is None:
         return None
     return RequestRow(
@@ -122,8 +128,4 @@ async def move(
 
 async def touch(tx: Tx, request_id: UUID) -> None:
     """Let those who watch a request see that one of its tasks changed."""
-    await tx.execute(
-        update(privacy_request)
-        .where(privacy_request.c.id == request_id)
-        .values(version=privacy_request.c.version + 1, updated_at=func.now())
-    )
+    await tx.execute(_TOUCH, {"request_id": request_id})

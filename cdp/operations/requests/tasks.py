@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row, String, Update, and_, case, delete, func, or_, select, update
+from sqlalchemy import Row, String, Update, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import insert
 
@@ -63,6 +63,18 @@ log = structlog.get_logger()
 
 # When this process last noted that a system is well; it saves a statement a task, and losing it costs one.
 _NOTED: dict[SystemId, float] = {}
+_OF_REQUEST = (
+    select(
+        request_task.c.id,
+        request_task.c.system_id,
+        IS_OWN.label("own"),
+        request_task.c.step,
+        request_task.c.status,
+        request_task.c.code,
+    )
+    .join(system)
+    .where(request_task.c.request_id == bindparam("request"))
+)
 _STATUS = {
     State.DONE: TaskStatus.DONE,
     State.REFUSED: TaskStatus.REFUSED,
@@ -144,18 +156,7 @@ async def open_tasks(
 
 async def of_request(tx: Tx, request_id: UUID) -> list[Standing]:
     """Every task of a request as decisions see it."""
-    found = await tx.all(
-        select(
-            request_task.c.id,
-            request_task.c.system_id,
-            IS_OWN.label("own"),
-            request_task.c.step,
-            request_task.c.status,
-            request_task.c.code,
-        )
-        .join(system)
-        .where(request_task.c.request_id == request_id)
-    )
+    found = await tx.all(_OF_REQUEST, {"request": request_id})
     return [Standing(row.id, row.system_id, row.own, row.step, row.status, row.code) for row in found]
 
 
