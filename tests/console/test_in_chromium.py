@@ -13,6 +13,7 @@ from cdp.core.settings import Settings
 from cdp.operations.requests import requests
 from cdp.tables.request import privacy_request
 from tests.console.test_customer import page_of
+from tests.console.test_merging import twin_of
 from tests.pages.conftest import Watched, browser
 from tests.pages.test_every_page import STANDARDS, WIDE, inspect
 from tests.pages.walking import follow, tab_to
@@ -177,6 +178,28 @@ async def test_every_page_light_dark_and_narrow(platform: Platform, open_page: O
     await inspect(stale)
     await page.goto("/console/customers/nobody")
     await inspect(page)
+
+
+async def test_two_records_are_compared_merged_and_taken_apart(
+    platform: Platform, open_page: OpenPage, new_staff, person: Person
+):
+    twin = await twin_of(platform.db, person)
+    page = await open_page(viewport=WIDE)
+    await sign_in(page, await new_staff("supervisor"))
+    await page.goto(page_of(person))
+    await inspect(page)
+    await follow(page, page.get_by_role("link", name="Compare with Adele"))
+    await expect(page.get_by_role("heading", name="Side by side")).to_be_visible()
+    await inspect(page)
+    await page.get_by_label("Why are they the same?").fill("She moved house.")
+    await follow(page, page.get_by_role("button", name="Merge them"))
+    await expect(page.get_by_role("heading", name="Merges")).to_be_visible()
+    await follow(page, page.get_by_role("link", name="Undo this merge"))
+    await inspect(page)
+    await page.get_by_label("Why are they two?").fill("They are sisters.")
+    await follow(page, page.get_by_role("button", name="Undo the merge"))
+    await page.goto(page_of(twin))
+    await expect(page.get_by_role("heading", name="Adele")).to_be_visible()
 
 
 async def test_graphiql_runs_under_the_policy(open_page: OpenPage, new_staff, person: Person):

@@ -16,7 +16,7 @@ from tests.console.test_customer import page_of
 from tests.population import Person, audited, make_person, picture
 
 
-async def _twin(db: Database, person: Person) -> Person:
+async def twin_of(db: Database, person: Person) -> Person:
     """Somebody without a sign-in who has proven the same address."""
     twin = await make_person(db, given_name="Adele")
     async with db.transaction(Role.WORKER) as tx:
@@ -41,7 +41,7 @@ async def _ledger(db: Database, keep: Person) -> list:
 async def test_a_duplicate_is_found_compared_merged_and_taken_apart(
     db: Database, colleague: Colleague, person: Person
 ) -> None:
-    twin, bystander = await _twin(db, person), await make_person(db)
+    twin, bystander = await twin_of(db, person), await make_person(db)
     before = await picture(db, bystander)
     browser = await colleague("supervisor")
     there = f"{page_of(person)}/merge/{global_id('Customer', twin.customer_id)}"
@@ -72,7 +72,7 @@ async def test_a_duplicate_is_found_compared_merged_and_taken_apart(
 async def test_an_agent_proposes_and_a_supervisor_carries_out(
     db: Database, agent: httpx.AsyncClient, colleague: Colleague, person: Person
 ) -> None:
-    twin = await _twin(db, person)
+    twin = await twin_of(db, person)
     page = await agent.get(f"{page_of(person)}/merge/{global_id('Customer', twin.customer_id)}")
     assert "Propose to merge them" in page.text
     await _merge(agent, person, twin)
@@ -86,7 +86,7 @@ async def test_an_agent_proposes_and_a_supervisor_carries_out(
 async def test_what_was_changed_meanwhile_is_looked_at_again(
     db: Database, colleague: Colleague, person: Person
 ) -> None:
-    twin, browser = await _twin(db, person), await colleague("supervisor")
+    twin, browser = await twin_of(db, person), await colleague("supervisor")
     stale = await _merge(browser, person, twin, drop_version="7")
     assert stale.status_code == 409
     assert "read it again" in stale.text
@@ -96,7 +96,7 @@ async def test_what_was_changed_meanwhile_is_looked_at_again(
 
 
 async def test_who_only_administers_sees_no_duplicates(db: Database, colleague: Colleague, person: Person) -> None:
-    twin = await _twin(db, person)
+    twin = await twin_of(db, person)
     administrator = await colleague("administrator")
     address = f"{page_of(person)}/merge/{global_id('Customer', twin.customer_id)}"
     assert (await administrator.get(address)).status_code == 403
@@ -105,7 +105,7 @@ async def test_who_only_administers_sees_no_duplicates(db: Database, colleague: 
 async def test_an_office_and_a_shared_address_make_nobody_a_duplicate(
     db: Database, agent: httpx.AsyncClient, person: Person
 ) -> None:
-    twins = [await _twin(db, person) for _ in range(3)]
+    twins = [await twin_of(db, person) for _ in range(3)]
     assert "Possible duplicates" not in (await agent.get(page_of(person))).text
     async with db.transaction(Role.WORKER) as tx:
         pair = email_address.c.customer_id.in_([person.customer_id, twins[0].customer_id])
