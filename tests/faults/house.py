@@ -94,6 +94,7 @@ class House:
     def __init__(self, settings: Settings, postgres: PostgresServer, valkey: Valkey, logs: Path) -> None:
         self.settings, self.postgres, self.valkey = settings, postgres, valkey
         self.kills = 0
+        self._is_closed = False
         self._logs = logs
         self._members: dict[str, OwnProcess] = {}
         self._born = 0
@@ -137,14 +138,15 @@ class House:
         return dead.pid
 
     async def tend(self) -> None:
-        """Start again who ended by themselves, as they do that come up while Postgres is away; until cancelled."""
-        while True:
+        """Start again who ended by themselves, until the house is closed."""
+        while not self._is_closed:
             for name, one in list(self._members.items()):
                 if not one.is_running:
                     self._start(name)
             await asyncio.sleep(TEND_S)
 
     def close(self) -> None:
+        self._is_closed = True  # who is started after this would wait for Postgres for ever
         for one in self._members.values():
             if one.is_running:
                 one.kill()
