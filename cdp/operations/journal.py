@@ -114,9 +114,9 @@ async def append_erasure(
 async def correct_held(tx: Tx, platform: Platform, request_id: UUID, held: Sequence[str]) -> bool:
     """Write a further entry where other holds keep something than the last one says; False where none was needed.
 
-    For the transaction that erases our own rows: a hold may begin or end after the entry was written.
+    For the transaction that erases our own rows: a hold may begin or end after the entry was written. The request is
+    locked, so the journal is only when there is something to write: erasures would wait for each other.
     """
-    await tx.execute(select(func.pg_advisory_xact_lock(LOCK)))
     last = await _last(tx, request_id)
     if last is None or last["held"] == list(held):
         return False
