@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 from asyncio.subprocess import PIPE, Process
 from datetime import timedelta
 from pathlib import Path
@@ -132,7 +133,7 @@ async def _clients(platform) -> dict[str, object]:
 async def _granted(tx: Tx, platform, officers: list[Viewer], client_id: str) -> dict[str, str]:
     """What a program may ask for: a grant in force of a partner of its own."""
     proposer, second, third = officers
-    partner = NewPartner(f"p-{client_id[-8:].lower()}", "Partner", "privacy@partner.example", client_id)
+    partner = NewPartner(f"p-{secrets.token_hex(4)}", "Partner", "privacy@partner.example", client_id)
     partner_id = await partners.add(tx, proposer, platform, partner)
     now = platform.clock()
     lasts = (now - timedelta(hours=1), now + timedelta(days=1))

@@ -37,6 +37,7 @@ OPEN = {
     "passkey.credential_id": "chosen by the device, sent by every browser",
     "passkey.public_key": "the public half",
     "transfer.salt": "keeps a person's id in one deal from being that in another; it dies with the deal",
+    "transfer_roll.leaves": "hashes, 32 bytes a person, one after the other",
     "audit_note.salt": "keeps a leaf's hash from being guessed; it dies with its note",
 }
 

@@ -42,7 +42,9 @@ def _line(pdf: "FPDF", text: str, *, size: float = 10, style: str = "", ink: int
     pdf.set_font("Helvetica", style=style, size=size)
     pdf.set_text_color(ink)
     known = text.encode("latin-1", "replace").decode("latin-1")
-    pdf.multi_cell(WIDTH_MM, LINE_MM * size / 10, known, new_x="LMARGIN", new_y="NEXT")
+    fits = pdf.get_string_width(known) + 2 * pdf.c_margin <= WIDTH_MM
+    write = pdf.cell if fits else pdf.multi_cell  # to look for the end of a line costs ten times as much as to write it
+    write(WIDTH_MM, LINE_MM * size / 10, known, new_x="LMARGIN", new_y="NEXT")
 
 
 def _head(pdf: "FPDF", read: dict[str, Any]) -> None:
