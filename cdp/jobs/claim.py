@@ -107,6 +107,8 @@ class _Together:
                     if len(self._running) > 1:
                         await asyncio.sleep(GATHER_S)
                     over = {one: work for one, work in self._running.items() if one.done()}
+                    # Whoever rings for one of these from now on is heard: its neighbours may take a minute more.
+                    self._place.in_hand.difference_update(work.id for work in over.values())
                     await self._settle([(work, one.result()) for one, work in over.items() if not one.cancelled()])
                     for one in over:
                         del self._running[one]

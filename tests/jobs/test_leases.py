@@ -7,7 +7,7 @@ from sqlalchemy import func, select, update
 from cdp.connectors.base import Outcome, State
 from cdp.core.db import Role
 from cdp.core.ids import TaskId
-from cdp.jobs.claim import leased, settle
+from cdp.jobs.claim import leased, settle, work_on
 from cdp.jobs.run_task import run_task
 from cdp.operations.backoff import LONGEST_S, wait_s
 from cdp.operations.requests import claiming, tasks
@@ -234,3 +234,38 @@ async def test_a_system_that_is_down_is_tried_by_one_at_a_time(engine: Engine) -
     async with engine.platform.db.transaction(Role.WORKER) as tx:
         await tx.execute(update(system).values(last_ok_at=func.now()))
     assert await claim(engine, ids[1]) is not None
+
+
+async def test_tasks_of_one_step_are_worked_on_together_and_heard_again_alone(engine: Engine) -> None:
+    with served() as peer:
+        await engine.connect(peer)
+        ids = []
+        for _ in range(3):
+            opened = await engine.open_erasure(await make_person(engine.platform.db))
+            ids.append(TaskId((await engine.tasks(opened.reference))["newsletter", TaskStep.CHECK].id))
+    slow, tried, release = ids[0], [], asyncio.Event()
+
+    async def perform(work: tasks.Work) -> Performed:
+        tried.append(work.id)
+        if work.id == slow:
+            await release.wait()
+        return Performed(Outcome(State.RETRY, "BUSY")) if tried.count(work.id) == 1 else DONE
+
+    two = engine.with_settings(system_concurrency=2, retry_base_s=0.01)
+    working = asyncio.create_task(work_on(two.place, slow, perform))
+    try:
+        async with asyncio.timeout(20):
+            while len(tried) < 2:  # noqa: ASYNC110 - two of three begin, and nothing more is to happen
+                await asyncio.sleep(0.01)
+            assert len(tried) == 2, "the system has room for two"
+            quick = tried[1]
+            while await status_of(engine, quick) is not TaskStatus.DONE:
+                await work_on(two.place, quick, perform)
+            await work_on(two.place, slow, perform)
+            assert tried.count(slow) == 1
+            assert await status_of(engine, slow) is TaskStatus.RUNNING
+    finally:
+        release.set()
+        await working
+    assert await status_of(engine, slow) is TaskStatus.RETRYING
+    assert two.place.in_hand == set()
