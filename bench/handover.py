@@ -105,6 +105,7 @@ async def measure(made: Ground, *, rounds: int) -> list[Target]:
                 with workers(place, 1) as [worker]:
                     exports.append(await _export(platform, compiler, worker))
                     packages.append(await _package(platform, deal_id, worker))
+                    await _call_off(platform, deal_id)
                 one, other = exports[-1], packages[-1]
                 print(
                     f"round {number + 1}: export {one.seconds:.1f} s ({one.size_bytes / 1e6:.0f} MB),"
@@ -157,6 +158,19 @@ async def _package(platform: Platform, deal_id: UUID, worker: Worker) -> Run:
             raise WrongAnswer(f"the package was not made ({row and row.code})")
         await asyncio.sleep(0.05)
     raise WrongAnswer("the package was not made")
+
+
+async def _call_off(platform: Platform, deal_id: UUID) -> None:
+    """Let the same people go again in the next round, and wait until the files of this one are gone."""
+    recalled = update(transfer).where(transfer.c.id == deal_id).values(status=TransferStatus.RECALLED)
+    files = select(func.count()).select_from(transfer_file).where(transfer_file.c.transfer_id == deal_id)
+    left = 1
+    async with platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(recalled)
+    while left:
+        async with platform.db.transaction(Role.WORKER) as tx:
+            left = int(await tx.scalar(files))
+        await asyncio.sleep(0.05)
 
 
 async def _approvable(platform: Platform) -> UUID:

@@ -114,6 +114,7 @@ class ExclusionReason(StrEnum):
     HELD = "held"
     MINOR = "minor"
     PARTNER_OWNED = "partner_owned"
+    ALREADY_SOLD = "already_sold"
     UNRESOLVED_MERGE = "unresolved_merge"
     OBJECTED = "objected"
     POLICY_FORBIDS = "policy_forbids"

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import httpx
 from joserfc.jwk import ECKey
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, insert, select, update
 from starlette.applications import Starlette
 
 from cdp.access.transfers import MANAGE_SCOPE, READ_SCOPE
@@ -36,7 +36,7 @@ from cdp.operations.transfers.deals import Acquirer, CohortTerms, NoticeText, Te
 from cdp.tables.audit import audit_event
 from cdp.tables.policy import brand, policy_version
 from cdp.tables.staff import staff
-from cdp.tables.transfer import CohortBasis, CohortRule, transfer
+from cdp.tables.transfer import CohortBasis, CohortRule, TransferStatus, transfer
 from tests.browser import serving
 from tests.engine import Engine
 
@@ -155,13 +155,17 @@ def terms(buyer: Buyer, brand_code: str, versions: Sequence[str], fields: Sequen
 
 
 async def sold(seller: Seller, *, fields: Sequence[str] = FIELDS) -> Deal:
-    """A deal that was recorded, classified, told to everybody, frozen and approved; nobody has time to object."""
+    """A deal that was recorded, classified, told to everybody, frozen and approved; nobody has time to object.
+
+    It calls off the deals before it, so that the same people can go again.
+    """
     platform = seller.platform
     buyer = await new_buyer(platform)
     maker, second, third = [await seller.member("privacy_officer") for _ in range(3)]
     versions = [row.version for row in await seller.rows(select(policy_version.c.version))]
     code = (await seller.rows(select(brand.c.code).order_by(brand.c.id)))[0].code
     async with platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(update(transfer).values(status=TransferStatus.RECALLED))
         made = await deals.create(tx, maker, platform, terms(buyer, code, versions, fields))
         await deals.confirm_key(tx, second, platform, made.id, given=made.fingerprint)
         await classifying.classify(tx, maker, platform, made.id)

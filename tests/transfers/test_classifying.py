@@ -1,5 +1,6 @@
 """Who goes and who does not: every reason, in its order, to the person; and again before the freeze."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +32,7 @@ from cdp.tables.transfer import (
     CohortRule,
     ExclusionReason,
     TransferStatus,
+    transfer_cohort,
     transfer_customer,
 )
 from tests.population import LONG_AGO, Person, picture
@@ -113,6 +115,17 @@ async def _minor(office: Office, person: Person) -> None:
         await tx.execute(insert(preference).values(**person.origin, key="minor", value=True))
 
 
+async def _sold(office: Office, person: Person, code: str) -> None:
+    """Another deal of the brand, with nobody else in it, has been handed over."""
+    other = await office.create(brand=code)
+    row = {"customer_id": person.customer_id, "subject_ref": person.audit_ref, "stopped_at": func.now()}
+    async with office.tx() as tx:
+        cohort = select(transfer_cohort.c.id).where(transfer_cohort.c.transfer_id == other.id).scalar_subquery()
+        mine = insert(transfer_customer).values(id=new_id(), transfer_id=other.id, cohort_id=cohort, **row)
+        await tx.execute(mine)
+    await office.change(other, status=S.COMPLETED)
+
+
 async def _silent(office: Office, person: Person) -> None:
     async with office.tx() as tx:
         await tx.execute(delete(email_address).where(email_address.c.customer_id == person.customer_id))
@@ -132,6 +145,7 @@ async def test_everybody_is_included_or_excluded_for_the_first_reason_that_fits(
     await _hold(office, of[R.HELD])
     await _minor(office, of[R.MINOR])
     await office.collected(of[R.PARTNER_OWNED], source="a partner")
+    await _sold(office, of[R.ALREADY_SOLD], "reasons")
     await _twin(office, of[R.UNRESOLVED_MERGE])
     await _accept(office, of[R.POLICY_FORBIDS])
     await _decline(office, of[R.NO_CONSENT])
@@ -359,3 +373,49 @@ async def test_an_erasure_after_the_freeze_leaves_the_frozen_list_whole(office: 
     assert (gone.customer_id, gone.cohort_id is not None) == (None, True)
     assert not await office.approve(deal, office.first, sha256)
     assert (await office.member(deal, stays)).customer_id == stays.customer_id
+
+
+async def test_nobody_is_sold_twice(office: Office) -> None:
+    """Whom another deal of the brand has frozen or handed over does not go again, until it is called off."""
+    brand_id = await office.brand("twice")
+    kept, objecting = [await office.person(brand_id) for _ in range(2)]
+    bystander = await office.person(await office.brand("twice-other"))
+    first = await office.create(brand="twice")
+    await office.told(first)
+    second = await office.create(brand="twice")
+    assert (await office.classify(second)).excluded == {}, "nothing is settled before a freeze"
+    await office.freeze(first)
+
+    for stands in (S.FROZEN, S.APPROVED, S.PACKAGING, S.DELIVERING):
+        await office.change(first, status=stands)
+        assert (await office.classify(second)).excluded == {R.ALREADY_SOLD.value: 2}
+    async with office.tx() as tx:  # the acquirer has signed, and one of them has objected since
+        of_first = update(transfer_customer).where(transfer_customer.c.transfer_id == first.id)
+        theirs = transfer_customer.c.customer_id == objecting.customer_id
+        await tx.execute(of_first.values(stopped_at=func.now()))
+        await tx.execute(of_first.where(theirs).values(stopped_at=None, objected_at=func.now()))
+    await office.change(first, status=S.COMPLETED)
+    assert (await office.classify(second)).excluded == {R.ALREADY_SOLD.value: 1}
+    assert (await office.member(second, kept)).reason is R.ALREADY_SOLD
+    elsewhere = await office.create(brand="twice-other")
+    assert (await office.classify(elsewhere)).excluded == {}
+    assert (await office.member(elsewhere, bystander)).cohort_id is not None
+
+    for over in (S.RECALLED, S.CANCELLED, S.WINDOW):
+        await office.change(first, status=over)
+        assert (await office.classify(second)).excluded == {}
+
+
+async def test_of_two_freezes_at_once_one_takes_the_people(office: Office) -> None:
+    """Also those whom both deals had told."""
+    brand_id = await office.brand("at-once")
+    wanted, *others = [await office.person(brand_id) for _ in range(3)]
+    pair = [await office.create(brand="at-once") for _ in range(2)]
+    for deal, other in zip(pair, others, strict=True):
+        await office.told(deal)
+        await office.object_to(deal, other)  # so that each deal has somebody of its own
+    await asyncio.gather(*(office.freeze(deal) for deal in pair))
+    found = [(await office.member(deal, wanted)).reason for deal in pair]
+    assert set(found) == {None, R.ALREADY_SOLD}
+    for deal, other in zip(pair, reversed(others), strict=True):
+        assert (await office.member(deal, other)).cohort_id is not None

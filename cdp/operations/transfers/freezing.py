@@ -102,6 +102,8 @@ async def freeze(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID) 
     states.require_state(row, TransferStatus.WINDOW)
     if row.key_confirmed_at is None:
         raise KeyUnconfirmed
+    # Of two deals over the same people the first to be frozen takes them; the other one waits here, then sees it.
+    await tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"sale:{row.brand_id}", 0))))
     late = await classifying.recheck(tx, platform, transfer_id)
     if await tx.scalar(select(transfer_customer.c.id).where(_waiting(transfer_id)).limit(1)) is not None:
         raise WindowOpen

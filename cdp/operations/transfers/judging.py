@@ -4,7 +4,8 @@ It reads the deal's terms from the deal itself and looks at each table once, wha
 is whoever the brand knows: customers of the brand, and customers of another from whom it collected something. Reasons
 apply in the order of ``ExclusionReason``; the first that fits is the one. A minor is whoever has the preference
 ``minor`` set to true; duplicates that nobody merged are customers with the same proven e-mail address or number; a
-partner's are customers of whom every record of the brand came from one of the deal's partner sources.
+partner's are customers of whom every record of the brand came from one of the deal's partner sources. Sold are those
+whom another deal of the brand has frozen or handed over, unless it was recalled or they objected to it.
 """
 
 from cdp.operations.merging.duplicates import TWINS
@@ -34,6 +35,15 @@ held AS (
 ),
 minors AS (SELECT customer_id FROM preference WHERE key = 'minor' AND value = 'true'),
 twins AS ({TWINS}),
+sold AS (
+  SELECT DISTINCT m.customer_id
+    FROM transfer s JOIN deal d ON d.brand_id = s.brand_id AND d.id <> s.id
+    JOIN transfer_customer m ON m.transfer_id = s.id
+   WHERE m.customer_id IS NOT NULL AND m.removed_at IS NULL
+     AND s.status IN ('frozen', 'approved', 'packaging', 'delivering', 'completed')
+     AND CASE s.status WHEN 'completed' THEN m.stopped_at IS NOT NULL
+                       ELSE m.cohort_id IS NOT NULL AND m.objected_at IS NULL END
+),
 reachable AS (SELECT DISTINCT customer_id FROM email_address),
 bought AS (
   SELECT o.customer_id, bool_or(o.status IN ('open', 'confirmed', 'shipped')) AS running, max(o.placed_at) AS placed_at
@@ -75,6 +85,7 @@ judged AS (
       WHEN held.customer_id IS NOT NULL THEN 'held'
       WHEN minors.customer_id IS NOT NULL THEN 'minor'
       WHEN t.of_partner THEN 'partner_owned'
+      WHEN sold.customer_id IS NOT NULL THEN 'already_sold'
       WHEN twins.customer_id IS NOT NULL THEN 'unresolved_merge'
       WHEN against.customer_id IS NOT NULL THEN 'objected'
       WHEN permitted.id IS NULL THEN 'policy_forbids'
@@ -91,6 +102,7 @@ judged AS (
   LEFT JOIN held ON held.customer_id = u.id
   LEFT JOIN minors ON minors.customer_id = u.id
   LEFT JOIN twins ON twins.customer_id = u.id
+  LEFT JOIN sold ON sold.customer_id = u.id
   LEFT JOIN reachable ON reachable.customer_id = u.id
   LEFT JOIN bought ON bought.customer_id = u.id
   LEFT JOIN asked ON asked.customer_id = u.id
