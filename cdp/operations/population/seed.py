@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from io import BytesIO
 from multiprocessing.connection import wait
 from uuid import UUID
 
@@ -155,10 +154,15 @@ async def _load(
         for table, columns in COLUMNS.items():
             lines = chunk.get(table)
             if lines:
-                status = await connection.copy_to_table(table, source=BytesIO(lines), columns=columns, format="text")
+                status = await connection.copy_to_table(table, source=_once(lines), columns=columns, format="text")
                 rows[table] += int(status.rpartition(" ")[2])
         progress(rows["customer"])
     return Seeded(rows, refusal.count)
+
+
+async def _once(lines: bytes) -> AsyncIterator[bytes]:
+    """Lines as a stream: for a file asyncpg makes a class each time, which keeps it until rubbish is collected."""
+    yield lines
 
 
 async def _chunks(spec: Spec) -> AsyncIterator[dict[str, bytes]]:
