@@ -166,13 +166,16 @@ class Bulk:
 
     async def made(self, export_id: UUID) -> Made:
         """A finished export, read from the store as its parts say."""
+        row, manifest, keys = await self.offered(export_id)
+        return Made(row, manifest, {name: await self.platform.blobs.get(key) for name, key in keys.items()})
+
+    async def offered(self, export_id: UUID) -> tuple[Row[Any], dict[str, Any], dict[str, str]]:
+        """A finished export, its manifest, and where the store has the files it names."""
         row = await self.row(export_id)
         assert row.status is BulkStatus.COMPLETED, (row.status, row.code)
         manifest = json.loads(row.manifest)
-        files = {}
-        for part, said in zip(await self.parts(export_id), _by_name(manifest), strict=True):
-            files[said["url"].rpartition("/")[2]] = await self.platform.blobs.get(part.object_key)
-        return Made(row, manifest, files)
+        pairs = zip(_by_name(manifest), await self.parts(export_id), strict=True)
+        return row, manifest, {said["url"].rpartition("/")[2]: part.object_key for said, part in pairs}
 
     async def export(self, viewer: Viewer | None = None, query: str = QUERY, **more: Any) -> Made:
         """Ask, work, read."""

@@ -83,25 +83,24 @@ class Offered:
 
     manifest: dict[str, Any]
     lines: dict[str, bytes]
-    tombstones: frozenset[str]
+    tombstones: set[str]
 
 
 async def offered(bulk: Bulk, export_id: UUID) -> Offered:
     """Read every file the manifest names, a few megabytes at a time."""
-    row = await bulk.row(export_id)
-    assert row.status is BulkStatus.COMPLETED, (row.status, row.code)
-    manifest = json.loads(row.manifest)
-    keys = {part.object_key.rpartition("/")[2]: part.object_key for part in await bulk.parts(export_id)}
+    _, manifest, keys = await bulk.offered(export_id)
     lines: dict[str, bytes] = {}
-    for said in manifest["output"]:
-        async for line in lines_of(bulk, keys[said["url"].rpartition("/")[2]]):
-            name = json.loads(line[: line.index(b",")] + b"}")["id"]
-            assert name not in lines
-            lines[name] = hashlib.blake2b(line, digest_size=16).digest()
+    tombstones: set[str] = set()
+    for name, key in keys.items():
+        if name.startswith("deleted"):
+            tombstones |= {one["id"] for one in read(name, await bulk.platform.blobs.get(key))}
+            continue
+        async for line in lines_of(bulk, key):
+            who = json.loads(line[: line.index(b",")] + b"}")["id"]
+            assert who not in lines
+            lines[who] = hashlib.blake2b(line, digest_size=16).digest()
     assert len(lines) == manifest["exported"]
-    bodies = [await bulk.platform.blobs.get(keys[said["url"].rpartition("/")[2]]) for said in manifest["deleted"]]
-    gone = frozenset(one["id"] for body in bodies for one in read("deleted.ndjson", body))
-    return Offered(manifest, lines, gone)
+    return Offered(manifest, lines, tombstones)
 
 
 async def lines_of(bulk: Bulk, key: str) -> AsyncIterator[bytes]:
