@@ -23,12 +23,8 @@ if TYPE_CHECKING:
 PART_BYTES = 8 * 1024 * 1024
 SMALLEST_PART_BYTES = 5 * 1024 * 1024
 _HALF = re.compile(r"#\d+$")
-RETRY: "RetryConfig" = {
-    "max_retries": 20,
-    "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=3), "base": 2},
-    "retry_timeout": timedelta(seconds=60),
-}
-"""Answers 5xx and broken connections are tried again here; what lasts longer is the caller's to try again."""
+RETRY_S = 60.0
+"""So long answers 5xx and broken connections are tried again here; what lasts longer is the caller's to try again."""
 
 
 class ObjectMissing(NotFound):
@@ -40,9 +36,9 @@ class ObjectMissing(NotFound):
 class Blobs:
     """A bucket of objects. Keys are slash-separated and never contain personal data."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, retry_s: float = RETRY_S) -> None:
         self.url = url
-        self._store: Any = _open(url)
+        self._store: Any = _open(url, retry_s)
         parts = urlsplit(url)
         self._folder = Path(unquote(parts.path)) if parts.scheme == "file" else None
 
@@ -169,7 +165,15 @@ def _write_durably(folder: Path, key: str, payload: bytes) -> None:
             os.close(descriptor)
 
 
-def _open(url: str) -> object:
+def _retry(retry_s: float) -> "RetryConfig":
+    return {
+        "max_retries": 10_000,  # the time decides
+        "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=3), "base": 2},
+        "retry_timeout": timedelta(seconds=retry_s),
+    }
+
+
+def _open(url: str, retry_s: float) -> object:
     parts = urlsplit(url)
     match parts.scheme:
         case "file":
@@ -179,6 +183,6 @@ def _open(url: str) -> object:
         case "memory":
             return MemoryStore()
         case "s3":
-            return S3Store(bucket=parts.netloc, prefix=parts.path.strip("/") or None, retry_config=RETRY)
+            return S3Store(bucket=parts.netloc, prefix=parts.path.strip("/") or None, retry_config=_retry(retry_s))
         case scheme:
             raise ValueError(f"CDP_OBJECTS_URL: {scheme or 'a URL without a scheme'} is not file, s3 or memory")

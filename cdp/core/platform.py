@@ -48,7 +48,10 @@ class Platform:
         return cls(
             settings=settings,
             db=db,
-            blobs=Blobs(settings.objects_url or f"file://{settings.state_dir.resolve()}/objects"),
+            blobs=Blobs(
+                settings.objects_url or f"file://{settings.state_dir.resolve()}/objects",
+                retry_s=settings.objects_retry_s,
+            ),
             keys=keys,
             sealer=sealer,
             pepper=Pepper(keys),

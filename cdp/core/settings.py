@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     database_owner_url: str = Field("", description="Postgres URL of the role that migrates; default CDP_DATABASE_URL")
     redis_url: str = Field("", description="Valkey or Redis URL of the doorbell; empty: the embedded server")
     objects_url: str = Field("", description="object store: file:///folder, s3://bucket/prefix or memory:///")
+    objects_retry_s: float = Field(
+        60.0, description="how long a call of an S3 store that answers 5xx or breaks off is tried again, seconds", ge=0
+    )
     smtp_url: str = Field(
         "", description="smtp://user:password@host:port; empty: messages land in STATE_DIR/outbox as .eml"
     )

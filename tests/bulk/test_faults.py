@@ -11,9 +11,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from cdp.access.viewer import Viewer
+from cdp.connectors.own.rows import erase_rows
 from cdp.core.blobs import Blobs
 from cdp.core.db import Role
 from cdp.core.ids import new_id
@@ -22,7 +23,8 @@ from cdp.operations.bulk import control, holding, parts
 from cdp.operations.bulk.finishing import finish
 from cdp.operations.bulk.making import make
 from cdp.operations.bulk.states import BulkExportNotReady
-from cdp.tables.bulk import BulkFormat, BulkStatus, bulk_export
+from cdp.tables.bulk import BulkFormat, BulkStatus, PartStatus, bulk_export
+from cdp.tables.consent import preference
 from cdp.tables.customer import customer
 from tests.bulk.factory import Bulk, opened
 from tests.bulk.unwell import Unwell, unwell
@@ -317,3 +319,87 @@ async def test_an_export_goes_on_when_the_store_is_well_again(on_s3: Bulk, proxy
     proxy.fall_ill(4)
     await on_s3.floor.drain()
     await whole(on_s3, asked.id, people)
+
+
+@pytest.fixture
+async def impatient(on_s3: Bulk, proxy: Unwell) -> AsyncIterator[Bulk]:
+    """Six people of four megabytes each, about three to a part, for a store that is asked again only for a moment."""
+    async with on_s3.platform.db.transaction(Role.WORKER) as tx:
+        for row in await tx.all(select(customer.c.id)):
+            await erase_rows(tx, row.id)
+    people = [await make_person(on_s3.platform.db) for _ in range(6)]
+    async with on_s3.platform.db.transaction(Role.WORKER) as tx:
+        mine = update(preference).where(preference.c.customer_id.in_([one.customer_id for one in people]))
+        await tx.execute(mine.values(value="a" * 4_000_000))
+    brief = replace(on_s3.platform, blobs=Blobs(on_s3.platform.blobs.url, retry_s=0.2))
+    yield on_s3.on(brief)
+    proxy.recover()
+    await on_s3.forget()
+    async with on_s3.platform.db.transaction(Role.WORKER) as tx:
+        for one in people:
+            await erase_rows(tx, one.customer_id)
+
+
+LARGE = "{ customers { nodes { id preferences { value } } } }"
+MIDDLE_BYTES = 10_000_000  # of twelve: the first piece of a part is there, the second is on its way
+
+
+async def _offered(bulk: Bulk, weed: Seaweed, export_id: object) -> list[str]:
+    """What the store itself shows of an export, the proxy aside."""
+    listed = weed.store("exports").list(prefix=f"bulk-tests/bulk/{export_id}/").collect()
+    return [one["path"].rpartition("/")[2] for one in listed]
+
+
+async def test_a_store_that_is_away_for_longer_than_its_tries_costs_a_part_another_one(
+    impatient: Bulk, weed: Seaweed, proxy: Unwell
+) -> None:
+    viewer = await impatient.member("analyst")
+    asked = await impatient.ask(viewer, LARGE)
+    holder = asyncio.create_task(_hold(impatient))
+    await impatient.snapshot(asked.id)
+    claimed = []
+    for is_well in (True, False):
+        async with impatient.platform.db.transaction(Role.WORKER) as tx:
+            work = await parts.claim(tx, owner="worker", settings=impatient.platform.settings)
+        assert work is not None
+        claimed.append(work.id)
+        proxy.bearable = None if is_well else MIDDLE_BYTES
+        await make(impatient.platform, impatient.plans, work, nullcontext())
+    assert proxy.refused > 1  # it was asked again
+    before = {part.id: part for part in await impatient.parts(asked.id)}
+    made, tried = (before[one] for one in claimed)
+    assert (made.status, tried.status) == (PartStatus.DONE, PartStatus.PENDING)
+    assert (tried.code, tried.object_key, tried.attempt) == ("STORE_FAILED", None, 1)
+    assert await _offered(impatient, weed, asked.id) == [made.object_key.rpartition("/")[2]]
+    assert (await impatient.row(asked.id)).manifest is None
+    async with impatient.platform.db.transaction(Role.WORKER) as tx:
+        with pytest.raises(BulkExportNotReady):
+            await control.manifest(tx, viewer, asked.id)
+    proxy.recover()
+    await impatient.floor.drain()
+    await holder
+    after = {part.id: part for part in await impatient.parts(asked.id)}
+    assert (after[made.id].fence, after[tried.id].fence) == (1, 2)
+    assert len((await impatient.made(asked.id)).ids) == 6
+    assert len(await _offered(impatient, weed, asked.id)) == len(after) + 1  # the manifest
+    assert (await impatient.audited(asked.id)).count("bulk_part.retrying") == 1
+
+
+async def test_a_store_that_does_not_come_back_ends_in_a_clear_state(
+    impatient: Bulk, weed: Seaweed, proxy: Unwell
+) -> None:
+    asked = await impatient.ask(await impatient.member("analyst"), LARGE)
+    proxy.bearable = MIDDLE_BYTES
+    await impatient.floor.drain()
+    row = await impatient.row(asked.id)
+    assert (row.status, row.code, row.manifest) == (BulkStatus.FAILED, "STORE_FAILED", None)
+    actions = await impatient.audited(asked.id)
+    most = impatient.platform.settings.max_attempts
+    assert max(part.attempt for part in await impatient.parts(asked.id)) == most
+    assert actions.count("bulk_part.retrying") >= most - 1
+    assert "bulk_part.failed" in actions
+    assert "bulk_export.completed" not in actions
+    proxy.recover()
+    await impatient.floor.drain()
+    assert (await impatient.row(asked.id)).swept_at is not None
+    assert await _offered(impatient, weed, asked.id) == []
