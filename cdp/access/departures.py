@@ -8,7 +8,7 @@ Source: GDPR art. 5(1)(b) (purpose limitation).
 
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, all_, and_, exists, func, literal_column, or_, select, true
+from sqlalchemy import ARRAY, ColumnElement, Uuid, all_, and_, exists, func, literal_column, or_, select, true
 
 from cdp.access.decision import Columns
 from cdp.tables.policy import collection
@@ -24,15 +24,16 @@ def kept(row: Columns, *, of_many: bool = False) -> ColumnElement[bool]:
     return or_(~_ever(), ours) if of_many else ours
 
 
-def sold_of(people: Select[UUID]) -> Select[UUID]:
-    """What was collected of these people and went with a sold brand, by its id."""
+def sold_of(row: Columns) -> ColumnElement[list[UUID]]:
+    """What was collected of a customer and went with a sold brand, by its id."""
     source = collection.alias("source")
-    return select(source.c.id).where(source.c.customer_id.in_(people), source.c.stopped_at.is_not(None))
+    sold = select(source.c.id).where(source.c.customer_id == row["id"], source.c.stopped_at.is_not(None))
+    return func.array(sold.scalar_subquery(), type_=ARRAY(Uuid()))
 
 
-def kept_from(row: Columns, sold: Select[UUID]) -> ColumnElement[bool]:
-    """As ``kept``, of people whose ``sold_of`` the statement has asked for once."""
-    return func.coalesce(row["collection_id"] != all_(func.array(sold.scalar_subquery())), true())
+def kept_from(row: Columns, sold: ColumnElement[list[UUID]]) -> ColumnElement[bool]:
+    """As ``kept``, of somebody whose ``sold_of`` the statement has asked for once."""
+    return func.coalesce(row["collection_id"] != all_(sold), true())
 
 
 def has_left(row: Columns, *, by_brand: bool = False, of_many: bool = False) -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ Sources: GDPR art. 7, 17(1), 18 and 21.
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, any_, exists, literal_column, or_, tuple_
+from sqlalchemy import ColumnElement, Select, Text, and_, any_, exists, literal_column, or_, select, tuple_
 
 from cdp.access import departures
 from cdp.access.decision import Columns
@@ -22,11 +22,16 @@ _OVER = "'completed', 'cancelled', 'refused', 'failed'"
 
 def lives(grant: ColumnElement[Any]) -> ColumnElement[bool]:
     """Whether the grant is in force, by the database's clock: a revocation works on the very next statement."""
+    return exists(in_force(grant))
+
+
+def in_force(grant: ColumnElement[Any]) -> Select[Any]:
+    """One row where the grant is in force, none otherwise."""
     now: ColumnElement[Any] = literal_column("statement_timestamp()")
     one = partner_grant.alias("living")
     active: ColumnElement[Any] = literal_column(f"'{GrantStatus.ACTIVE.value}'", Text)
-    in_force = (one.c.id == grant, one.c.status == active, one.c.valid_from <= now, one.c.valid_until > now)
-    return exists(_ONE).select_from(one).where(*in_force)
+    conditions = (one.c.id == grant, one.c.status == active, one.c.valid_from <= now, one.c.valid_until > now)
+    return select(_ONE.label("one")).select_from(one).where(*conditions)
 
 
 def covered(

@@ -19,12 +19,13 @@ from graphql import (
     VariableNode,
     get_named_type,
 )
-from sqlalchemy import BindParameter, ColumnElement, Text, Uuid, bindparam
+from sqlalchemy import CTE, BindParameter, ColumnElement, Text, Uuid, bindparam, exists, select
 from sqlalchemy.types import TypeEngine
 
 from cdp.access.decision import Deny, Mask, Rules
 from cdp.access.sharing import Sharing
 from cdp.access.viewer import Viewer
+from cdp.access.withholding import in_force
 from cdp.compiler.arguments import Lifted, Variables, lift_arguments
 from cdp.compiler.cursors import CursorSeal
 from cdp.compiler.graph import Coordinate, Graph, ObjectType
@@ -70,6 +71,8 @@ class Context:
     aliases: int = 0
     members: Members | None = None
     """Which members of a list of several types are under construction."""
+    living: CTE | None = None
+    """Whether a partner's grant is in force: asked once a statement, by whoever shows people and by its account."""
     withheld: list[tuple[str, ColumnElement[int]]] = field(default_factory=list)
     """How many people each root field keeps from a partner."""
     shown: set[str] = field(default_factory=set)
@@ -99,6 +102,12 @@ class Context:
     def grant(self) -> BindParameter[Any]:
         """The grant a partner reads under."""
         return self._parameter(GRANT, lambda call: _sharing(call).grant_id, Uuid(), ())
+
+    def lives(self) -> ColumnElement[bool]:
+        """Whether that grant is in force."""
+        if self.living is None:
+            self.living = in_force(self.grant()).cte("living_grant")
+        return exists(select(self.living.c.one))
 
     def partner(self) -> BindParameter[Any]:
         """The partner who asks."""

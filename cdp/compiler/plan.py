@@ -60,6 +60,8 @@ class Plan:
     """Syntax nodes whose identity is part of the plan's key: kept alive as long as the plan."""
     is_shared: bool = False
     """Whether one more column says if the partner's grant lives and how many people were kept back."""
+    leaves_traces: bool = False
+    """Whether the statement records what it reads."""
 
     def bind(self, call: Call) -> list[Any]:
         """Values of the parameters in order. Raises what a slot raises."""

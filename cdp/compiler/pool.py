@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
+from cdp.compiler.durability import Durability
 from cdp.core.db import Database, Role, asyncpg_arguments
 from cdp.core.errors import InvalidInput, PlatformError, Unavailable
 
@@ -44,12 +45,17 @@ def _as_bytes(value: bytes) -> bytes:
 async def connect(
     database: Database, role: Role, *, statement_timeout_s: float, leaves_traces: bool
 ) -> asyncpg.Connection:
-    """Open a connection whose JSON arrives as bytes and whose statements the server stops in time."""
+    """Open a connection whose JSON arrives as bytes and whose statements the server stops in time.
+
+    Where they leave traces, they commit without waiting for the log: their answers do.
+    """
     settings = database.server_settings(role) | {
         "plan_cache_mode": "force_generic_plan",
         "statement_timeout": str(int(statement_timeout_s * 1000)),
         "default_transaction_read_only": "off" if leaves_traces else "on",
     }
+    if leaves_traces:
+        settings["synchronous_commit"] = "off"
     connection: asyncpg.Connection = await asyncpg.connect(
         **asyncpg_arguments(database.url), server_settings=settings, statement_cache_size=0
     )
@@ -83,21 +89,36 @@ class Held:
 class Pool:
     """At most ``size`` connections as one role; waiting callers are served in order.
 
-    They are read-only, but for viewers who leave a trace in the audit log by reading.
+    They are read-only, but for viewers who leave a trace by reading: given a ``durability``, whose word a row with
+    traces waits for.
     """
 
     def __init__(
-        self, database: Database, role: Role, *, size: int, statement_timeout_s: float, leaves_traces: bool = False
+        self,
+        database: Database,
+        role: Role,
+        *,
+        size: int,
+        statement_timeout_s: float,
+        durability: Durability | None = None,
     ) -> None:
         self._database = database
         self._role = role
         self._size = size
         self._timeout_s = statement_timeout_s
-        self._leaves_traces = leaves_traces or role in {Role.STAFF, Role.PARTNER}
+        self._durability = durability
         self._open = 0
         self._idle: deque[Held] = deque()
         self._waiting: deque[asyncio.Future[Held | None]] = deque()
         self._closing: set[asyncio.Task[None]] = set()
+
+    async def traced_row(self, sql: str, arguments: Sequence[Any]) -> Sequence[bytes | None]:
+        """Like ``row``, of a statement that records what it reads; its record is on disk when this returns."""
+        assert self._durability is not None, "this pool only reads"
+        line = await self._durability.line()
+        row = await self.row(sql, arguments)
+        await line.settle()
+        return row
 
     async def row(self, sql: str, arguments: Sequence[Any]) -> Sequence[bytes | None]:
         """Run a statement on some connection. Raises QueryTimedOut, Unavailable, asyncpg.PostgresError."""
@@ -135,7 +156,7 @@ class Pool:
                         self._database,
                         self._role,
                         statement_timeout_s=self._timeout_s,
-                        leaves_traces=self._leaves_traces,
+                        leaves_traces=self._durability is not None,
                     )
                     return Held(connection), False
                 except BaseException as error:

@@ -9,7 +9,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from cdp.compiler.cache import BoundedCache
 from cdp.compiler.context import Context
 from cdp.compiler.cursors import CursorSeal
 from cdp.compiler.document import NO_VARIABLES, Document, DocumentRefused, Operation, error_entry
+from cdp.compiler.durability import Durability
 from cdp.compiler.explain import explanation
 from cdp.compiler.graph import Graph
 from cdp.compiler.limits import Limits, Scale, check_size
@@ -90,17 +91,12 @@ class Reader:
             page=settings.graphql_max_page,
         )
         self._seal = CursorSeal(cursor_key)
-        self._pools = {
-            role: Pool(db, role, size=settings.pool_size, statement_timeout_s=settings.statement_timeout_s)
-            for role in Role
-        }
-        self._acting = Pool(
-            db,
-            Role.CUSTOMER,
-            size=settings.pool_size,
-            statement_timeout_s=settings.statement_timeout_s,
-            leaves_traces=True,
-        )
+        size, timeout_s = settings.pool_size, settings.statement_timeout_s
+        self._durability = Durability(db, timeout_s=timeout_s)
+        self._pools = {role: Pool(db, role, size=size, statement_timeout_s=timeout_s) for role in Role}
+        for role in (Role.STAFF, Role.PARTNER):
+            self._pools[role] = Pool(db, role, size=size, statement_timeout_s=timeout_s, durability=self._durability)
+        self._acting = Pool(db, Role.CUSTOMER, size=size, statement_timeout_s=timeout_s, durability=self._durability)
         self._documents: BoundedCache[str, Document] = BoundedCache(DOCUMENT_CHARACTERS)
         self._plans: BoundedCache[tuple[object, ...], Plan] = BoundedCache(PLAN_CHARACTERS)
         self._workshop = Workshop()
@@ -110,6 +106,7 @@ class Reader:
         self._workshop.close()
         for pool in (*self._pools.values(), self._acting):
             await pool.close()
+        await self._durability.close()
 
     def document(self, text: str) -> Document:
         """The parsed, limited, validated document. Raises DocumentRefused, DocumentTooLarge, DocumentTooComplex."""
@@ -367,7 +364,7 @@ class Reader:
         row: Any
         if connection is None:
             pool = self._pools[call.viewer.role] if call.viewer.acting_staff_id is None else self._acting
-            row = await pool.row(plan.sql, arguments)
+            row = await (pool.traced_row if plan.leaves_traces else pool.row)(plan.sql, arguments)
         else:
             row = await connection.fetchrow(plan.sql, *arguments) or ()
         kept_back: Mapping[str, int] = {}
@@ -391,6 +388,7 @@ def _public(error: PlatformError | asyncpg.PostgresError) -> PlatformError:
     return ReadFailed()
 
 
+@lru_cache(maxsize=64)
 def _kept_back(account: bytes | str) -> Mapping[str, int]:
     """How many people each root field kept from a partner. Raises GrantEnded."""
     told = json.loads(account)

@@ -11,14 +11,28 @@ from typing import Any
 from uuid import UUID
 
 from graphql import Node
-from sqlalchemy import ARRAY, CTE, JSON, ColumnElement, Text, Uuid, case, cast, func, literal_column, select
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Boolean,
+    ColumnElement,
+    Integer,
+    Text,
+    Uuid,
+    case,
+    cast,
+    exists,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by, asyncpg
 
 from cdp.access import departures
 from cdp.access.decision import Decision, Deny, Mask, Own
 from cdp.access.masks import is_revealed
 from cdp.access.viewer import Actor
-from cdp.access.withholding import covered, lives, withheld
+from cdp.access.withholding import covered, withheld
 from cdp.compiler.arguments import Leaf, Lifted, Variables
 from cdp.compiler.context import Context, Selected, Sets
 from cdp.compiler.graph import (
@@ -68,7 +82,7 @@ class Statement:
         self._most = most
         self._named: Named | None = None
         self._listed: list[Listed] = []
-        self._sold: CTE | None = None
+        self._sold: ColumnElement[Any] | None = None
 
     def roots(self, sets: Sets, only: str | None = None) -> list[tuple[str, Json]]:
         """One column per root field of a query, or the one with this response key."""
@@ -188,7 +202,7 @@ class Statement:
         is_collected = kind.name != PERSON and kind.table is not None and "collection_id" in kind.table.c
         if viewer.sharing is not None and is_collected:
             sold = self._sold
-            found.append(departures.kept(row) if sold is None else departures.kept_from(row, select(sold.c.id)))
+            found.append(departures.kept(row) if sold is None else departures.kept_from(row, sold))
         return found
 
     def _single(
@@ -218,11 +232,12 @@ class Statement:
                 given = self.context.arguments(place.kind.name, place.selected.node)[field.id_argument]
                 wanted = self._row_id(given, field.target, place.path)
                 self._named = Named(self.context.target(field.target), wanted)
-                found.append(related["id"] == (self._admitted(target, wanted, place) if is_shared else wanted))
+                found.append(related["id"] == wanted)
             return found
 
         target = self.context.target(field.target)
-        is_shared = self._is_shared(target)
+        if self._is_shared(target) and field.id_argument is not None:
+            return self._admitted(target, conditions, place)
         own = (field.subject_column,) if field.subject_column else ()
         pinned = (*own, *_pinned(place.row, field.join))
         return self._single(target, place.selected.sets, conditions, place.path, pinned=pinned)
@@ -240,7 +255,7 @@ class Statement:
         narrowed = covered(
             row, brands=brands if sharing.brands else None, countries=countries if sharing.countries else None
         )
-        return [lives(context.grant()), *narrowed]
+        return [context.lives(), *narrowed]
 
     def _withheld(self, row: Source) -> Condition:
         viewer = self.context.viewer
@@ -248,20 +263,26 @@ class Statement:
         sharing, purpose = viewer.sharing, quoted(viewer.purpose)
         return withheld(row, purpose=purpose, needs_consent=sharing.needs_consent, by_brand=bool(sharing.brands))
 
-    def _admitted(self, target: ObjectType, wanted: ColumnElement[Any], place: Place) -> ColumnElement[Any]:
-        """The wanted person's id if a partner may see them: decided once, for the answer, the log and the count."""
-        row = self._source(target)
-        conditions = [row["id"] == wanted, *self._covered(row)]
-        decided = select(row["id"].label("subject"), self._withheld(row).label("is_withheld"))
-        admitted = decided.select_from(row.clause).where(*conditions).cte(self.context.alias())
-        subject, is_withheld = admitted.c.subject, admitted.c.is_withheld
+    def _admitted(self, target: ObjectType, named: Callable[[Source], list[Condition]], place: Place) -> Json:
+        """One person, if a partner may see them: decided once, for the answer, the log and the count.
+
+        The decision stands in a common table expression, with every column of theirs that the answer reads and what of
+        them went with a sold brand: asked by each table for itself, that costs as much as the rest of the read.
+        """
+        inner, row = self._source(target), self._source(target)
+        wanted = [*named(inner), *self._covered(inner), *self._visible(target, inner)]
+        self._sold = literal_column(f"{row.alias}.sold", ARRAY(Uuid()))
+        value = self._object(target, place.selected.sets, row, place.path)
+        columns = [inner[name].label(name) for name in {"id": None, **row.used}]
+        decided = select(*columns, self._withheld(inner).label("is_withheld"), departures.sold_of(inner).label("sold"))
+        admitted = decided.select_from(inner.clause).where(*wanted).cte(self.context.alias())
+        subject, is_withheld = admitted.c.id, admitted.c.is_withheld
         shown = select(subject.label("subject"), subject.label("row")).where(~is_withheld)
-        self._listed.append(Listed(target, shown))
-        # Once for the statement: asked by each table for itself it costs as much as the rest of the read.
-        self._sold = departures.sold_of(select(subject).where(~is_withheld)).cte(self.context.alias())
-        counted = select(func.count()).select_from(admitted).where(is_withheld).scalar_subquery()
-        self.context.withheld.append((place.selected.key, counted))
-        return select(subject).where(~is_withheld).scalar_subquery()
+        self._listed.append(Listed(target, shown, is_one=True))
+        kept_back = exists(select(subject).where(is_withheld))
+        self.context.withheld.append((place.selected.key, cast(kept_back, Integer)))
+        is_shown: Condition = literal_column(f"NOT {row.alias}.is_withheld", Boolean)
+        return select(value).select_from(admitted.alias(row.alias)).where(is_shown).scalar_subquery()
 
     def _row_id(self, given: Lifted, type_name: str, path: Path) -> ColumnElement[Any]:
         assert isinstance(given, Leaf)
@@ -405,13 +426,14 @@ def finish(
         seal=context.seal,
         holds=holds,
         is_shared=is_shared,
+        leaves_traces=bool(reads),
     )
 
 
 def _account(context: Context) -> Json:
     """What a partner's statement says about itself: whether the grant lives, and how many people it kept back."""
     counts = json_object(context.withheld)
-    return json_object([("lives", lives(context.grant())), ("withheld", counts)])
+    return json_object([("lives", context.lives()), ("withheld", counts)])
 
 
 def _cohort(call: Call, name: str) -> list[Any]:
