@@ -139,7 +139,7 @@ class Subject:
 
         Else whoever adds a stranger's e-mail address to their own profile could have that stranger erased.
         """
-        return tuple(identifier for identifier in self.identifiers if identifier.verified)
+        return tuple([identifier for identifier in self.identifiers if identifier.verified])
 
     def names(self, text: str) -> bool:
         """Whether a text contains one of the identifiers: another system's answer must not carry it into evidence."""

@@ -4,11 +4,12 @@ import secrets
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, text
 
-from cdp.connectors.base import State, Subject
+from cdp.connectors.base import Identifier, State, Subject
 from cdp.connectors.sql.connector import Sql
 from tests.connectors.conformance import key_of, steps
+from tests.connectors.shop import ledger
 from tests.connectors.test_sql import DEAF, Shop, either_shop, mariadb_shop, postgres_shop, sqlite_shop
 
 __all__ = ["either_shop", "mariadb_shop", "postgres_shop", "sqlite_shop"]
@@ -68,6 +69,69 @@ async def test_one_who_can_not_be_looked_for_keeps_the_crowd(crowded: Shop) -> N
     outcome = await sql_of(crowded).erase_many([*others, claimed])
     assert (outcome.state, outcome.code) == (State.UNSUPPORTED, "NO_IDENTIFIER")
     assert await crowded.everything() == before
+
+
+async def test_names_are_found_whatever_is_in_them(crowded: Shop) -> None:
+    """Backslashes and tabs mean something on the way into a database, quotes and per cent signs in a statement."""
+    named, other = await people(crowded, 2)
+    strange = "zo\\e\\t'\t\"%s\n\\.@example.com"
+    with crowded.engine.begin() as connection:
+        old = next(one.value for one in named.identifiers if one.type == "email")
+        connection.execute(ledger.update().where(func.lower(ledger.c.payer) == old).values(payer=strange))
+    unknown = replace(other, identifiers=(Identifier("email", strange, verified=True),))
+    outcome = await sql_of(crowded).erase_many([unknown])
+    assert (outcome.state, dict(outcome.records)) == (State.DONE, {"ledger": 1, "ledger_line": 2})
+    verify = await crowded.connector.verify(unknown, key_of(unknown, "verify"))
+    assert (verify.state, sum(kept.records for kept in verify.retained)) == (State.DONE, 3)
+
+
+async def test_a_name_the_database_can_not_take_is_a_failure(crowded: Shop) -> None:
+    one, other = await people(crowded, 2)
+    impossible = replace(one, identifiers=(Identifier("email", "nobody\0@example.com", verified=True),))
+    before = await crowded.everything()
+    outcome = await sql_of(crowded).erase_many([other, impossible])
+    if crowded.url.get_backend_name() == "postgresql":
+        assert (outcome.state, outcome.code) == (State.FAILED, "STATEMENT_FAILED")
+        assert await crowded.everything() == before
+    else:
+        assert (outcome.state, outcome.code) == (State.DONE, "ERASED")
+
+
+async def test_two_who_share_an_address_are_both_gone(crowded: Shop) -> None:
+    """Whose tombstone the row takes is open; that nothing of either is left is not."""
+    first, second = await people(crowded, 2)
+    shared = replace(second, identifiers=(*first.identifiers, *second.identifiers))
+    outcome = await sql_of(crowded).erase_many([first, shared])
+    assert (outcome.state, outcome.records["ledger"]) == (State.DONE, 2)
+    for subject in (first, shared):
+        assert not await crowded.held(subject)
+        verify = await crowded.connector.verify(subject, key_of(subject, "verify"))
+        assert (verify.state, verify.code) == (State.DONE, "NOTHING_LEFT")
+
+
+async def test_kept_rows_with_tombstones_and_no_key_go_one_by_one(crowded: Shop) -> None:
+    leaving = await people(crowded, 2)
+    mapping = {
+        "tables": [
+            {
+                "name": "keyless",
+                "rows": "keep",
+                "identities": [{"type": "email", "column": "email"}],
+                "columns": {"email": "keyed_hash"},
+                "retention": {"basis": "Accounting records"},
+            }
+        ]
+    }
+    with crowded.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE keyless (email VARCHAR(120))"))
+        named = [{"email": one.value} for person in leaving for one in person.identifiers if one.type == "email"]
+        connection.execute(text("INSERT INTO keyless VALUES (:email)"), named)
+    keyless = crowded.connect_to(crowded.url, mapping)
+    assert isinstance(keyless, Sql)
+    outcome = await keyless.erase_many(leaving)
+    assert (outcome.state, outcome.code) == (State.UNSUPPORTED, "NOT_OFFERED")
+    erased = await keyless.erase(leaving[0], key_of(leaving[0], "erase"))
+    assert (erased.state, dict(erased.records)) == (State.DONE, {"keyless": 1})
 
 
 async def test_a_database_that_needs_them_one_by_one_says_so(mariadb_shop: Shop) -> None:

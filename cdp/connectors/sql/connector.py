@@ -74,6 +74,7 @@ class Sql:
     def __init__(self, system: System, platform: Platform) -> None:
         self._system = system
         self._declared = parse(system.configuration.get("mapping"))
+        self._searched = {(one.type, one.issuer) for rule in self._declared.tables for one in rule.identities}
         self._database = _database(system, _secrets(system, platform))
 
     async def read(self, subject: Subject, key: str) -> AsyncIterator[Page]:  # noqa: ARG002
@@ -208,10 +209,10 @@ class Sql:
 
     def _unsearchable(self, subject: Subject) -> Outcome | None:
         """Nobody can be looked for without a verified identifier of a type that this database is searched by."""
-        searched = {(one.type, one.issuer) for rule in self._declared.tables for one in rule.identities}
-        if any((known.type, known.issuer) in searched for known in subject.proven):
-            return None
-        unproven = sum((known.type, known.issuer) in searched for known in subject.identifiers)
+        for known in subject.proven:  # no generator: crowds come through here
+            if (known.type, known.issuer) in self._searched:
+                return None
+        unproven = sum((known.type, known.issuer) in self._searched for known in subject.identifiers)
         return Outcome(State.UNSUPPORTED, Code.NO_IDENTIFIER, {"unverified": unproven})
 
 

@@ -18,7 +18,9 @@ from sqlalchemy import (
     FromClause,
     Integer,
     Numeric,
+    Select,
     Table,
+    Update,
     Uuid,
     and_,
     exists,
@@ -29,13 +31,14 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    update,
 )
 
 from cdp.connectors.base import Identifier
 from cdp.connectors.sql.database import Functions, digits_of
 from cdp.connectors.sql.mapping import Declared, IdentityRule, Normalise, Rows, Strategy, TableRule
 from cdp.connectors.sql.schema import Schema, delete_order, is_text
-from cdp.connectors.sql.strategies import column_key, new_values, normalised, tombstone
+from cdp.connectors.sql.strategies import column_key, new_values, normalised, tombstone, uncut
 
 MIN_DIGITS = 6
 KeySet = tuple[str, tuple[str, ...]]
@@ -54,15 +57,7 @@ class Search:
 
     def values(self, identity: IdentityRule) -> list[str]:
         """The person's identifiers for a column, in its normalised form."""
-        return self.values_of(identity, self.identifiers)
-
-    @staticmethod
-    def values_of(identity: IdentityRule, identifiers: Iterable[Identifier]) -> list[str]:
-        """Those of some identifiers that a column is searched by, in its normalised form."""
-        form, kind, issuer = identity.normalise, identity.type, identity.issuer
-        least = MIN_DIGITS if form is Normalise.DIGITS else 1
-        found = {_normalise(form, one.value) for one in identifiers if one.type == kind and one.issuer == issuer}
-        return sorted(value for value in found if len(value) >= least)
+        return sorted({value for one in self.identifiers if (value := sought(identity, one))})
 
     def key(self, rule: TableRule, column: str) -> bytes:
         """The key of a column's tombstones for this request."""
@@ -89,6 +84,17 @@ class Search:
                 key = self.key(rule, identity.column)
                 found.append(column.in_([tombstone(column, key, value) for value in self.values(identity)]))
         return or_(false(), *found)
+
+    def reached(
+        self, wanted: KeySet, keys: Iterable[ColumnElement[Any]], root: ColumnElement[bool], *more: ColumnElement[bool]
+    ) -> Select[Any]:
+        """The keys, to be remembered, of a table's rows that carry identifiers (``root``) or are ``more`` of theirs."""
+        return select(*keys).select_from(self.schema.tables[wanted[0]]).where(or_(root, *more))
+
+    def cut(self, rule: TableRule, reach: "Reach") -> Update:
+        """Cut what is not cut yet of a table's kept rows."""
+        table = self.schema.tables[rule.key]
+        return update(table).where(reach.rows(rule), uncut(rule, table)).values(self.new_values(rule))
 
     def _carries(self, rule: TableRule, identity: IdentityRule) -> ColumnElement[bool]:
         column = self.schema.tables[rule.key].c[identity.column]
@@ -120,6 +126,10 @@ class Reach:
         """Whether a row of a table is the person's."""
         return or_(self._roots[rule.key], *self._referring(rule))
 
+    def size(self, rule: TableRule) -> int | None:  # noqa: ARG002 - known where rows are remembered
+        """How many rows of a table are the person's, where that is known without asking."""
+        return None
+
     def close(self) -> None:
         """Leave nothing behind, also when the connection lives on in somebody's pool."""
 
@@ -136,8 +146,7 @@ class Reach:
         compared = [self._search.exactly(table.c[name]) for name in columns]
         if len(compared) == 1:
             return compared[0].in_(select(keys.c.k0))
-        pairs = (key == column for key, column in zip(keys.c, compared, strict=True))
-        return exists(select(literal(1)).select_from(keys).where(and_(*pairs))).correlate(table)
+        return exists(select(literal(1)).select_from(keys).where(same_keys(keys, compared))).correlate(table)
 
 
 class Nested(Reach):
@@ -176,12 +185,20 @@ class Remembered(Reach):
 
     def rows_afterwards(self, rule: TableRule) -> ColumnElement[bool]:
         """The same rows once they were cut, whatever was cut: by primary key where there is one."""
-        primary = tuple(column.name for column in self._search.schema.tables[rule.key].primary_key)
-        remembered = self._keys.get((rule.key, primary))
         found = list(self._referring(rule))
-        if remembered is not None:
-            found.append(self._within(self._search.schema.tables[rule.key], primary, remembered))
-        return or_(self._search.named(rule), self._search.buried(rule), *found)
+        if (remembered := self.primary(rule)) is not None:
+            found.append(self._within(self._search.schema.tables[rule.key], self._primary(rule.key)[1], remembered))
+        # what still names the person in a kept row is looked for apart (``Search.exposed``)
+        roots = self._search.named(rule) if rule.rows is Rows.DELETE else self._search.buried(rule)
+        return or_(roots, *found)
+
+    def primary(self, rule: TableRule) -> FromClause | None:
+        """The primary keys of the person's rows of a table, where they are remembered."""
+        return self._keys.get(self._primary(rule.key))
+
+    def size(self, rule: TableRule) -> int | None:
+        """How many primary keys of a table are remembered."""
+        return self._sizes.get(self._primary(rule.key))
 
     def close(self) -> None:
         """Drop the temporary tables."""
@@ -196,10 +213,13 @@ class Remembered(Reach):
         }
         changing = {key for key, _ in delete_order(self._search.declared, self._search.schema).loosen}
         for rule in self._search.declared.tables:
-            primary = tuple(column.name for column in self._search.schema.tables[rule.key].primary_key)
-            if (rule.rows is Rows.KEEP or rule.key in changing) and primary:
-                wanted.add((rule.key, primary))
+            primary = self._primary(rule.key)
+            if (rule.rows is Rows.KEEP or rule.key in changing) and primary[1]:
+                wanted.add(primary)
         return sorted(wanted, key=lambda known: (places[known[0]], known[1]))
+
+    def _primary(self, key: str) -> KeySet:
+        return key, tuple(column.name for column in self._search.schema.tables[key].primary_key)
 
     def _fed_by(self, grown: KeySet) -> list[KeySet]:
         """Key sets of tables that are reached through another."""
@@ -213,11 +233,13 @@ class Remembered(Reach):
     def _create(self, number: int, wanted: KeySet) -> Table:
         """A table for keys; statements about the same one of the same schema are compiled once."""
         made = self._search.schema.made
-        if (number, wanted) not in made:
-            columns = [column.label(f"k{place}") for place, column in enumerate(self._key_columns(wanted))]
-            statement = CreateTableAs(select(*columns).where(false()), _name(number), temporary=True)
-            made[number, wanted] = (text(str(statement.compile(self._connection))), statement.table)
-        creating, table = made[number, wanted]
+        labelled = [column.label(f"k{place}") for place, column in enumerate(self._key_columns(wanted))]
+        empty = self._search.reached(wanted, labelled, false()).where(false())
+        known = (number, wanted, len(empty.selected_columns))
+        if known not in made:
+            statement = CreateTableAs(empty, _name(number), temporary=True)
+            made[known] = (text(str(statement.compile(self._connection))), statement.table)
+        creating, table = made[known]
         self._connection.execute(creating)
         return table
 
@@ -228,12 +250,12 @@ class Remembered(Reach):
         table, keys = self._search.schema.tables[rule.key], self._keys[wanted]
         assert isinstance(keys, Table)
         columns = self._key_columns(wanted)
-        known = exists(select(literal(1)).where(*(key == column for key, column in zip(keys.c, columns, strict=True))))
-        found = (
-            select(*columns)
-            .distinct()
-            .where(self.rows(rule), *(column.is_not(None) for column in columns), ~known.correlate(table))
+        known = exists(select(literal(1)).where(same_keys(keys, columns)))
+        found = self._search.reached(wanted, columns, self._roots[rule.key], *self._referring(rule)).where(
+            *(column.is_not(None) for column in columns), ~known.correlate(table)
         )
+        if wanted != self._primary(rule.key):
+            found = found.distinct()
         self._connection.execute(insert(keys).from_select([key.name for key in keys.c], found))
         # counted, since not every driver says how many rows an INSERT … SELECT wrote, and too few end the walk early
         size = int(self._connection.scalar(select(func.count()).select_from(keys)) or 0)
@@ -245,20 +267,29 @@ def _name(number: int) -> str:
     return f"cdp_keys_{number}"
 
 
+def same_keys(keys: FromClause, columns: Iterable[ColumnElement[Any]]) -> ColumnElement[bool]:
+    """Whether remembered keys are those of a row."""
+    return and_(*(keys.c[f"k{place}"] == column for place, column in enumerate(columns)))
+
+
+def sought(identity: IdentityRule, one: Identifier) -> str:
+    """The value an identity column is searched by, in its normalised form; empty where an identifier is not for it."""
+    if one.type != identity.type or one.issuer != identity.issuer:
+        return ""
+    match identity.normalise:
+        case Normalise.NONE:
+            return one.value
+        case Normalise.LOWER:
+            return one.value.lower()
+        case Normalise.DIGITS:
+            digits = digits_of(one.value)
+            return digits if len(digits) >= MIN_DIGITS else ""
+
+
 def preserved(rule: TableRule, identity: IdentityRule) -> bool:
     """Whether an identifier stays in kept rows: a number that is nobody's without its table."""
     decided = rule.columns.get(identity.column)
     return rule.rows is Rows.KEEP and decided is not None and decided.strategy is Strategy.PRESERVE
-
-
-def _normalise(form: Normalise, value: str) -> str:
-    match form:
-        case Normalise.LOWER:
-            return value.lower()
-        case Normalise.DIGITS:
-            return digits_of(value)
-        case Normalise.NONE:
-            return value
 
 
 def _typed(column: ColumnElement[Any], value: str) -> ColumnElement[Any] | None:

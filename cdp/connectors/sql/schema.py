@@ -43,8 +43,9 @@ class Schema:
     references: tuple[Reference, ...]
     unique: Mapping[str, tuple[frozenset[str], ...]]
     unsafe: frozenset[str] = frozenset()  # tables whose engine can not undo
-    # Temporary tables of keys, by their number and what they hold: a table made anew would be compiled anew everywhere.
-    made: dict[tuple[int, tuple[str, tuple[str, ...]]], tuple[TextClause, Table]] = field(
+    # Temporary tables of keys, by their number, the keys they hold and how many columns stand beside: a table made anew
+    # would be compiled anew everywhere.
+    made: dict[tuple[int, tuple[str, tuple[str, ...]], int], tuple[TextClause, Table]] = field(
         default_factory=dict, compare=False, repr=False
     )
 

@@ -1,7 +1,7 @@
 """The steps against one open connection, in its transaction: read, count, erase with a read-back, verify."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -76,7 +76,7 @@ class Step:
         reach = self._remembering()
         retained = self._retained(reach)
         touched = {**self._cut(reach), **self._delete(reach)}
-        left = self._left_within(reach)
+        left = self._left(reach.rows_afterwards)  # also those whose way there is gone
         if left:
             raise LeftBehind(left)
         reach.close()
@@ -91,7 +91,7 @@ class Step:
     def verify(self) -> Outcome:
         """Look for the identifiers, and through the tombstones for anything uncut."""
         reach = self._looking(only_erased=True)
-        left, retained = self._left(reach), self._retained(reach)
+        left, retained = self._left(reach.rows), self._retained(reach)
         reach.close()
         state, code = (State.FAILED, Code.LEFT_BEHIND) if left else (State.DONE, Code.NOTHING_LEFT)
         return Outcome(state, code, {"tables_read": len(self.search.declared.tables)}, retained, left)
@@ -159,11 +159,12 @@ class Step:
 
     def _retained(self, reach: Reach) -> tuple[Retained, ...]:
         kept = [rule for rule in self.search.declared.tables if rule.retention is not None]
-        counted = self._counted([(rule, reach.rows(rule)) for rule in kept])
+        sizes = {label(rule): size for rule in kept if (size := reach.size(rule)) is not None}
+        counted = sizes | self._counted([(rule, reach.rows(rule)) for rule in kept if label(rule) not in sizes])
         return tuple(
             Retained(label(rule), counted[label(rule)], rule.retention.basis, self._until(reach, rule))
             for rule in kept
-            if rule.retention is not None and label(rule) in counted
+            if rule.retention is not None and counted.get(label(rule))
         )
 
     def _until(self, reach: Reach, rule: TableRule) -> date | None:
@@ -183,10 +184,7 @@ class Step:
         counts: dict[str, int] = {}
         for rule in self.search.declared.tables:
             if rule.rows is Rows.KEEP and any(c.strategy is not Strategy.PRESERVE for c in rule.columns.values()):
-                table = self.search.schema.tables[rule.key]
-                values = self.search.new_values(rule)
-                where = and_(reach.rows(rule), uncut(rule, table))
-                counts[rule.key] = self.connection.execute(update(table).where(where).values(values)).rowcount
+                counts[rule.key] = self.connection.execute(self.search.cut(rule, reach)).rowcount
         return counts
 
     def _delete(self, reach: Remembered) -> dict[str, int]:
@@ -209,26 +207,17 @@ class Step:
             counts[key] = self.connection.execute(delete(self.search.schema.tables[key]).where(where)).rowcount
         return counts
 
-    def _left(self, reach: Reach) -> dict[str, int]:
+    def _left(self, rows: Callable[[TableRule], ColumnElement[bool]]) -> dict[str, int]:
         """Rows that should be gone or cut and are not."""
         wanted: list[tuple[TableRule, ColumnElement[bool]]] = []
         for rule in self.search.declared.tables:
             if rule.rows is Rows.DELETE:
-                left = or_(self.search.named(rule), reach.rows(rule))
+                left = or_(self.search.named(rule), rows(rule))
             else:
-                still = uncut(rule, self.search.schema.tables[rule.key])
-                left = or_(self.search.exposed(rule), and_(reach.rows(rule), still))
-            wanted.append((rule, left))
-        return self._counted(wanted)
-
-    def _left_within(self, reach: Remembered) -> dict[str, int]:
-        """The same in the transaction that erases: also those whose way there is gone."""
-        wanted: list[tuple[TableRule, ColumnElement[bool]]] = []
-        for rule in self.search.declared.tables:
-            left = or_(self.search.named(rule), reach.rows_afterwards(rule))
-            if rule.rows is not Rows.DELETE:
-                still = uncut(rule, self.search.schema.tables[rule.key])
-                left = or_(self.search.exposed(rule), and_(reach.rows_afterwards(rule), still))
+                # most rows are cut, and a database asks in this order: whose a row is then costs nothing
+                left = or_(
+                    self.search.exposed(rule), and_(uncut(rule, self.search.schema.tables[rule.key]), rows(rule))
+                )
             wanted.append((rule, left))
         return self._counted(wanted)
 

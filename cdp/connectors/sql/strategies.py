@@ -5,7 +5,7 @@ what was there before.
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Table, Text, and_, case, cast, false, func, literal, null, or_
@@ -36,6 +36,11 @@ def place_of(system: str, table: str, column: str) -> bytes:
 def tombstone(column: Column[str], key: bytes, value: str) -> str:
     """The tombstone of a known (normalised) value, as ``new_values`` writes it."""
     return TOMBSTONE + hmac_of(key, value)[: tombstone_room(column)]
+
+
+def buries(column: Column[Any]) -> ColumnElement[bool]:
+    """Whether a column holds a tombstone at all: cheaper to ask than whose."""
+    return cast(column, Text).like(f"{TOMBSTONE}%")
 
 
 def tombstone_room(column: Column[str]) -> int:
@@ -79,12 +84,14 @@ def new_values(
     return values
 
 
-def tombstone_or_noise(column: Column[Any], known: ColumnElement[Any], functions: Functions) -> ColumnElement[Any]:
+def tombstone_or_noise(
+    column: Column[Any], known: Sequence[ColumnElement[Any]], functions: Functions
+) -> ColumnElement[Any]:
     """A tombstone that was computed beforehand; a value nobody knows becomes one that nobody finds. NULL stays NULL."""
     assert functions.random is not None
     room = _room(column, TOMBSTONE)
     noise = literal(TOMBSTONE, Text).concat(func.substr(functions.random(), 1, room))
-    return case((_unhashed(column, TOMBSTONE), func.coalesce(known, noise)), else_=column)
+    return case((_unhashed(column, TOMBSTONE), func.coalesce(*known, noise)), else_=column)
 
 
 def uncut(rule: TableRule, table: Table) -> ColumnElement[bool]:
