@@ -18,6 +18,7 @@ from cdp.tables.customer import CustomerStatus, IdentityType, customer, identity
 from cdp.tables.order import sales_order, sales_order_item
 from cdp.tables.policy import CollectionPoint, collection
 
+ROUNDS = 3
 ISSUED = frozenset({IdentityType.CUSTOMER_NUMBER})  # given by an issuer, so there is nothing to prove
 CHILDREN = (email_address, phone_number, postal_address, preference)
 
@@ -54,10 +55,14 @@ class KnownOrder:
 
 @dataclass(frozen=True)
 class Matches:
-    """What the database has about a batch of drafts, by their place in the batch."""
+    """What the database has about a batch of drafts, by their place in the batch.
+
+    ``moved``: their customer was merged, taken apart or erased between being found and being locked.
+    """
 
     suppressed: frozenset[int]
     conflicting: frozenset[int]
+    moved: frozenset[int]
     unproven: frozenset[IdentityKey]
     known: dict[int, Known]
     orders: dict[str, KnownOrder]
@@ -69,8 +74,17 @@ async def match(tx: Tx, pepper: Pepper, drafts: Sequence[CustomerDraft], *, sour
     A draft conflicts when its identifiers belong to two customers, or when its customer already has another number of
     the same issuer: the source says they are two, and merging is not an import's decision. An address that somebody
     registered and never proved leads nowhere: otherwise registering with it would be enough to be given the orders of
-    its owner.
+    its owner. Who is merged or erased while we wait for their lock is looked for again: identifiers lead to the record
+    that stays, or are suppressed by now.
     """
+    for _ in range(ROUNDS - 1):
+        found = await _looked_up(tx, pepper, drafts, source)
+        if not found.moved:
+            return found
+    return await _looked_up(tx, pepper, drafts, source)
+
+
+async def _looked_up(tx: Tx, pepper: Pepper, drafts: Sequence[CustomerDraft], source: str) -> Matches:
     suppressed = await _suppressed(tx, pepper, drafts)
     owners, unproven = await _owners(tx, {key for draft in drafts for key in draft.identities})
     found = {index: {owners[key] for key in draft.identities if key in owners} for index, draft in enumerate(drafts)}
@@ -78,10 +92,12 @@ async def match(tx: Tx, pepper: Pepper, drafts: Sequence[CustomerDraft], *, sour
     single = {index: next(iter(ids)) for index, ids in found.items() if len(ids) == 1}
     customers = await _customers(tx, sorted(set(single.values())), source)
     known = {index: customers[owner] for index, owner in single.items() if owner in customers}
+    stayed = {index for index, owner in known.items() if owner.identities.keys() & {*drafts[index].identities}}
     conflicting |= {index for index, owner in known.items() if _has_other_number(drafts[index], owner)}
     numbers = {order.number for draft in drafts for order in draft.orders}
     orders = await _orders(tx, sorted(numbers), source)
-    return Matches(frozenset(suppressed), frozenset(conflicting), frozenset(unproven), known, orders)
+    moved = single.keys() - stayed
+    return Matches(frozenset(suppressed), frozenset(conflicting), frozenset(moved), frozenset(unproven), known, orders)
 
 
 def _has_other_number(draft: CustomerDraft, owner: Known) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from cdp.access.viewer import Viewer
 from cdp.core.db import Database, Role, Tx
@@ -30,6 +30,7 @@ from cdp.tables.policy import brand
 
 BATCH_CUSTOMERS = 500
 TRIES = 3
+CROSSED = frozenset({"40001", "40P01"})  # SQLSTATE of a serialization failure and of a deadlock
 LOCK = 0x6364705F696D70  # "cdp_imp": batches of two imports wait for each other, so that neither makes a twin
 
 
@@ -159,8 +160,10 @@ class _Run:
         try:
             async with self.db.transaction(Role.WORKER) as tx:
                 yield tx
-        except IntegrityError:
-            raise ImportClash from None
+        except DBAPIError as error:
+            if isinstance(error, IntegrityError) or getattr(error.orig, "sqlstate", None) in CROSSED:
+                raise ImportClash from None
+            raise
 
     async def _origin(self, tx: Tx) -> Origin:
         mapping = self.order.file.mapping
@@ -252,6 +255,8 @@ class _Run:
         return lambda report: report.settle(draft, settled)
 
     def _refusal(self, draft: CustomerDraft, index: int, matches: Matches) -> Reject | None:
+        if index in matches.moved:
+            return Reject("customers", draft.row, "CUSTOMER_MOVED", "identities")
         known = matches.known.get(index)
         is_twin = known is not None and not self.staging.claim([("customer", str(known.id))], draft.place)
         if is_twin or index in matches.conflicting:
