@@ -24,15 +24,14 @@ from cdp.jobs import JOBS
 from cdp.jobs.job import Workplace
 from cdp.jobs.purge import purge
 from cdp.jobs.sweep import Sweeper
-from cdp.operations import journal, production, signing_keys
+from cdp.operations import journal, signing_keys
 from cdp.operations.audit import sequencer, witness
-from cdp.operations.backups import replay
 from cdp.operations.bulk.floor import Floor
 from cdp.operations.canary import runs as canary
 from cdp.operations.delivery.floor import Floor as DeliveryFloor
-from cdp.operations.reference import ensure_reference
 from cdp.operations.residual import passes
 from cdp.operations.retention import purges as retention
+from cdp.operations.starting import prepare
 from cdp.schema.schema import open_reader
 
 GRACE_S = 5.0
@@ -65,10 +64,7 @@ async def _run(settings: Settings) -> None:
 
 async def serve(platform: Platform, stop: asyncio.Event) -> None:
     """Work until ``stop`` is set; then finish or give back what is in hand."""
-    await production.check(platform)
-    await replay.check(platform)
-    async with platform.db.transaction(Role.WORKER) as tx:
-        await ensure_reference(tx)
+    await prepare(platform)
     signing_keys.publish(platform)
     reader = open_reader(platform)
     try:

@@ -1,4 +1,4 @@
-"""``cdp keys list | new | rotate | drop``: the master keys that seal secrets, and the keys that sign."""
+"""``cdp keys list | new | rotate | drop | adopt``: the master keys that seal secrets, and the keys that sign."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from rich.table import Table
 from cdp.access.viewer import SYSTEM
 from cdp.cli.opened import with_platform
 from cdp.core.platform import Platform
-from cdp.operations.secrets import rotation
+from cdp.operations.secrets import rotation, stores
 from cdp.operations.secrets.places import IN_THE_CLEAR
 from cdp.operations.secrets.rotation import KeyUse, Rotated
 
@@ -82,6 +82,15 @@ def drop(key_id: Annotated[str, typer.Argument(metavar="ID", help="A key under w
     """Destroy a master key of the key store; one in CDP_MASTER_KEYS is removed there by you."""
     with_platform(lambda platform: rotation.drop_local(platform, SYSTEM, key_id))
     print(f"{key_id} is destroyed")
+
+
+@app.command()
+def adopt(*, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Go on with this key store when the one the database was filled with is lost; what it sealed stays unreadable."""
+    if not yes:
+        typer.confirm("What was sealed under the other key store stays unreadable. Go on with this one?", abort=True)
+    is_new = with_platform(lambda platform: stores.adopt(platform, SYSTEM))
+    print("this key store is on record now" if is_new else "this key store was on record already")
 
 
 def _state(one: KeyUse) -> str:

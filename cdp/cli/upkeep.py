@@ -1,4 +1,4 @@
-"""What the platform noted about its own erasures, for ``cdp doctor``: does the canary still die, is anything left?"""
+"""What the database says, for ``cdp doctor``: does the canary still die, is anything left, is this its key store?"""
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -11,6 +11,8 @@ from cdp.embedded.probe import Check, Verdict, status
 from cdp.operations.canary import runs
 from cdp.operations.canary.runs import Health
 from cdp.operations.residual import checks
+from cdp.operations.secrets import stores
+from cdp.operations.secrets.stores import KeyStoreDiffers
 from cdp.tables.canary import CanaryStatus
 
 
@@ -19,7 +21,11 @@ def look(settings: Settings) -> list[Check]:
 
     async def ask(platform: Platform) -> list[Check]:
         async with platform.db.transaction(Role.WORKER) as tx:
-            return [canary(await runs.health(tx)), left_behind(len(await checks.found(tx)))]
+            return [
+                canary(await runs.health(tx)),
+                left_behind(len(await checks.found(tx))),
+                key_store(is_known=await stores.is_known(tx, platform)),
+            ]
 
     try:
         return with_platform(ask) if status(settings).is_running or settings.database_url else []
@@ -44,3 +50,11 @@ def left_behind(people: int) -> Check:
     if not people:
         return Check("residual pass", Verdict.OK, "nothing is left of anybody who was erased")
     return Check("residual pass", Verdict.PROBLEM, f"{people} erasures left something", "cdp residual list")
+
+
+def key_store(*, is_known: bool) -> Check:
+    """Whether this host opens the key store that the database was filled with."""
+    if is_known:
+        return Check("key store", Verdict.OK, "the one the database was filled with")
+    found = f"another one than the database was filled with ({KeyStoreDiffers.code})"
+    return Check("key store", Verdict.PROBLEM, found, "mount the folder all hosts share at CDP_KEY_STORE_DIR")

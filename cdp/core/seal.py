@@ -144,6 +144,11 @@ class Pepper:
         """Hash with every key, newest first: a lookup tries them all."""
         return [KeyedHash(self._mac(v, kind, value), v) for v in sorted(self._keys, reverse=True)]
 
+    @property
+    def fingerprint(self) -> bytes:
+        """What tells this key store from another one: a hash of nothing under its oldest key. 32 bytes."""
+        return self._mac(min(self._keys), "key store", "")
+
     def _mac(self, version: int, kind: str, value: str) -> bytes:
         return hmac.new(self._keys[version], f"{kind}\0{value}".encode(), hashlib.sha256).digest()
 

@@ -19,6 +19,7 @@ from cdp.core.settings import Settings
 from cdp.operations import production
 from cdp.operations.backups import replay
 from cdp.operations.reference import ensure_reference
+from cdp.operations.secrets import stores
 
 RETRY_S = 1.0
 ASK_AGAIN_S = 2
@@ -37,9 +38,10 @@ def is_away(error: Exception) -> bool:
 async def prepare(platform: Platform) -> None:
     """Refuse what must not be served, and write the rows everything points at.
 
-    Raises ProductionRefused, ReplayNeeded.
+    Raises ProductionRefused, KeyStoreDiffers, ReplayNeeded.
     """
     await production.check(platform)
+    await stores.check(platform)
     await replay.check(platform)
     async with platform.db.transaction(Role.WORKER) as tx:
         await ensure_reference(tx)
