@@ -80,6 +80,9 @@ class Standby:
         except AWAY:
             self._say(DatabaseUnreachable(retryAfterS=ASK_AGAIN_S))
             self._waiting = asyncio.create_task(self._wait(first), name="standby")
+        except PlatformError as error:  # the server's own trace names no code
+            log.critical("start.refused", code=error.code, reason=str(error))
+            raise
 
     async def _wait(self, first: Prepare) -> None:
         while self.reason is not None:
