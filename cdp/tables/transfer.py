@@ -246,8 +246,10 @@ transfer_customer = Table(
     Column("id", Uuid, primary_key=True),
     Column("customer_id", Uuid, ForeignKey("customer.id"), info=structural()),
     Column("subject_ref", Uuid, nullable=False, info=structural()),
-    Column("transfer_id", Uuid, ForeignKey("transfer.id"), nullable=False, info=structural()),
-    Column("cohort_id", Uuid, ForeignKey("transfer_cohort.id"), info=structural()),
+    # No foreign keys: each would lock the same deal for each of a million people. Triggers look at what a statement has
+    # written as a whole, and let nobody delete a deal or a cohort.
+    Column("transfer_id", Uuid, nullable=False, info=structural()),
+    Column("cohort_id", Uuid, info=structural()),
     Column("reason", enum_type(ExclusionReason, "exclusion_reason"), info=_SECRET),
     # Other brands hold records of theirs too: only those of the sold brand go.
     Column("is_shared", Boolean, nullable=False, server_default="false", info=structural()),
@@ -284,9 +286,7 @@ Index(
     transfer_approval.c.sha256,
     unique=True,
 )
-# The ordered list that is hashed at the freeze, and that packages are made from.
-Index(None, transfer_customer.c.transfer_id, transfer_customer.c.id)
-Index(None, transfer_customer.c.cohort_id, transfer_customer.c.id)
+Index(None, transfer_customer.c.transfer_id)
 Index(
     "transfer_customer_cohort_id_customer_id_idx",
     transfer_customer.c.cohort_id,

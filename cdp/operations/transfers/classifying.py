@@ -16,7 +16,7 @@ from cdp.core.errors import Conflict
 from cdp.core.platform import Platform
 from cdp.operations.bulk.writing import suppressed
 from cdp.operations.transfers import states
-from cdp.operations.transfers.judging import CLASSIFY, RECHECK, WITHDRAWN
+from cdp.operations.transfers.judging import CLASSIFY, CLASSIFY_OTHERS, RECHECK, WITHDRAWN
 from cdp.tables.transfer import TransferStatus, transfer_cohort, transfer_customer
 
 # Enough for its hash tables to stay in memory at a million customers; given back with the transaction.
@@ -59,7 +59,7 @@ async def classify(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID
     mine = transfer_customer.c.transfer_id == transfer_id
     await tx.execute(delete(transfer_customer).where(mine, transfer_customer.c.objected_at.is_(None)))
     kept = await tx.scalar(select(func.count()).select_from(transfer_customer).where(mine))
-    written = await _judge(tx, platform, transfer_id, CLASSIFY)
+    written = await _judge(tx, platform, transfer_id, CLASSIFY_OTHERS if kept else CLASSIFY)
     found = await counts(tx, transfer_id)
     if found.selected != written + kept:
         raise CountsDiffer

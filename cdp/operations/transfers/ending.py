@@ -98,7 +98,7 @@ def _over() -> Select[Any]:
             customer.c.restricted_at.is_(None),
             ~held,
         )
-        .order_by(member.transfer_id, member.id)
+        .order_by(member.transfer_id)
     )
 
 

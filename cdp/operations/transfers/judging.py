@@ -123,17 +123,19 @@ judged AS (
 # A UUID of version 8: SHA-256 over the deal's salt and who it is in the log. ``digest`` is the first half of that.
 _NAME = """encode(set_byte(set_byte(digest, 6, (get_byte(digest, 6) & 15) | 128), 8, (get_byte(digest, 8) & 63) | 128),
               'hex')::uuid"""
-# The deal's row is locked, so nobody else writes its customers: asking once who is there costs less than a conflict
-# that is looked for row by row. Without OFFSET names would be made twice. In their customers' order, rows and what they
-# refer to lie together.
-CLASSIFY = f"""
+# Without OFFSET names would be made twice. In their customers' order, rows and what they refer to lie together.
+_NAMED = f"""
 INSERT INTO transfer_customer (id, customer_id, subject_ref, transfer_id, cohort_id, reason, is_shared)
 {JUDGED}, hashed AS (
   SELECT j.*, substr(sha256(d.salt || uuid_send(j.audit_ref)), 1, 16) AS digest FROM judged j CROSS JOIN deal d
 ),
 named AS (SELECT *, {_NAME} AS id FROM hashed OFFSET 0)
 SELECT id, customer_id, audit_ref, :transfer_id, CASE WHEN reason IS NULL THEN cohort_id END, reason, is_shared
-  FROM named
+  FROM named"""  # noqa: S608  # constants of this module
+CLASSIFY = f"{_NAMED} ORDER BY customer_id"
+# Where some of the deal's people stayed. Its row is locked, so nobody else writes them: asking once who is there costs
+# less than a conflict that is looked for row by row.
+CLASSIFY_OTHERS = f"""{_NAMED}
  WHERE NOT EXISTS (SELECT 1 FROM transfer_customer k WHERE k.transfer_id = :transfer_id AND k.id = named.id)
  ORDER BY customer_id"""  # noqa: S608  # constants of this module
 # Who no longer may go, of those who were to.
