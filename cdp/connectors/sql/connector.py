@@ -90,6 +90,7 @@ class Sql:
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(pages.close)
+            self._database.let_go_soon()
 
     async def check(self, subject: Subject, key: str) -> Outcome:  # noqa: ARG002
         """Count what would go and what would stay."""
@@ -109,7 +110,7 @@ class Sql:
             if refused := self._unsearchable(subject):
                 return refused
         try:
-            return await _in_thread(lambda: self._erase_many(subjects))
+            return await self._in_thread(lambda: self._erase_many(subjects))
         except (SQLAlchemyError, OSError, DriverMissing, MappingMismatch, LeftBehind) as error:
             return _failure(error)
 
@@ -123,7 +124,7 @@ class Sql:
 
     async def probe(self) -> tuple[Problem, ...]:
         """Hold the mapping against the database, then rehearse an erasure of nobody and roll it back."""
-        return await _in_thread(self._rehearse)
+        return await self._in_thread(self._rehearse)
 
     def _check(self, subject: Subject) -> Outcome:
         with self._database.looking() as connection:
@@ -203,9 +204,16 @@ class Sql:
         if refused := self._unsearchable(subject):
             return refused
         try:
-            return await _in_thread(lambda: step(subject))
+            return await self._in_thread(lambda: step(subject))
         except (SQLAlchemyError, OSError, DriverMissing, MappingMismatch, LeftBehind) as error:
             return _failure(error)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """A cancelled step lets go of its thread: time-outs end the work, and every step may be called again."""
+        try:
+            return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        finally:
+            self._database.let_go_soon()
 
     def _unsearchable(self, subject: Subject) -> Outcome | None:
         """Nobody can be looked for without a verified identifier of a type that this database is searched by."""
@@ -229,11 +237,6 @@ def _failure(error: Exception) -> Outcome:
             return outcome_of(error)
         case _:
             raise error
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """A cancelled step lets go of its thread: time-outs end the work, and every step may be called again."""
-    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
 def _secrets(system: System, platform: Platform) -> dict[str, Json]:

@@ -44,9 +44,9 @@ from cdp.connectors.sql.strategies import (
 )
 
 DIALECTS = frozenset({"postgresql", "sqlite"})
-# Hashed subplans of Postgres have to fit, or they are loops over loops; the temporary tables are read again and again;
-# of people who are all different a small sample says everything.
-SETTINGS = {"work_mem": "256MB", "temp_buffers": "128MB", "default_statistics_target": "10"}
+# Hashed subplans of Postgres have to fit, or they are loops over loops; of people who are all different a small sample
+# says everything.
+SETTINGS = {"work_mem": "256MB", "default_statistics_target": "10"}
 LINES = 5_000
 Place = tuple[str, int]
 

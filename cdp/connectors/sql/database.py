@@ -1,28 +1,47 @@
-"""Somebody else's database: short-lived connections with time-outs, and the functions the dialects spell differently.
+"""Somebody else's database: connections with time-outs, and the functions the dialects spell differently.
 
-Drivers are imported by SQLAlchemy when a system first needs them. On Postgres ``row_security`` is off: a policy that
-would hide rows from us then raises instead, so that hidden rows can not pass as erased ones
-(https://www.postgresql.org/docs/18/ddl-rowsecurity.html).
+A server's connections are kept for some seconds: greeting it anew costs both sides more than most steps do. They are
+theirs, so they are few, never old, looked at before use, and thrown away after any trouble. Files are opened anew each
+time: one that was replaced would be found erased, and the new one would not be. Drivers are imported by SQLAlchemy
+when a system first needs them. On Postgres ``row_security`` is off: a policy that would hide rows from us then raises
+instead, so that hidden rows can not pass as erased ones (https://www.postgresql.org/docs/18/ddl-rowsecurity.html).
 """
 
+import asyncio
 import hashlib
 import hmac
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, NullPool, Text, cast, create_engine, event, func, literal
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    NullPool,
+    QueuePool,
+    Text,
+    cast,
+    create_engine,
+    event,
+    func,
+    literal,
+)
 from sqlalchemy.dialects.mysql import CHAR as MYSQL_CHAR
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 TextColumn: TypeAlias = ColumnElement[str]
 
 CONNECT_TIMEOUT_S = 5
+# So many idle connections of a server are kept, for so long.
+KEPT, KEPT_S = 8, 15.0
 _HMAC_BLOCK = 64
 
 
@@ -36,37 +55,56 @@ class Database:
 
     url: URL = field(repr=False)
     timeout_s: int
+    kept_s: float = KEPT_S
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that commits at the end of the block. Raises SQLAlchemyError or DriverMissing."""
-        opened = self._engine().connect().execution_options(cdp_begin="BEGIN IMMEDIATE")
+        options = {"cdp_begin": "BEGIN IMMEDIATE"}
         if self.url.get_backend_name() in MARIADB:
-            opened = opened.execution_options(
-                isolation_level="READ COMMITTED"
-            )  # the read-back must see everybody's rows
-        with opened as connection, connection.begin():
+            options["isolation_level"] = "READ COMMITTED"  # the read-back must see everybody's rows
+        with self._connected(options) as connection, connection.begin():
             yield connection
 
     @contextmanager
     def looking(self, *, writes: bool = False) -> Iterator[Connection]:
         """A transaction on one snapshot that is always rolled back; ``writes`` when it will try changes."""
-        begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
-        options: dict[str, str] = {"cdp_begin": begin}
+        options = {"cdp_begin": "BEGIN IMMEDIATE" if writes else "BEGIN"}
         if self.url.get_backend_name() == "postgresql":
             options["isolation_level"] = "REPEATABLE READ"
-        with self._engine().connect().execution_options(**options) as connection:
+        with self._connected(options) as connection:
             transaction = connection.begin()
             try:
                 yield connection
             finally:
                 transaction.rollback()
 
+    def let_go_soon(self) -> None:
+        """See to it that kept connections are closed before long; for the event loop, after every use."""
+        with suppress(DriverMissing):
+            engine, loop = self._engine(), asyncio.get_running_loop()
+            if isinstance(engine.pool, QueuePool) and _LET_GO_AT.get(engine, 0.0) <= loop.time():
+                _LET_GO_AT[engine] = loop.call_later(self.kept_s, engine.dispose).when()
+
+    @contextmanager
+    def _connected(self, options: Mapping[str, Any]) -> Iterator[Connection]:
+        with self._engine().connect().execution_options(**options) as connection:
+            try:
+                yield connection
+            except BaseException:
+                connection.invalidate()  # a temporary table of MariaDB outlives a rollback
+                raise
+
     def _engine(self) -> Engine:
         try:
             return _engine(self.url, self.timeout_s)
         except (NoSuchModuleError, ModuleNotFoundError, ArgumentError) as error:
             raise DriverMissing from error
+
+
+_KEPT: dict[str, Any] = {"pool_size": KEPT, "max_overflow": -1, "pool_pre_ping": True, "pool_use_lifo": True}
+# Until when connections are kept, by the monotonic clock of every event loop.
+_LET_GO_AT: WeakKeyDictionary[Engine, float] = WeakKeyDictionary()
 
 
 @lru_cache(maxsize=64)
@@ -88,12 +126,14 @@ def _postgres(url: URL, timeout_s: int) -> Engine:
         "lock_timeout": f"{timeout_s * 500}ms",  # before the statement's, so that a lock is told from a slow query
         "idle_in_transaction_session_timeout": "60s",
         "row_security": "off",
+        "temp_buffers": "64MB",  # a crowd's are read again and again; taken only as far as they are used
     }
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
-        poolclass=NullPool,
+        **_KEPT,
         hide_parameters=True,
         connect_args={
+            "prepare_threshold": None,  # there may be a pooler between us that knows nothing of prepared statements
             "connect_timeout": CONNECT_TIMEOUT_S,
             "tcp_user_timeout": timeout_s * 1000,
             "application_name": "cdp",
@@ -111,7 +151,7 @@ def _mariadb(url: URL, timeout_s: int) -> Engine:
     }
     return create_engine(
         url.set(drivername="mariadb+pymysql").update_query_dict({"charset": "utf8mb4"}),
-        poolclass=NullPool,
+        **_KEPT,
         hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,

@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 
 from cdp.connectors.base import Identifier
-from cdp.connectors.sql.database import Functions, digits_of
+from cdp.connectors.sql.database import FUNCTIONS, Functions, digits_of
 from cdp.connectors.sql.mapping import Declared, IdentityRule, Normalise, Rows, Strategy, TableRule
 from cdp.connectors.sql.schema import Schema, delete_order, is_text
 from cdp.connectors.sql.strategies import column_key, new_values, normalised, tombstone, uncut
@@ -256,11 +256,15 @@ class Remembered(Reach):
         )
         if wanted != self._primary(rule.key):
             found = found.distinct()
-        self._connection.execute(insert(keys).from_select([key.name for key in keys.c], found))
-        # counted, since not every driver says how many rows an INSERT … SELECT wrote, and too few end the walk early
-        size = int(self._connection.scalar(select(func.count()).select_from(keys)) or 0)
-        grown, self._sizes[wanted] = size > self._sizes.get(wanted, 0), size
-        return grown
+        adding = insert(keys).from_select([key.name for key in keys.c], found)
+        before = self._sizes.get(wanted, 0)
+        if self._search.schema.dialect in FUNCTIONS:
+            size = before + self._connection.execute(adding, execution_options={"preserve_rowcount": True}).rowcount
+        else:  # not every driver says how many rows an INSERT … SELECT wrote, and too few would end the walk early
+            self._connection.execute(adding)
+            size = int(self._connection.scalar(select(func.count()).select_from(keys)) or 0)
+        self._sizes[wanted] = size
+        return size > before
 
 
 def _name(number: int) -> str:

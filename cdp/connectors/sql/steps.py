@@ -57,11 +57,12 @@ class Step:
         reach = self._looking(erased_too=False)
         for rule in self.search.declared.tables:
             table = self.search.schema.tables[rule.key]
-            found = self.connection.execution_options(yield_per=PAGE_RECORDS).execute(
-                select(table).where(reach.rows(rule))
+            found = self.connection.execute(
+                select(table).where(reach.rows(rule)), execution_options={"yield_per": PAGE_RECORDS}
             )
             for rows in found.mappings().partitions():
                 yield Page(rule.key, [record(dict(row)) for row in rows])
+        reach.close()
 
     def check(self) -> Outcome:
         """Count what would go and what would stay."""
@@ -110,6 +111,7 @@ class Step:
             if said == f"{one.object}.{one.field}"
         ]
         if any(one.old is None and self._saying(reach, rule, name, one)[1] > 1 for rule, name, one in places):
+            reach.close()
             return Outcome(State.FAILED, AMBIGUOUS)
         changed = 0
         for rule, name, one in places:  # a statement each: they are other values of other columns
@@ -190,10 +192,11 @@ class Step:
     def _delete(self, reach: Remembered) -> dict[str, int]:
         """One DELETE a table, children first; rings of foreign keys are deferred or loosened."""
         order = delete_order(self.search.declared, self.search.schema)
+        is_deferrable = any(reference.deferrable for reference in self.search.schema.references)
         match self.search.schema.dialect:
-            case "sqlite":
+            case "sqlite" if is_deferrable:
                 self.connection.execute(text("PRAGMA defer_foreign_keys = ON"))
-            case "postgresql":
+            case "postgresql" if is_deferrable:
                 self.connection.execute(text("SET CONSTRAINTS ALL DEFERRED"))
         for key, columns in order.loosen:
             rule = self._rule(key)

@@ -1,0 +1,99 @@
+"""Connections to other people's servers: kept for some seconds, looked at before use, thrown away after trouble."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import OperationalError
+
+from cdp.connectors.base import State
+from cdp.connectors.sql.database import KEPT, Database
+from tests.connectors.conformance import key_of, steps
+from tests.connectors.test_sql import DEAF, Shop, mariadb_shop, postgres_shop
+
+__all__ = ["mariadb_shop", "postgres_shop"]
+
+# The sessions of the platform in the shop's database, and how its owner ends one.
+SESSIONS = {
+    "postgresql": "SELECT pid FROM pg_stat_activity WHERE application_name = 'cdp' AND datname = current_database()",
+    "mariadb": "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+}
+END = {"postgresql": "SELECT pg_terminate_backend({})", "mariadb": "KILL {}"}
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def served(request: pytest.FixtureRequest) -> Shop:
+    """The shop on a server where nobody is connected."""
+    harness: Shop = request.getfixturevalue(f"{request.param}_shop")
+    end_all(harness)
+    return harness
+
+
+def sessions(harness: Shop) -> list[int]:
+    with harness.engine.connect() as connection:
+        return list(connection.scalars(text(SESSIONS[harness.url.get_backend_name()])))
+
+
+def end_all(harness: Shop) -> None:
+    for number in sessions(harness):
+        with suppress(OperationalError), harness.engine.connect() as connection:  # it may just have ended
+            connection.execute(text(END[harness.url.get_backend_name()].format(number)))
+    while sessions(harness):
+        time.sleep(0.02)
+
+
+async def until(seen: Callable[[], bool]) -> None:
+    while not seen():  # noqa: ASYNC110 - a server ends them
+        await asyncio.sleep(0.02)
+
+
+async def test_the_steps_of_a_person_share_a_connection(served: Shop) -> None:
+    subject = await served.person()
+    assert [outcome.state for outcome in await steps(served.connector, subject)] == [State.DONE] * 3
+    await until(lambda: len(sessions(served)) == 1)  # MariaDB shows those that were closed for a moment more
+
+
+async def test_a_connection_that_the_server_ended_is_not_used(served: Shop) -> None:
+    bystander, subject = await served.person(), await served.person()
+    others = await served.held(bystander)
+    for step in ("check", "erase", "verify"):
+        outcome = await getattr(served.connector, step)(subject, key_of(subject, step))
+        assert outcome.state is State.DONE
+        end_all(served)
+    assert await served.held(bystander) == others
+
+
+async def test_no_more_than_a_few_are_kept(served: Shop) -> None:
+    people = [await served.person() for _ in range(KEPT + 4)]
+    found = await asyncio.gather(*(served.connector.check(one, key_of(one, "check")) for one in people))
+    assert {outcome.state for outcome in found} == {State.DONE}
+    await until(lambda: len(sessions(served)) <= KEPT)
+
+
+async def test_nothing_of_a_step_that_failed_is_left_in_its_connection(served: Shop) -> None:
+    """Temporary tables of MariaDB outlive a rollback."""
+    failing, after = await served.person(), await served.person()
+    with served.engine.begin() as connection:
+        connection.exec_driver_sql(DEAF[served.url.get_backend_name()]["undo"])
+    outcome = await served.connector.erase(failing, key_of(failing, "erase"))
+    assert (outcome.state, outcome.code) == (State.FAILED, "LEFT_BEHIND")
+    await until(lambda: not sessions(served))
+    with served.engine.begin() as connection:
+        on = " ON parcel" if served.url.get_backend_name() == "postgresql" else ""
+        connection.exec_driver_sql(f"DROP TRIGGER deaf{on}")
+    again = await served.connector.erase(failing, key_of(failing, "erase"))
+    assert again.state is State.DONE
+    assert (await served.connector.erase(after, key_of(after, "erase"))).state is State.DONE
+
+
+async def test_kept_connections_are_let_go(served: Shop) -> None:
+    database = Database(make_url(served.url), timeout_s=14, kept_s=0.1)  # of a time-out nobody else has: its own
+    for _ in range(2):
+        with database.looking() as connection:
+            connection.execute(text("SELECT 1"))
+        await until(lambda: len(sessions(served)) == 1)
+        database.let_go_soon()
+        await until(lambda: not sessions(served))
