@@ -196,6 +196,8 @@ async def test_rows_reached_through_a_column_that_is_set_null_go_too(mariadb_sho
     subject = await mariadb_shop.person()
     check, erase, verify = await steps(mariadb_shop.connector, subject)
     assert check.records["thread"] == erase.records["thread"] == 4
+    assert not check.records.keys() & {kept.collection for kept in check.retained}
+    assert check.evidence["tables"] == erase.evidence["tables"]
     assert verify.state is State.DONE
     assert not await mariadb_shop.held(subject)
 

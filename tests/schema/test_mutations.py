@@ -225,7 +225,7 @@ MUTATIONS = {
     "requestExport": Mutation(_nothing, "request { type status } statusKey", "request.opened"),
     "previewErasure": Mutation(
         _nothing,
-        "systems { name title state code willErase willKeep erased { collection records }"
+        "systems { name title state code willErase willKeep erased { collection records } cut { collection records }"
         " retained { collection records basis until } }",
         "",
         works_when_frozen=True,

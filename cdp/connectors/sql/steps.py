@@ -70,7 +70,9 @@ class Step:
         going, retained = self._going(reach), self._retained(reach)
         reach.close()
         code = Code.FOUND if going or retained else Code.NOTHING_FOUND
-        return Outcome(State.DONE, code, retained=retained, records=going)
+        kept = {one.collection for one in retained}
+        records = {name: count for name, count in going.items() if name not in kept}
+        return Outcome(State.DONE, code, {"tables": self._touched(going)}, retained, records)
 
     def erase(self) -> Outcome:
         """Cut kept rows, delete the others, then read back what was meant. Raises LeftBehind; the caller rolls back."""
@@ -81,13 +83,9 @@ class Step:
         if left:
             raise LeftBehind(left)
         reach.close()
-        tables: dict[str, Evidence] = {}
-        for rule in self.search.declared.tables:
-            if touched.get(rule.key):
-                tables[label(rule)] = {"deleted" if rule.rows is Rows.DELETE else "cut": touched[rule.key]}
-        code = Code.ERASED if tables or retained else Code.NOTHING_FOUND
         records = {label(rule): touched[rule.key] for rule in self.search.declared.tables if touched.get(rule.key)}
-        return Outcome(State.DONE, code, {"tables": tables, "read_back": True}, retained, records)
+        code = Code.ERASED if records or retained else Code.NOTHING_FOUND
+        return Outcome(State.DONE, code, {"tables": self._touched(records), "read_back": True}, retained, records)
 
     def verify(self) -> Outcome:
         """Look for the identifiers, and through the tombstones for anything uncut."""
@@ -158,6 +156,14 @@ class Step:
                 where = and_(where, uncut(rule, self.search.schema.tables[rule.key]))
             wanted.append((rule, where))
         return self._counted(wanted)
+
+    def _touched(self, counts: Mapping[str, int]) -> dict[str, Evidence]:
+        """Rows that are deleted or cut, by table: which of both it is."""
+        return {
+            label(rule): {"deleted" if rule.rows is Rows.DELETE else "cut": counts[label(rule)]}
+            for rule in self.search.declared.tables
+            if label(rule) in counts
+        }
 
     def _retained(self, reach: Reach) -> tuple[Retained, ...]:
         kept = [rule for rule in self.search.declared.tables if rule.retention is not None]

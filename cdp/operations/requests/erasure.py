@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, select
 
 from cdp.access.viewer import SYSTEM, Viewer
 from cdp.connectors.base import Outcome, State, Subject, System
-from cdp.connectors.holds import Hold, effective
+from cdp.connectors.holds import Hold, effective, is_of_a_hold
 from cdp.connectors.own.connector import erased_outcome
 from cdp.connectors.own.rows import erase_rows
 from cdp.connectors.registry import connect
@@ -70,6 +70,19 @@ class SystemPreview:
     def will_keep(self) -> int:
         """Records that would stay under a law, without the person."""
         return sum(kept.records for kept in self.outcome.retained)
+
+    @property
+    def cut(self) -> dict[str, int]:
+        """Those of the kept records, by kind, that would lose the person: not what a legal hold keeps as it is.
+
+        A system that tells (``tables`` in its evidence) may keep others that name nobody.
+        """
+        losing = {kept.collection: kept.records for kept in self.outcome.retained if not is_of_a_hold(kept)}
+        tables = self.outcome.evidence.get("tables")
+        if not isinstance(tables, dict):
+            return losing
+        told = {name: counts.get("cut") for name, counts in tables.items() if isinstance(counts, dict)}
+        return {name: count for name, count in told.items() if name in losing and isinstance(count, int)}
 
 
 def check_confirmation(typed: str) -> None:

@@ -60,7 +60,7 @@ class PreviewErasureInput(MutationInput):
 
 @output_type
 class ErasedRecords:
-    """Records of one kind that a deletion would remove."""
+    """Records of one kind that a deletion would remove, or cut."""
 
     collection: str = strawberry.field(description=COLLECTION)
     records: int = strawberry.field(description=RECORDS)
@@ -87,6 +87,7 @@ class ErasurePreview:
     will_erase: int = strawberry.field(description="Records that would go.")
     will_keep: int = strawberry.field(description="Records that would stay under a law, without the person.")
     erased: list[ErasedRecords] = strawberry.field(description="What would go, by kind.")
+    cut: list[ErasedRecords] = strawberry.field(description="What of the retained would lose the person, by kind.")
     retained: list[RetainedRecords] = strawberry.field(description="What would stay and why, by kind.")
 
 
@@ -243,6 +244,7 @@ def _preview(found: SystemPreview) -> ErasurePreview:
         will_erase=found.will_erase,
         will_keep=found.will_keep,
         erased=[ErasedRecords(collection=name, records=count) for name, count in outcome.records.items()],
+        cut=[ErasedRecords(collection=name, records=count) for name, count in found.cut.items()],
         retained=[
             RetainedRecords(collection=kept.collection, records=kept.records, basis=kept.basis, until=kept.until)
             for kept in outcome.retained

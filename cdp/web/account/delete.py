@@ -95,7 +95,7 @@ def _kept(one: SystemPreview) -> Iterable[Line]:
 
 
 def _anonymous(one: SystemPreview) -> Iterable[Line]:
-    return [(records(kept.collection, kept.records), "") for kept in one.outcome.retained]
+    return [(records(name, count), "") for name, count in one.cut.items()]
 
 
 def _silent(one: SystemPreview) -> Iterable[Line]:

@@ -2,12 +2,18 @@
 
 import asyncio
 import json
+import re
+import sqlite3
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
+from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role
+from cdp.operations import systems
+from cdp.operations.systems import Registration
 from cdp.operations.verification import verify_addendum, verify_certificate
 from cdp.tables.request import RequestStatus
 from cdp.tables.system import system
@@ -35,6 +41,54 @@ async def test_the_page_says_what_goes_what_stays_and_why(desk: Desk):
     assert "For <strong>7 days</strong> nothing is deleted" in shown
     assert 'href="/account/download">Download your data first' in shown
     assert await picture(desk.engine.platform.db, person) == before
+
+
+LEDGER = {
+    "tables": [
+        {"name": "client", "rows": "delete", "identities": [{"column": "mail", "type": "email", "normalise": "lower"}]},
+        {
+            "name": "bill",
+            "rows": "keep",
+            "references": [{"columns": ["client_id"], "table": "client", "keys": ["id"]}],
+            "columns": {"id": "preserve", "client_id": "null"},
+            "retention": {"basis": "Accounting records"},
+        },
+        {
+            "name": "item",
+            "rows": "keep",
+            "references": [{"columns": ["bill_id"], "table": "bill", "keys": ["id"]}],
+            "columns": {"id": "preserve", "bill_id": "preserve"},
+            "retention": {"basis": "Accounting records"},
+        },
+    ]
+}
+
+
+async def test_what_a_database_deletes_keeps_and_cuts_is_told_apart(desk: Desk, tmp_path: Path):
+    """Two bills stay without the person, their three items name nobody: neither is deleted."""
+    person, browser = await desk.newcomer()
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as books:
+        books.execute("CREATE TABLE client (id INTEGER PRIMARY KEY, mail TEXT NOT NULL)")
+        books.execute("CREATE TABLE bill (id INTEGER PRIMARY KEY, client_id INTEGER REFERENCES client)")
+        books.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, bill_id INTEGER REFERENCES bill)")
+        books.execute("INSERT INTO client VALUES (1, ?)", [person.email])
+        books.execute("INSERT INTO bill VALUES (1, 1), (2, 1)")
+        books.execute("INSERT INTO item VALUES (1, 1), (2, 1), (3, 2)")
+    books.close()
+    configuration = {"url": f"sqlite:///{tmp_path}/ledger.sqlite", "mapping": LEDGER}
+    await systems.add(desk.engine.platform, SYSTEM, Registration("ledger", "Ledger", "sql", configuration, {}))
+    try:
+        shown = (await browser.get(DELETE)).text
+    finally:
+        await forget(desk, "ledger")
+    deleted, kept, anonymous = (shown.partition(f'<h2 id="{one}">')[2] for one in ("deleted", "kept", "anonymous"))
+    told = [part.partition("</section>")[0] for part in (deleted, kept, anonymous)]
+    told = [part.partition("<dt>Ledger</dt>")[2].partition("</dd>")[0] for part in told]
+    assert [re.findall(r"\d+ (?:client|bill|item)s?", part) for part in told] == [
+        ["1 client"],
+        ["2 bills", "3 items"],
+        ["2 bills"],
+    ]
 
 
 @pytest.mark.parametrize("typed", ["", "DELET", "delete it", "somebody@example.com"])
