@@ -1,6 +1,7 @@
 """One key store for all hosts: the first one is on record, every other one is refused by a code."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -95,23 +96,37 @@ def test_the_doctor_says_so() -> None:
     assert "CDP_KEY_STORE_DIR" in wrong.remedy
 
 
+async def cdp(settings: Settings, keys: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A verb on a host that has its keys elsewhere."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CDP_")} | {
+        "CDP_ENV": "test",
+        "CDP_DATABASE_URL": settings.database_url,
+        "CDP_REDIS_URL": settings.redis_url,
+        "CDP_OBJECTS_URL": settings.objects_url,
+        "CDP_STATE_DIR": str(settings.state_dir),
+        "CDP_KEY_STORE_DIR": str(keys),
+    }
+    command = [sys.executable, "-m", "cdp", *arguments]
+    return await asyncio.to_thread(
+        subprocess.run, command, check=False, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
 @pytest.mark.parametrize("verb", ["api", "worker"])
 async def test_a_process_with_another_key_store_says_so_and_exits(
     fresh_platform: Platform, tmp_path: Path, verb: str
 ) -> None:
     await prepare(fresh_platform)
-    known = fresh_platform.settings
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CDP_")} | {
-        "CDP_ENV": "test",
-        "CDP_DATABASE_URL": known.database_url,
-        "CDP_REDIS_URL": known.redis_url,
-        "CDP_OBJECTS_URL": known.objects_url,
-        "CDP_STATE_DIR": str(known.state_dir),
-        "CDP_KEY_STORE_DIR": str(tmp_path / "keys"),
-    }
-    command = [sys.executable, "-m", "cdp", verb]
-    done = await asyncio.to_thread(
-        subprocess.run, command, check=False, env=environment, capture_output=True, text=True, timeout=60
-    )
+    done = await cdp(fresh_platform.settings, tmp_path / "keys", verb)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "KEY_STORE_DIFFERS" in done.stdout + done.stderr
+
+
+async def test_an_operator_decides_by_a_word(fresh_platform: Platform, tmp_path: Path) -> None:
+    await prepare(fresh_platform)
+    doctor = await cdp(fresh_platform.settings, tmp_path / "keys", "doctor", "--json")
+    (found,) = [one for one in json.loads(doctor.stdout) if one["name"] == "key store"]
+    assert (doctor.returncode, found["verdict"]) == (1, "problem")
+    done = await cdp(fresh_platform.settings, tmp_path / "keys", "keys", "adopt", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert not await _is_known(fresh_platform)
