@@ -148,8 +148,7 @@ def _remove_empty(place: Path, top: Path) -> None:
 
 def _write_durably(folder: Path, key: str, payload: bytes) -> None:
     path = folder / key
-    made = [parent for parent in (path.parent, *path.parent.parents) if not parent.exists()]
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_folder(path.parent)
     # The store does not list names like this; one that a crash left behind is nobody's.
     fresh = path.with_name(f"{path.name}#{secrets.randbelow(10**15)}")
     with fresh.open("xb") as file:
@@ -157,12 +156,24 @@ def _write_durably(folder: Path, key: str, payload: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-    for parent in {path.parent, *(one.parent for one in made)}:
-        descriptor = os.open(parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    _flush(path.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder that is still there after a power failure, and those above it."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for one in made:
+        _flush(one.parent)
+
+
+def _flush(folder: Path) -> None:
+    """Flush a folder's list of names."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _retry(retry_s: float) -> "RetryConfig":
@@ -178,7 +189,7 @@ def _open(url: str, retry_s: float) -> object:
     match parts.scheme:
         case "file":
             folder = Path(unquote(parts.path))
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_folder(folder)
             return LocalStore(folder, automatic_cleanup=True)
         case "memory":
             return MemoryStore()

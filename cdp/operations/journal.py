@@ -296,7 +296,7 @@ def remembered(folder: Path) -> Head:
 
 
 def _remember(folder: Path, newest: Head) -> None:
-    with _locked(folder):
+    with _locked(folder) as descriptor:
         if remembered(folder).sequence >= newest.sequence:
             return
         fresh = folder / f"{HEAD_FILE}.new"
@@ -305,15 +305,16 @@ def _remember(folder: Path, newest: Head) -> None:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(folder / HEAD_FILE)
+        os.fsync(descriptor)
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time: the number only ever grows."""
+def _locked(folder: Path) -> Iterator[int]:
+    """The folder, open, for one process at a time: the number only ever grows."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -1,16 +1,21 @@
 """An erasure from its opening to its certificate, over our own tables and connected systems."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import func, insert, select, text, update
 
 from cdp.access.viewer import MissingScope
 from cdp.connectors.base import State
+from cdp.core.blobs import Blobs
 from cdp.core.db import Role
 from cdp.core.keys import KeyGone
 from cdp.core.sign import Verdict, check
 from cdp.operations import subjects, suppression
+from cdp.operations.journal import PREFIX, object_key
 from cdp.operations.packages.formats import subject_hash
 from cdp.operations.requests import erasure
 from cdp.tables.account import account
@@ -209,6 +214,54 @@ async def test_own_rows_wait_for_the_last_letter(engine: Engine) -> None:
     assert await engine.status(opened.reference) is RequestStatus.COMPLETED
     (last,) = engine.letters(ada)
     assert last.startswith("Your data is deleted")
+
+
+async def test_own_rows_wait_for_the_journal(engine: Engine) -> None:
+    """What can not be written durably was not written: a restore would bring the person back."""
+    ada, bystander = await make_person(engine.platform.db), await make_person(engine.platform.db)
+    before = await picture(engine.platform.db, bystander)
+    opened = await engine.open_erasure(ada)
+    blocker = Path(urlsplit(engine.platform.blobs.url).path) / "journal"
+    blocker.write_text("not a folder: no entry can be written")
+    await engine.with_settings(retry_base_s=600.0).work()
+    assert await engine.status(opened.reference) is RequestStatus.VERIFYING
+    assert "customer" in await held(engine, ada)
+    blocker.unlink()
+    await engine.work()
+    assert await engine.status(opened.reference) is RequestStatus.COMPLETED
+    (entry,) = await engine.journal()
+    assert entry["customerId"] == str(ada.customer_id)
+    assert await picture(engine.platform.db, bystander) == before
+
+
+class Watched(Blobs):
+    """An object store that notes for every durable write what there was of somebody just after it."""
+
+    def __init__(self, engine: Engine, person: Person) -> None:
+        super().__init__(engine.platform.blobs.url)
+        self._engine, self._person = engine, person
+        self.durable: list[tuple[str, bool]] = []
+        self.plain: list[str] = []
+
+    async def put(self, key: str, payload: bytes) -> None:
+        self.plain.append(key)
+        await super().put(key, payload)
+
+    async def put_durable(self, key: str, payload: bytes) -> None:
+        await super().put_durable(key, payload)
+        self.durable.append((key, "customer" in await held(self._engine, self._person)))
+
+
+async def test_the_journal_is_flushed_to_disk_before_own_rows_go(engine: Engine) -> None:
+    ada = await make_person(engine.platform.db)
+    opened = await engine.open_erasure(ada)
+    store = Watched(engine, ada)
+    platform = replace(engine.platform, blobs=store)
+    await Engine(platform, replace(engine.place, platform=platform)).work()
+    assert await engine.status(opened.reference) is RequestStatus.COMPLETED
+    assert "customer" not in await held(engine, ada)
+    assert store.durable == [(object_key(1), True)]
+    assert not [key for key in store.plain if key.startswith(PREFIX)]
 
 
 async def test_preview_says_what_would_go_and_what_stays(engine: Engine, peer: Peer) -> None:
