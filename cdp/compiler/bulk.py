@@ -20,6 +20,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     Select,
+    Subquery,
     Text,
     Uuid,
     and_,
@@ -339,7 +340,8 @@ class _Export:
         return Source(self._context.alias(), customer, "id")
 
     def _cohort(self, given: Lifted, row: Source) -> Conditions:
-        mine = [row["id"].in_(cohort.members())] if self._options.transfer else []
+        members = cohort.members().where(*_within(transfer_customer.c.customer_id))
+        mine = [row["id"].in_(members)] if self._options.transfer else []
         return self._statement.visible(row) + mine + predicates(self._context, self._field, given, row, self._path)
 
     def _exclusion(self, row: Source) -> ColumnElement[str]:
@@ -367,9 +369,23 @@ class _Export:
     def _output(self, fields: Sequence[Selected], given: Lifted) -> BulkQuery:
         row = self._row()
         line = self._statement.line(fields, row, self._path)
+        if self._options.transfer:
+            return self._query(select(line).select_from(self._members(row, given)).order_by(row["id"]))
         wanted = [*self._cohort(given, row), *_within(row["id"]), *self._changed(row["id"])]
         found = select(line).select_from(row.clause).where(*wanted, self._exclusion(row).is_(None))
         return self._query(found.order_by(row["id"]))
+
+    def _members(self, row: Source, given: Lifted) -> Subquery:
+        """Who of the cohort goes, in order, under the row's alias.
+
+        Nothing is known of a cohort's size before its table is analysed. Whatever Postgres takes it for, it sorts
+        rows of the customer here, never lines, so that the first line leaves before the last one is made.
+        """
+        source = self._row()
+        named = [source[name].label(name) for name in {**row.used, "id": None}]
+        wanted = [*self._cohort(given, source), *_within(source["id"]), self._exclusion(source).is_(None)]
+        found = select(*named).select_from(source.clause).where(*wanted)
+        return found.order_by(source["id"]).offset(literal_column("0", Integer)).subquery(row.alias)
 
     def _cells(self, fields: Sequence[Selected], shape: Sequence[Column], given: Lifted) -> BulkQuery:
         """One column of text a cell: objects are opened as ``tabular.flat`` opens them, lists stay JSON."""
