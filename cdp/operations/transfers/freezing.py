@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, LargeBinary, Row, and_, func, insert, or_, select, text
+from sqlalchemy import ColumnElement, LargeBinary, Row, and_, func, insert, literal, or_, select, text
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from cdp.access.viewer import SYSTEM, Viewer
 from cdp.core.clock import iso
@@ -34,7 +35,7 @@ from cdp.tables.transfer import (
 )
 
 APPROVALS_NEEDED = 2
-LINES = 10_000
+LEAVES = 10_000
 # Statuses in which what was frozen has to be so still.
 FROZEN = frozenset(
     {
@@ -178,16 +179,17 @@ async def leaves_of(tx: Tx, transfer_id: UUID) -> AsyncIterator[bytes]:
     """Leaves of everybody who goes, in order, some at a time; also of who was erased since."""
     member = transfer_customer.c
     line = func.convert_to(func.concat(member.id, " ", transfer_cohort.c.name), "UTF8")
-    lines = (
-        select(func.sha256(line, type_=LargeBinary()))
+    place = func.row_number().over(order_by=member.id)
+    numbered = (
+        select(member.id, func.sha256(line, type_=LargeBinary()).label("leaf"), ((place - 1) // LEAVES).label("batch"))
         .join(transfer_cohort, transfer_cohort.c.id == member.cohort_id)
         .where(member.transfer_id == transfer_id)
-        .order_by(member.id)
-        .execution_options(yield_per=LINES)
+        .subquery()
     )
-    stream = await tx.connection.stream_scalars(lines)
-    async for batch in stream.partitions():
-        yield b"".join(batch)
+    joined = func.string_agg(numbered.c.leaf, aggregate_order_by(literal(b""), numbered.c.id), type_=LargeBinary())
+    batches = select(joined).group_by(numbered.c.batch).order_by(numbered.c.batch).execution_options(yield_per=1)
+    async for leaves in await tx.connection.stream_scalars(batches):
+        yield leaves
 
 
 async def require_whole(tx: Tx, row: Row[Any]) -> None:

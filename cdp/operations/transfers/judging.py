@@ -148,10 +148,10 @@ WITHDRAWN = """
 UPDATE transfer_customer
    SET cohort_id = NULL, reason = CASE WHEN customer_id IS NULL THEN 'erasure' ELSE 'objected' END
  WHERE transfer_id = :transfer_id AND cohort_id IS NOT NULL AND (customer_id IS NULL OR objected_at IS NOT NULL)"""
-# Rows that are not of the person whose name they carry.
+# Rows that are not of the person whose name they carry. Without OFFSET a digest would be made for each of its uses.
 STRANGE = f"""
 SELECT count(*) FROM (
   SELECT m.id, m.customer_id, m.subject_ref, substr(sha256(d.salt || uuid_send(m.subject_ref)), 1, 16) AS digest
-    FROM transfer_customer m JOIN transfer d ON d.id = m.transfer_id WHERE m.transfer_id = :transfer_id) m
+    FROM transfer_customer m JOIN transfer d ON d.id = m.transfer_id WHERE m.transfer_id = :transfer_id OFFSET 0) m
   LEFT JOIN customer u ON u.id = m.customer_id
  WHERE m.id <> {_NAME} OR (m.customer_id IS NOT NULL AND u.audit_ref <> m.subject_ref)"""  # noqa: S608
