@@ -34,7 +34,7 @@ from cdp.core.ids import new_id
 from cdp.core.platform import Platform
 from cdp.operations.bulk import kickoff
 from cdp.operations.bulk.kickoff import Wanted
-from cdp.operations.transfers import classifying, deals, freezing
+from cdp.operations.transfers import classifying, deals, freezing, states
 from cdp.operations.transfers.deals import Acquirer, CohortTerms, NoticeText, Terms
 from cdp.schema.schema import open_reader
 from cdp.tables.bulk import BULK_SETTLED, BulkStatus, bulk_export
@@ -148,6 +148,7 @@ async def _package(platform: Platform, deal_id: UUID, worker: Worker) -> Run:
     async with platform.db.transaction(Role.WORKER) as tx:
         approved = update(transfer).where(transfer.c.id == deal_id)
         await tx.execute(approved.values(status=TransferStatus.APPROVED, approved_at=func.now()))
+        await tx.tell(states.MOVED)
     while time.monotonic() - began < WITHIN_S:
         async with platform.db.transaction(Role.WORKER) as tx:
             row = await tx.first(select(transfer.c.status, transfer.c.code).where(transfer.c.id == deal_id))
@@ -167,6 +168,7 @@ async def _call_off(platform: Platform, deal_id: UUID) -> None:
     left = 1
     async with platform.db.transaction(Role.WORKER) as tx:
         await tx.execute(recalled)
+        await tx.tell(states.MOVED)
     while left:
         async with platform.db.transaction(Role.WORKER) as tx:
             left = int(await tx.scalar(files))

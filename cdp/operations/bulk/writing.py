@@ -164,12 +164,21 @@ class Copy:
     Lines of JSON come as they are: no byte of theirs is a quote, a delimiter or a line break here. Tables are CSV.
     """
 
-    def __init__(self, connection: asyncpg.Connection, sql: str, arguments: Sequence[Any], *, is_table: bool) -> None:
+    def __init__(
+        self,
+        connection: asyncpg.Connection,
+        sql: str,
+        arguments: Sequence[Any],
+        *,
+        is_table: bool,
+        batch_bytes: int = BATCH_BYTES,
+    ) -> None:
         self.rows = 0
         self.is_table = is_table
         self._connection = connection
         self._sql = sql
         self._arguments = arguments
+        self._batch_bytes = batch_bytes
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(BATCHES)
         self._held = bytearray()
 
@@ -211,7 +220,7 @@ class Copy:
 
     async def _take(self, received: bytes) -> None:
         self._held += received
-        if len(self._held) >= BATCH_BYTES:
+        if len(self._held) >= self._batch_bytes:
             end = len(self._held) if self.is_table else self._held.rfind(b"\n") + 1
             await self._queue.put(bytes(self._held[:end]))
             del self._held[:end]

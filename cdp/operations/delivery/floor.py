@@ -1,7 +1,7 @@
 """The floor of a worker where deals are carried out: packages begun, parts made, what came after told to acquirers.
 
-It looks at the rows and needs no doorbell. Parts share nothing with bulk exports but the way they are written; they
-have a slot of their own, so that neither keeps the other waiting.
+Parts share nothing with bulk exports but the way they are written; they have a slot of their own, so that neither keeps
+the other waiting.
 """
 
 import asyncio
@@ -17,36 +17,27 @@ from cdp.core.db import Role
 from cdp.core.errors import PlatformError
 from cdp.core.platform import Platform
 from cdp.operations.delivery import deltas, making, packages, parts
+from cdp.operations.delivery.selection import Plans
+from cdp.operations.floors import WorkFloor
 from cdp.operations.transfers import states
 
-LOOK_EVERY_S = 0.5
+SLOTS = 1
+AHEAD = 1
+"""Parts made ready while another one takes up the slot, so that Postgres does not wait for us between two of them."""
+LOOK_EVERY_S = 2.0
+"""What was not told, or went unheard, waits no longer."""
 
 log = structlog.get_logger()
 
 
-class Floor:
+class Floor(WorkFloor):
     """One a worker. ``owner`` is the name its leases carry."""
 
     def __init__(self, platform: Platform, reader: Reader, owner: str) -> None:
-        self._platform = platform
+        super().__init__(platform, states.MOVED, look_every_s=LOOK_EVERY_S)
         self._owner = owner
-        self._compiler = BulkCompiler(reader.graph, reader.limits)
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until ``stop``; cancelled, it gives back what is in hand."""
-        while not stop.is_set():
-            try:
-                is_busy = await self.look()
-            except Exception:  # a database that is away for a moment must not end the floor
-                log.exception("delivery.look_failed")
-                is_busy = False
-            if not is_busy:
-                await _pause(stop)
-
-    async def drain(self) -> None:
-        """Do everything that is due, and everything that comes of it."""
-        while await self.look():
-            pass
+        self._plans = Plans(BulkCompiler(reader.graph, reader.limits))
+        self._slots = asyncio.Semaphore(SLOTS)
 
     async def look(self) -> bool:
         """Begin, make, issue and tell what is due; whether there was anything to do."""
@@ -71,13 +62,16 @@ class Floor:
             return False
 
     async def _make(self) -> bool:
-        settings, db = self._platform.settings, self._platform.db
-        async with db.transaction(Role.WORKER) as tx:
-            work = await parts.claim(tx, owner=self._owner, settings=settings)
-        if work is None:
-            return False
-        await making.make(self._platform, self._compiler, work)
-        return True
+        """Take parts into free places; whether there were any."""
+        settings, db, found = self._platform.settings, self._platform.db, False
+        while len(self._running) < SLOTS + AHEAD:
+            async with db.transaction(Role.WORKER) as tx:
+                work = await parts.claim(tx, owner=self._owner, settings=settings)
+            if work is None:
+                break
+            self._start(making.make(self._platform, self._plans, work, self._slots))
+            found = True
+        return found
 
     async def _issue(self, deal_id: UUID) -> bool:
         """Issue a package that is whole; one that does not add up is recorded once and waits for somebody."""
@@ -91,11 +85,3 @@ class Floor:
                 if await packages.stop(tx, deal_id, error.code):
                     await states.note(tx, SYSTEM, "transfer.package_stopped", deal_id, code=error.code)
             return False
-
-
-async def _pause(stop: asyncio.Event) -> None:
-    try:
-        async with asyncio.timeout(LOOK_EVERY_S):
-            await stop.wait()
-    except TimeoutError:
-        return

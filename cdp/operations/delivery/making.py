@@ -1,28 +1,30 @@
 """Make a claimed part of a package: write its files, settle it."""
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from cdp.access.viewer import SYSTEM
-from cdp.compiler.bulk import BulkCompiler
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.operations.bulk import attempts
 from cdp.operations.delivery import parts
 from cdp.operations.delivery.parts import MadePart, PartWork
+from cdp.operations.delivery.selection import Plans
 from cdp.operations.delivery.writing import write
 from cdp.operations.transfers.states import note
 
 
-async def make(platform: Platform, compiler: BulkCompiler, work: PartWork) -> None:
-    """Write the part, settle it; files that did not come to count are removed."""
-    await attempts.run(_Attempt(platform, compiler, work), platform.settings)
+async def make(platform: Platform, plans: Plans, work: PartWork, place: AbstractAsyncContextManager[object]) -> None:
+    """Write the part, in its ``place``, and settle it; files that did not come to count are removed."""
+    await attempts.run(_Attempt(platform, plans, work, place), platform.settings)
 
 
 @dataclass(frozen=True)
 class _Attempt:
     platform: Platform
-    compiler: BulkCompiler
+    plans: Plans
     work: PartWork
+    place: AbstractAsyncContextManager[object]
 
     @property
     def part(self) -> str:
@@ -33,7 +35,7 @@ class _Attempt:
         return self.work.attempt
 
     async def write(self) -> MadePart:
-        return await write(self.platform, self.compiler, self.work)
+        return await write(self.platform, self.plans, self.work, self.place)
 
     async def settle(self, made: MadePart) -> None:
         async with self.platform.db.transaction(Role.WORKER) as tx:

@@ -49,6 +49,7 @@ CHOICES = """{ customers { nodes { id
   policyAcceptances { nodes { decision decidedAt policyVersion { version } } } } } }"""
 OPTIONS = BulkOptions(personal=True, flat_json=True, transfer=True)
 _NODES = "nodes"
+MOST_PLANS = 32
 _APPROVED = replace(SYSTEM, scopes=frozenset({PERSONAL_SCOPE}))
 
 Tree: TypeAlias = dict[str, "Tree"]
@@ -77,6 +78,29 @@ def document(graph: Graph, paths: Iterable[str]) -> str:
 def plan(compiler: BulkCompiler, text: str) -> BulkPlan:
     """Compile a document for a cohort; ``cohort``, ``brand`` and ``mixed`` are among its bounds."""
     return compiler.compile(text, SYSTEM, OPTIONS)
+
+
+class Plans:
+    """Plans of cohorts, compiled once and not for each part."""
+
+    def __init__(self, compiler: BulkCompiler) -> None:
+        self._compiler = compiler
+        self._known: dict[str, BulkPlan] = {}
+
+    def of(self, paths: Iterable[str]) -> BulkPlan:
+        """What a cohort with these fields gets. Raises FieldNotTransferable."""
+        return self._of(document(self._compiler.graph, paths))
+
+    def choices(self) -> BulkPlan:
+        """What goes along with every cohort."""
+        return self._of(CHOICES)
+
+    def _of(self, text: str) -> BulkPlan:
+        if text not in self._known:
+            while len(self._known) >= MOST_PLANS:
+                self._known.pop(next(iter(self._known)))
+            self._known[text] = plan(self._compiler, text)
+        return self._known[text]
 
 
 def _steps(graph: Graph, path: str) -> list[str]:

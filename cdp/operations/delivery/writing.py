@@ -1,33 +1,37 @@
 """Make the files of one part from one snapshot: two from each line that Postgres writes, all encrypted as they come."""
 
+import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
 
-from cdp.compiler.bulk import INNER_KEY, OUTER_KEY, BulkCompiler, BulkPlan, BulkQuery
+from cdp.compiler.bulk import INNER_KEY, OUTER_KEY, BulkPlan, BulkQuery
 from cdp.compiler.tabular import Column
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.operations.bulk import pseudonyms
 from cdp.operations.bulk.formats import Encoder, Parquet, Plain
 from cdp.operations.bulk.writing import Copy, PartInconsistent, suppressed
-from cdp.operations.delivery import optouts, selection
+from cdp.operations.delivery import optouts
 from cdp.operations.delivery.outgoing import Outgoing
 from cdp.operations.delivery.parts import MadeFile, MadePart, PartWork
 from cdp.operations.delivery.readme import README
+from cdp.operations.delivery.selection import Plans
 from cdp.operations.transfers.roll import LEAF_BYTES
 from cdp.tables.delivery import ChangeReason, FileKind
 
 PURPOSE = "asset_transfer"
 ROW_GROUP_BYTES = 1024 * 1024
-"""Smaller than an export's: two files are made at once."""
+BATCH_BYTES = 512 * 1024
+"""Both smaller than an export's: three files are made at once."""
 COUNT = """
 SELECT count(*) FROM transfer_customer
  WHERE cohort_id = $1 AND customer_id IS NOT NULL
@@ -63,6 +67,9 @@ SELECT json_build_object(
  ORDER BY t.customer_id
 """
 
+A = TypeVar("A")
+B = TypeVar("B")
+
 
 def folder(deal_id: UUID) -> str:
     """Where the files of a deal lie."""
@@ -74,52 +81,80 @@ def cohort_folder(cohort: Any) -> str:  # noqa: ANN401  # a row
     return f"{cohort.ordinal:02d}-{re.sub(r'[^a-z0-9]+', '-', cohort.name.lower()).strip('-') or 'cohort'}"
 
 
-async def write(platform: Platform, compiler: BulkCompiler, work: PartWork) -> MadePart:
+@dataclass(frozen=True)
+class _Seen:
+    """Two connections that see one moment: customers by the first, what goes along with them by the second."""
+
+    first: asyncpg.Connection
+    second: asyncpg.Connection
+    at: datetime
+
+
+async def write(
+    platform: Platform, plans: Plans, work: PartWork, place: AbstractAsyncContextManager[object]
+) -> MadePart:
     """Write a part under names of its own claim, so that nobody else can touch them.
 
-    Raises PartInconsistent unless everybody of the cohort's range is in it or left out for a reason.
+    Rows are taken from Postgres within ``place`` alone: what comes before may go on beside another part. Raises
+    PartInconsistent unless everybody of the cohort's range is in it or left out for a reason.
     """
-    async with _snapshot(platform, work) as (connection, at), AsyncExitStack() as stack:
+    async with _snapshot(platform, work) as seen, AsyncExitStack() as stack:
         files = _Files(platform, work, stack)
         if work.cohort is None:
-            return MadePart(await _deal(connection, files, compiler), 0, {}, at)
-        customers = selection.plan(compiler, selection.document(compiler.graph, work.cohort.fields))
-        choices = selection.plan(compiler, selection.CHOICES)
-        bounds = await _bounds(platform, connection, work)
-        omissions = await _omissions(connection, customers, bounds)
-        rows, made = await _customers(connection, files, customers, bounds)
-        selected = await connection.fetchval(COUNT, work.cohort.id, work.lower, work.upper)
-        if rows + len(omissions) != selected:
+            async with place:
+                return MadePart(await _deal(seen.first, files, plans), 0, {}, seen.at)
+        customers, bounds = plans.of(work.cohort.fields), await _bounds(platform, seen.first, work)
+        omissions = await _omissions(seen.first, customers, bounds)
+        selected = await seen.first.fetchval(COUNT, work.cohort.id, work.lower, work.upper)
+        async with place:
+            (rows, made), (more, leaves) = await _both(
+                _customers(seen.first, files, customers, bounds), _along(seen.second, files, plans, bounds, omissions)
+            )
+        if rows + len(omissions) != selected or any(one.rows != rows for one in [*made, *more]):
             raise PartInconsistent
-        if work.lower is None:  # who was erased since the freeze is in no range: the first part speaks of them
-            erased = await connection.fetch(ERASED, work.cohort.id)
-            omissions |= {UUID(str(row[0])): ChangeReason.ERASED.value for row in erased}
-        said, file = await _lines(
-            connection, await files.open(FileKind.CHOICES), choices.output.sql, _bound(choices, bounds)
-        )
-        arguments = [work.cohort.id, work.lower, work.upper, list(omissions), work.deal.brand_id]
-        known, origin = await _lines(connection, await files.open(FileKind.PROVENANCE), PROVENANCE, arguments)
-        if {said, known} != {rows}:
-            raise PartInconsistent
-        leaves = await connection.fetchval(LEAVES, *arguments[:4], work.cohort.name)
         if len(leaves) != rows * LEAF_BYTES:
             raise PartInconsistent
-        return MadePart([*made, file, origin], rows, omissions, at, leaves)
+        if work.lower is None:  # who was erased since the freeze is in no range: the first part speaks of them
+            erased = await seen.first.fetch(ERASED, work.cohort.id)
+            omissions |= {UUID(str(row[0])): ChangeReason.ERASED.value for row in erased}
+        return MadePart([*made, *more], rows, omissions, seen.at, leaves)
+
+
+async def _both(one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tuple[A, B]:
+    """Do two things at once; what breaks one of them stops the other."""
+    doing = (asyncio.create_task(one), asyncio.create_task(other))
+    try:
+        return await asyncio.gather(*doing)
+    finally:
+        for task in doing:
+            task.cancel()
+        await asyncio.gather(*doing, return_exceptions=True)
 
 
 @asynccontextmanager
-async def _snapshot(platform: Platform, work: PartWork) -> AsyncIterator[tuple[asyncpg.Connection, datetime]]:
-    """A connection that sees one moment, with the deal's key as settings of its transaction."""
-    inner, outer = pseudonyms.padded(hashlib.sha256(b"transfer-names" + bytes(work.deal.salt)).digest())
+async def _snapshot(platform: Platform, work: PartWork) -> AsyncIterator[_Seen]:
+    """Connections that see one moment, with the deal's key as settings of their transactions."""
+    async with AsyncExitStack() as stack:
+        first = await _reading(platform, work, stack)
+        moment = await first.fetchrow("SELECT pg_export_snapshot() AS name, now() AS at")
+        assert moment is not None, "it asks no table"
+        yield _Seen(first, await _reading(platform, work, stack, snapshot=moment["name"]), moment["at"])
+
+
+async def _reading(
+    platform: Platform, work: PartWork, stack: AsyncExitStack, *, snapshot: str | None = None
+) -> asyncpg.Connection:
     connection = await platform.db.connect_raw(Role.WORKER)
-    try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            settings = ((INNER_KEY, inner), (OUTER_KEY, outer), ("statement_timeout", "0"))
-            for setting, value in settings:
-                await connection.execute("SELECT set_config($1, $2, true)", setting, value)
-            yield connection, await connection.fetchval("SELECT now()")
-    finally:
-        connection.terminate()  # whatever still runs there is nobody's any more
+    stack.callback(connection.terminate)  # whatever still runs there is nobody's any more
+    await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    if snapshot is not None:
+        await connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+    inner, outer = pseudonyms.padded(hashlib.sha256(b"transfer-names" + bytes(work.deal.salt)).digest())
+    await connection.execute(
+        "SELECT set_config($1, $2, true), set_config($3, $4, true), set_config('statement_timeout', '0', true)",
+        *(INNER_KEY, inner, OUTER_KEY, outer),
+    )
+    return connection
 
 
 async def _bounds(platform: Platform, connection: asyncpg.Connection, work: PartWork) -> dict[str, object]:
@@ -183,47 +218,58 @@ async def _customers(
     """The customers, as lines and as a table of the same rows."""
     lines = await files.open(FileKind.CUSTOMERS)
     table = await files.open(FileKind.CUSTOMERS_TABLE, Parquet(plan.columns, row_group_bytes=ROW_GROUP_BYTES))
-    copy = Copy(connection, plan.output.sql, _bound(plan, bounds), is_table=False)
+    return await _copied(connection, [lines, table], plan.output.sql, _bound(plan, bounds))
+
+
+async def _along(
+    connection: asyncpg.Connection,
+    files: _Files,
+    plans: Plans,
+    bounds: Mapping[str, object],
+    omissions: Mapping[UUID, str],
+) -> tuple[list[MadeFile], bytes]:
+    """What goes along with the customers: their choices, where they came from; and the leaves of who is in the part."""
+    work, plan = files.work, plans.choices()
+    assert work.cohort is not None, "asked before"
+    choices = await files.open(FileKind.CHOICES)
+    _, [said] = await _copied(connection, [choices], plan.output.sql, _bound(plan, bounds))
+    arguments = [work.cohort.id, work.lower, work.upper, list(omissions)]
+    origins = await files.open(FileKind.PROVENANCE)
+    _, [origin] = await _copied(connection, [origins], PROVENANCE, [*arguments, work.deal.brand_id])
+    return [said, origin], await connection.fetchval(LEAVES, *arguments, work.cohort.name)
+
+
+async def _copied(
+    connection: asyncpg.Connection, files: Sequence[Outgoing], sql: str, arguments: Sequence[object]
+) -> tuple[int, list[MadeFile]]:
+    """The lines of a statement in each of these files, and how many there are."""
+    copy = Copy(connection, sql, arguments, is_table=False, batch_bytes=BATCH_BYTES)
     async with aclosing(copy.batches()) as batches:
         async for batch in batches:
-            await lines.put(batch)  # one after the other: a thread each would hold memory of its own
-            await table.put(batch)
-    made = [await lines.end(), await table.end()]
-    if any(one.rows != copy.rows for one in made):
-        raise PartInconsistent
+            for file in files:  # one after the other: a thread each would hold memory of its own
+                await file.put(batch)
+    made = [await file.end() for file in files]
     return copy.rows, made
 
 
-async def _lines(
-    connection: asyncpg.Connection, file: Outgoing, sql: str, arguments: Sequence[object]
-) -> tuple[int, MadeFile]:
-    copy = Copy(connection, sql, arguments, is_table=False)
-    async with aclosing(copy.batches()) as batches:
-        async for batch in batches:
-            await file.put(batch)
-    made = await file.end()
-    return copy.rows, made
-
-
-async def _deal(connection: asyncpg.Connection, files: _Files, compiler: BulkCompiler) -> list[MadeFile]:
+async def _deal(connection: asyncpg.Connection, files: _Files, plans: Plans) -> list[MadeFile]:
     """What belongs to no cohort: the opt-outs, the shape of every cohort's records, how to read it all."""
     deal, key = files.work.deal, optouts.fresh_key()
     listed = await files.open(FileKind.OPT_OUT)
     await listed.put(optouts.header(key))
-    _, made = await _lines(connection, listed, optouts.QUERY, [deal.id, deal.brand_id, *optouts.halves(key)])
+    _, made = await _copied(connection, [listed], optouts.QUERY, [deal.id, deal.brand_id, *optouts.halves(key)])
     cohorts = await connection.fetch(
         "SELECT ordinal, name, fields FROM transfer_cohort WHERE transfer_id = $1 ORDER BY ordinal", deal.id
     )
     shape = {}
     for cohort in cohorts:
-        plan = selection.plan(compiler, selection.document(compiler.graph, cohort["fields"]))
-        shape[cohort["name"]] = [_shape(one) for one in plan.columns]
+        shape[cohort["name"]] = [_shape(one) for one in plans.of(cohort["fields"]).columns]
     schema = {
         "customers": shape,
-        "choices": [_shape(one) for one in selection.plan(compiler, selection.CHOICES).columns],
+        "choices": [_shape(one) for one in plans.choices().columns],
     }
     return [
-        made,
+        *made,
         await _whole(files, FileKind.SCHEMA, json.dumps(schema, indent=2).encode()),
         await _whole(files, FileKind.README, README.encode()),
     ]

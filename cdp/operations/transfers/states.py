@@ -15,6 +15,8 @@ from cdp.operations import audit
 from cdp.tables.transfer import TRANSFER_TRANSITIONS, TransferStatus, transfer, transfer_cohort
 
 OBJECT = "Transfer"
+MOVED = "transfer.moved"
+"""What is told when a deal has something for a worker to do."""
 ENDED = frozenset({TransferStatus.RECALLED, TransferStatus.CANCELLED})
 
 
@@ -134,6 +136,7 @@ async def move(
     )
     if moved.rowcount != 1:
         raise TransferMoved
+    await tx.tell(MOVED)
     await note(tx, viewer, f"transfer.{new.value}", row.id, code=code, details={"from": row.status, **(details or {})})
 
 
