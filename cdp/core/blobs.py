@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from obstore.store import RetryConfig  # exists for type checkers only
 
 PART_BYTES = 8 * 1024 * 1024
-SMALLEST_PART_BYTES = 5 * 1024 * 1024
+S3_PART_BYTES, DISK_PART_BYTES = 5 * 1024 * 1024, 1024 * 1024
+"""The smallest part that S3 takes; a disk takes any."""
 _HALF = re.compile(r"#\d+$")
 RETRY_S = 60.0
 """So long answers 5xx and broken connections are tried again here; what lasts longer is the caller's to try again."""
@@ -41,6 +42,7 @@ class Blobs:
         self._store: Any = _open(url, retry_s)
         parts = urlsplit(url)
         self._folder = Path(unquote(parts.path)) if parts.scheme == "file" else None
+        self._smallest_part_bytes = S3_PART_BYTES if self._folder is None else DISK_PART_BYTES
 
     async def put(self, key: str, payload: bytes) -> None:
         """Write one small object; it appears whole or not at all."""
@@ -59,9 +61,9 @@ class Blobs:
     async def put_stream(self, key: str, chunks: AsyncIterable[bytes], *, at_once: int = 2) -> int:
         """Write a stream in parts with bounded memory and return its bytes; nothing appears if the stream breaks.
 
-        ``at_once`` parts are on their way at a time, each in memory; a single one is the smallest that S3 takes.
+        ``at_once`` parts are on their way at a time, each in memory; a single one is the smallest the store takes.
         """
-        size, part = 0, PART_BYTES if at_once > 1 else SMALLEST_PART_BYTES
+        size, part = 0, PART_BYTES if at_once > 1 else self._smallest_part_bytes
         async with obstore.open_writer_async(self._store, key, buffer_size=part, max_concurrency=at_once) as writer:
             async for chunk in chunks:
                 size += len(chunk)

@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp.operations.bulk.cutting import SMALLEST_ROWS, pieces, tapered
+from cdp.operations.bulk.cutting import SHARE, SMALLEST_ROWS, pieces, tapered
+from cdp.operations.delivery import parts as packed
 
 
-def parts(customers: int, part_rows: int) -> list[int]:
+def parts(customers: int, part_rows: int, *, smallest: int = SMALLEST_ROWS, share: int = SHARE) -> list[int]:
     """How many customers each part has when so many are cut."""
-    piece_rows, most = pieces(part_rows)
+    piece_rows, most = pieces(part_rows, smallest=smallest)
     edges = [UUID(int=place) for place in range(piece_rows, customers + 1, piece_rows)]
-    cuts = [cut.int for cut in tapered(edges, most=most)]
+    cuts = [cut.int for cut in tapered(edges, most=most, share=share)]
     return [upper - lower for lower, upper in pairwise([0, *cuts, customers])]
 
 
@@ -38,3 +39,10 @@ def test_two_workers_end_within_a_small_part_of_each_other() -> None:
     assert max(found) > 10_000
     assert len(found) < 25
     assert abs(ends[0] - ends[1]) <= 2 * SMALLEST_ROWS
+
+
+@pytest.mark.parametrize(("customers", "ends"), [(49_000, [5_000, 4_000]), (199_000, [5_000, 4_000])])
+def test_parts_of_a_package_are_few_and_get_smaller_too(customers: int, ends: list[int]) -> None:
+    found = parts(customers, 20_000, smallest=packed.SMALLEST_ROWS, share=packed.SHARE)
+    assert (sum(found), found[0], found[-2:]) == (customers, 20_000, ends)
+    assert len(found) <= customers / 20_000 + 3

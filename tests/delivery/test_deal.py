@@ -35,6 +35,9 @@ async def test_a_package_is_made_pulled_checked_and_signed_for(
     place = tmp_path / deal.reference
     customers = lines(place / "plain", "customers-*.ndjson")
     assert {one["contacts"]["emails"][0]["address"] for one in customers} == {one.email for one in people}
+    for kind in ("choices", "provenance"):
+        same = [one["id"] for one in lines(place / "plain", f"{kind}-*.ndjson")]
+        assert same == [one["id"] for one in customers], "in the same order"
     found = checks.verify_bag(place / "bag", seller.platform.signer.keys(), identity=deal.buyer.identity)
     assert (found.verdict, found.problems, found.records) == (Verdict.VALID, (), 7)
     row = await seller.row(deal.id)

@@ -16,6 +16,7 @@ from cdp.access.viewer import Viewer
 from cdp.core.db import Role
 from cdp.core.ids import global_id
 from cdp.operations.accounts.passwords import hash_password
+from cdp.operations.delivery import packages
 from cdp.operations.requests.watch import RequestWatch
 from cdp.schema.execution import Execution
 from cdp.schema.request import GraphQLRequest
@@ -77,6 +78,7 @@ async def pulls(seller: Seller) -> list[Any]:
 async def break_parts(seller: Seller, deal: Deal) -> None:
     """Let every part of a deal have failed for good."""
     async with seller.platform.db.transaction(Role.WORKER) as tx:
+        await packages.lay_out(tx, deal.id, seller.platform)
         mine = update(transfer_part).where(transfer_part.c.transfer_id == deal.id)
         await tx.execute(mine.values(status=PartStatus.FAILED, code="STORE_FAILED"))
 
@@ -91,7 +93,6 @@ async def test_by_mutation(seller: Seller, people: list[Person], tmp_path: Path)
     assert (await seller.audited(deal.id)).count("transfer.previewed") == 1
     with pytest.raises(KeyError, match="TRANSFER_MOVED"):
         await run(seller, maker, "offerTransferAgain", **this)
-    await seller.floor.look()
     await break_parts(seller, deal)
     assert await run(seller, maker, "retryTransferParts", "parts", **this) == {
         "transfer": {"status": "PACKAGING"},
@@ -124,7 +125,6 @@ async def test_in_the_console(seller: Seller, people: list[Person], desk_of: Sig
     here, maker, agent = place(deal), await desk_of("privacy_officer"), await desk_of("agent")
     looked = await submit(agent, here, action=f"{here}/preview")
     assert (looked.status_code, "Everybody" in looked.text, people[0].email in looked.text) == (200, True, False)
-    await seller.floor.look()
     await break_parts(seller, deal)
     assert (await submit(maker, here, action=f"{here}/retry")).status_code == 303
     await seller.floor.drain()

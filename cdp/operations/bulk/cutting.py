@@ -10,20 +10,20 @@ from uuid import UUID
 SMALLEST_ROWS = 2_000
 """A part of so many customers takes a tenth of a second; smaller ones are not worth a file."""
 SHARE = 6
-"""A part takes at most this fraction of what is left."""
+"""A part takes at most one of so many shares of what is left."""
 
 
-def pieces(part_rows: int) -> tuple[int, int]:
+def pieces(part_rows: int, *, smallest: int = SMALLEST_ROWS) -> tuple[int, int]:
     """Customers a piece holds, and how many pieces the largest part takes."""
-    most = max(1, part_rows // SMALLEST_ROWS)
+    most = max(1, part_rows // smallest)
     return part_rows // most, most
 
 
-def tapered(edges: Sequence[UUID], *, most: int) -> list[UUID]:
+def tapered(edges: Sequence[UUID], *, most: int, share: int = SHARE) -> list[UUID]:
     """The edges to cut at, of those that end each piece but the last one."""
     cuts, at = [], 0
     while at < len(edges):
-        at += min(most, max(1, (len(edges) + 1 - at) // SHARE))
+        at += min(most, max(1, (len(edges) + 1 - at) // share))
         if at <= len(edges):
             cuts.append(edges[at - 1])
     return cuts

@@ -1,10 +1,9 @@
 """The floor of a worker where deals are carried out: packages begun, parts made, what came after told to acquirers.
 
-Parts share nothing with bulk exports but the way they are written; they have a slot of their own, so that neither keeps
-the other waiting.
+Parts share nothing with bulk exports but the way they are written; they have places of their own, so that neither
+keeps the other waiting.
 """
 
-import asyncio
 from uuid import UUID
 
 import structlog
@@ -18,12 +17,12 @@ from cdp.core.errors import PlatformError
 from cdp.core.platform import Platform
 from cdp.operations.delivery import deltas, making, packages, parts
 from cdp.operations.delivery.selection import Plans
+from cdp.operations.delivery.writing import Places
 from cdp.operations.floors import WorkFloor
 from cdp.operations.transfers import states
 
-SLOTS = 1
-AHEAD = 1
-"""Parts made ready while another one takes up the slot, so that Postgres does not wait for us between two of them."""
+MOST_MADE = 2
+"""Parts in hand: one is made ready while the other is made, so that Postgres does not wait for us between them."""
 LOOK_EVERY_S = 2.0
 """What was not told, or went unheard, waits no longer."""
 
@@ -33,11 +32,11 @@ log = structlog.get_logger()
 class Floor(WorkFloor):
     """One a worker. ``owner`` is the name its leases carry."""
 
-    def __init__(self, platform: Platform, reader: Reader, owner: str) -> None:
-        super().__init__(platform, states.MOVED, look_every_s=LOOK_EVERY_S)
+    def __init__(self, platform: Platform, reader: Reader, owner: str, *, look_every_s: float = LOOK_EVERY_S) -> None:
+        super().__init__(platform, states.MOVED, look_every_s=look_every_s)
         self._owner = owner
         self._plans = Plans(BulkCompiler(reader.graph, reader.limits))
-        self._slots = asyncio.Semaphore(SLOTS)
+        self._places = Places()
 
     async def look(self) -> bool:
         """Begin, make, issue and tell what is due; whether there was anything to do."""
@@ -64,12 +63,12 @@ class Floor(WorkFloor):
     async def _make(self) -> bool:
         """Take parts into free places; whether there were any."""
         settings, db, found = self._platform.settings, self._platform.db, False
-        while len(self._running) < SLOTS + AHEAD:
+        while len(self._running) < MOST_MADE:
             async with db.transaction(Role.WORKER) as tx:
                 work = await parts.claim(tx, owner=self._owner, settings=settings)
             if work is None:
                 break
-            self._start(making.make(self._platform, self._plans, work, self._slots))
+            self._start(making.make(self._platform, self._plans, work, self._places))
             found = True
         return found
 

@@ -1,6 +1,5 @@
 """Make a claimed part of a package: write its files, settle it."""
 
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from cdp.access.viewer import SYSTEM
@@ -10,13 +9,13 @@ from cdp.operations.bulk import attempts
 from cdp.operations.delivery import parts
 from cdp.operations.delivery.parts import MadePart, PartWork
 from cdp.operations.delivery.selection import Plans
-from cdp.operations.delivery.writing import write
+from cdp.operations.delivery.writing import Places, write
 from cdp.operations.transfers.states import note
 
 
-async def make(platform: Platform, plans: Plans, work: PartWork, place: AbstractAsyncContextManager[object]) -> None:
-    """Write the part, in its ``place``, and settle it; files that did not come to count are removed."""
-    await attempts.run(_Attempt(platform, plans, work, place), platform.settings)
+async def make(platform: Platform, plans: Plans, work: PartWork, places: Places) -> None:
+    """Write the part, in its ``places``, and settle it; files that did not come to count are removed."""
+    await attempts.run(_Attempt(platform, plans, work, places), platform.settings)
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class _Attempt:
     platform: Platform
     plans: Plans
     work: PartWork
-    place: AbstractAsyncContextManager[object]
+    places: Places
 
     @property
     def part(self) -> str:
@@ -35,7 +34,7 @@ class _Attempt:
         return self.work.attempt
 
     async def write(self) -> MadePart:
-        return await write(self.platform, self.plans, self.work, self.place)
+        return await write(self.platform, self.plans, self.work, self.places)
 
     async def settle(self, made: MadePart) -> None:
         async with self.platform.db.transaction(Role.WORKER) as tx:

@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from cdp.core.age import Encryption
 from cdp.core.blobs import Blobs
@@ -12,15 +13,26 @@ from cdp.operations.bulk.formats import Encoder
 from cdp.operations.delivery.parts import MadeFile
 from cdp.tables.delivery import FileKind
 
+A = TypeVar("A")
 PENDING = 1
 
 
 class Outgoing:
     """One file: ``put`` batches of whole lines, then ``end``. Left without an end it leaves nothing in the store."""
 
-    def __init__(self, blobs: Blobs, recipient: str, *, kind: FileKind, name: str, key: str, encoder: Encoder) -> None:
+    def __init__(
+        self,
+        blobs: Blobs,
+        recipient: str,
+        *,
+        kind: FileKind,
+        name: str,
+        key: str,
+        encoder: Encoder,
+        thread: Executor,
+    ) -> None:
         self._blobs, self._kind, self._name, self._key = blobs, kind, name, key
-        self._encoder = encoder
+        self._encoder, self._thread = encoder, thread
         self._encryption = Encryption(recipient)
         self._plain, self._sealed = hashlib.sha256(), hashlib.sha256()
         self._plain_bytes = self._size = 0
@@ -39,15 +51,15 @@ class Outgoing:
         if self._storing is not None:
             self._storing.cancel()
             await asyncio.gather(self._storing, return_exceptions=True)
-        await asyncio.to_thread(self._encryption.close)
+        await self._beside(self._encryption.close)
 
     async def put(self, lines: bytes) -> None:
         """Take whole lines. Raises what the store raises."""
-        await self._offer(await asyncio.to_thread(self._take, lines))
+        await self._offer(await self._beside(self._take, lines))
 
     async def end(self) -> MadeFile:
         """Write the rest. Raises what the store raises."""
-        await self._offer(await asyncio.to_thread(self._finish))
+        await self._offer(await self._beside(self._finish))
         await self._offer(b"", is_last=True)
         assert self._storing is not None, "it was entered"
         await self._storing
@@ -61,6 +73,9 @@ class Outgoing:
             self._size,
             self._sealed.digest(),
         )
+
+    async def _beside(self, do: Callable[..., A], *given: bytes) -> A:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, do, *given)
 
     async def _offer(self, sealed: bytes, *, is_last: bool = False) -> None:
         """Hand bytes to the store, unless it has broken meanwhile."""

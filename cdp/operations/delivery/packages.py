@@ -80,6 +80,7 @@ async def retry(tx: Tx, viewer: Viewer, platform: Platform, deal_id: UUID) -> in
     )
     if not again.rowcount:
         raise PartNotFailed
+    await tx.tell(states.MOVED)
     await states.note(tx, viewer, "transfer.parts_retried", deal_id, details={"parts": again.rowcount})
     return again.rowcount
 

@@ -21,10 +21,14 @@ from cdp.core.db import Tx
 from cdp.core.ids import new_id
 from cdp.core.settings import Settings
 from cdp.operations.backoff import wait_s
+from cdp.operations.bulk import cutting
+from cdp.operations.transfers.states import MOVED
 from cdp.tables.bulk import PartStatus
 from cdp.tables.delivery import FileKind, transfer_file, transfer_omission, transfer_part, transfer_roll
 from cdp.tables.transfer import TransferStatus, transfer, transfer_cohort, transfer_customer
 
+SMALLEST_ROWS, SHARE = 5_000, 2
+"""Larger and fewer than an export's parts: each makes four files, which somebody has to pull."""
 MAKING = (TransferStatus.PACKAGING, TransferStatus.DELIVERING)
 
 
@@ -75,7 +79,10 @@ _due = and_(
 
 
 async def lay_out(tx: Tx, deal_id: UUID, *, rows: int) -> int:
-    """Write the parts of a deal, ``rows`` customers each, and one for what concerns all of it; how many there are."""
+    """Write the parts of a deal, ``rows`` customers at most, and one for what concerns all of it; how many there are.
+
+    Towards the end of a cohort they get smaller, so that workers end together.
+    """
     cohorts = await tx.all(
         select(transfer_cohort.c.id).where(transfer_cohort.c.transfer_id == deal_id).order_by(transfer_cohort.c.ordinal)
     )
@@ -94,12 +101,14 @@ async def lay_out(tx: Tx, deal_id: UUID, *, rows: int) -> int:
 
 async def _cuts(tx: Tx, cohort_id: UUID, rows: int) -> list[UUID]:
     """Cuts that are nobody's id: only the moment of a UUIDv7 is left (RFC 9562, 5.7)."""
+    piece_rows, most = cutting.pieces(rows, smallest=SMALLEST_ROWS)
     member = transfer_customer.c
     place = func.row_number().over(order_by=member.customer_id).label("place")
     mine = (member.cohort_id == cohort_id, member.customer_id.is_not(None))
     ranked = select(member.customer_id, place).where(*mine).subquery()
-    found = await tx.all(select(ranked.c.customer_id).where(ranked.c.place % rows == 0))
-    return sorted({UUID(int=UUID(str(row[0])).int >> 64 << 64) for row in found})
+    edges = select(ranked.c.customer_id).where(ranked.c.place % piece_rows == 0).order_by(ranked.c.place)
+    found = cutting.tapered([row[0] for row in await tx.all(edges)], most=most, share=SHARE)
+    return sorted({UUID(int=UUID(str(one)).int >> 64 << 64) for one in found})
 
 
 async def claim(tx: Tx, *, owner: str, settings: Settings) -> PartWork | None:
@@ -160,6 +169,7 @@ async def settle(tx: Tx, work: PartWork, made: MadePart) -> bool:
     )
     if settled.rowcount != 1:
         return False
+    await tx.tell(MOVED)
     new = [_file_row(work, one) for one in made.files]
     for row in new:  # a handful; the old one goes first, since a name belongs to one file
         old = and_(transfer_file.c.transfer_id == work.deal.id, transfer_file.c.name == row["name"])
@@ -204,6 +214,7 @@ async def give_back(tx: Tx, work: PartWork, *, delay_s: float = 0.0) -> None:
             next_run_at=func.now() + timedelta(seconds=delay_s),
         )
     )
+    await tx.tell(MOVED)
 
 
 async def trouble(tx: Tx, work: PartWork, code: str, *, settings: Settings, is_final: bool = False) -> bool:

@@ -154,6 +154,7 @@ async def _make_again(tx: Tx, rejected: Sequence[Row[Any]]) -> None:
         .where(transfer_part.c.id.in_(wanted), transfer_part.c.status == PartStatus.DONE)
         .values(status=PartStatus.PENDING, attempt=0, next_run_at=func.now())
     )
+    await tx.tell(states.MOVED)
 
 
 def delivered(deal_id: UUID) -> ColumnElement[bool]:

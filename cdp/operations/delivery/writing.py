@@ -5,8 +5,9 @@ import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -30,7 +31,7 @@ from cdp.tables.delivery import ChangeReason, FileKind
 
 PURPOSE = "asset_transfer"
 ROW_GROUP_BYTES = 1024 * 1024
-BATCH_BYTES = 512 * 1024
+BATCH_BYTES = 256 * 1024
 """Both smaller than an export's: three files are made at once."""
 COUNT = """
 SELECT count(*) FROM transfer_customer
@@ -90,26 +91,43 @@ class _Seen:
     at: datetime
 
 
-async def write(
-    platform: Platform, plans: Plans, work: PartWork, place: AbstractAsyncContextManager[object]
-) -> MadePart:
+class Place:
+    """Where one part after the other takes rows from Postgres, and the one thread that makes files of them.
+
+    Each thread that ever encoded keeps memory of its own (malloc's arenas).
+    """
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Semaphore(1)
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="delivery")
+
+
+@dataclass(frozen=True)
+class Places:
+    """A worker's: two statements at once, each of another part where need be."""
+
+    customers: Place = field(default_factory=Place)
+    along: Place = field(default_factory=Place)
+
+
+async def write(platform: Platform, plans: Plans, work: PartWork, places: Places) -> MadePart:
     """Write a part under names of its own claim, so that nobody else can touch them.
 
-    Rows are taken from Postgres within ``place`` alone: what comes before may go on beside another part. Raises
+    Rows are taken from Postgres within ``places`` alone: what comes before may go on beside another part. Raises
     PartInconsistent unless everybody of the cohort's range is in it or left out for a reason.
     """
     async with _snapshot(platform, work) as seen, AsyncExitStack() as stack:
-        files = _Files(platform, work, stack)
+        files = _Files(platform, work, stack, places.along)
         if work.cohort is None:
-            async with place:
+            async with places.along.turn:
                 return MadePart(await _deal(seen.first, files, plans), 0, {}, seen.at)
         customers, bounds = plans.of(work.cohort.fields), await _bounds(platform, seen.first, work)
         omissions = await _omissions(seen.first, customers, bounds)
         selected = await seen.first.fetchval(COUNT, work.cohort.id, work.lower, work.upper)
-        async with place:
-            (rows, made), (more, leaves) = await _both(
-                _customers(seen.first, files, customers, bounds), _along(seen.second, files, plans, bounds, omissions)
-            )
+        both = _Files(platform, work, stack, places.customers)
+        (rows, made), (more, leaves) = await _both(
+            _customers(seen.first, both, customers, bounds), _along(seen.second, files, plans, bounds, omissions)
+        )
         if rows + len(omissions) != selected or any(one.rows != rows for one in [*made, *more]):
             raise PartInconsistent
         if len(leaves) != rows * LEAF_BYTES:
@@ -184,11 +202,11 @@ async def _omissions(connection: asyncpg.Connection, plan: BulkPlan, bounds: Map
 
 
 class _Files:
-    """The files of a part, opened under its claim's names."""
+    """Files of a part, opened under its claim's names and made in one place."""
 
-    def __init__(self, platform: Platform, work: PartWork, stack: AsyncExitStack) -> None:
+    def __init__(self, platform: Platform, work: PartWork, stack: AsyncExitStack, place: Place) -> None:
         self._platform, self._stack = platform, stack
-        self.work = work
+        self.work, self.place = work, place
 
     async def open(self, kind: FileKind, encoder: Encoder | None = None) -> Outgoing:
         """Begin a file."""
@@ -201,6 +219,7 @@ class _Files:
             name=name,
             key=key,
             encoder=encoder or Plain(),
+            thread=self.place.thread,
         )
         return await self._stack.enter_async_context(file)
 
@@ -216,9 +235,10 @@ async def _customers(
     connection: asyncpg.Connection, files: _Files, plan: BulkPlan, bounds: Mapping[str, object]
 ) -> tuple[int, list[MadeFile]]:
     """The customers, as lines and as a table of the same rows."""
-    lines = await files.open(FileKind.CUSTOMERS)
-    table = await files.open(FileKind.CUSTOMERS_TABLE, Parquet(plan.columns, row_group_bytes=ROW_GROUP_BYTES))
-    return await _copied(connection, [lines, table], plan.output.sql, _bound(plan, bounds))
+    async with files.place.turn:
+        lines = await files.open(FileKind.CUSTOMERS)
+        table = await files.open(FileKind.CUSTOMERS_TABLE, Parquet(plan.columns, row_group_bytes=ROW_GROUP_BYTES))
+        return await _copied(connection, [lines, table], plan.output.sql, _bound(plan, bounds))
 
 
 async def _along(
@@ -231,12 +251,13 @@ async def _along(
     """What goes along with the customers: their choices, where they came from; and the leaves of who is in the part."""
     work, plan = files.work, plans.choices()
     assert work.cohort is not None, "asked before"
-    choices = await files.open(FileKind.CHOICES)
-    _, [said] = await _copied(connection, [choices], plan.output.sql, _bound(plan, bounds))
     arguments = [work.cohort.id, work.lower, work.upper, list(omissions)]
-    origins = await files.open(FileKind.PROVENANCE)
-    _, [origin] = await _copied(connection, [origins], PROVENANCE, [*arguments, work.deal.brand_id])
-    return [said, origin], await connection.fetchval(LEAVES, *arguments, work.cohort.name)
+    async with files.place.turn:
+        choices = await files.open(FileKind.CHOICES)
+        _, [said] = await _copied(connection, [choices], plan.output.sql, _bound(plan, bounds))
+        origins = await files.open(FileKind.PROVENANCE)
+        _, [origin] = await _copied(connection, [origins], PROVENANCE, [*arguments, work.deal.brand_id])
+        return [said, origin], await connection.fetchval(LEAVES, *arguments, work.cohort.name)
 
 
 async def _copied(
