@@ -8,6 +8,8 @@ Source: https://www.postgresql.org/docs/18/wal-async-commit.html
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
@@ -19,6 +21,10 @@ from cdp.core.errors import Unavailable
 
 # A commit that writes: what is flushed with it, and confirmed by standbys where the server asks them, came before it.
 FLUSH = "SELECT pg_logical_emit_message(true, 'cdp', '')"
+
+# While so many more are reading, a flush waits this long for them: as commit_siblings and commit_delay of the server.
+SIBLINGS = 4
+DELAY_S = 0.001
 
 _log = structlog.get_logger()
 
@@ -34,6 +40,16 @@ class Line:
         self._timeout_s = timeout_s
         self._waiting: list[asyncio.Future[None]] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._reading = 0
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Count somebody whose record is about to be written."""
+        self._reading += 1
+        try:
+            yield
+        finally:
+            self._reading -= 1
 
     @property
     def is_open(self) -> bool:
@@ -55,6 +71,8 @@ class Line:
         batch: list[asyncio.Future[None]] = []
         try:
             while self._waiting:
+                if self._reading >= SIBLINGS:
+                    await asyncio.sleep(DELAY_S)
                 batch, self._waiting = self._waiting, []
                 await self._statement.fetchval(timeout=self._timeout_s)
                 for waiter in batch:

@@ -116,7 +116,8 @@ class Pool:
         """Like ``row``, of a statement that records what it reads; its record is on disk when this returns."""
         assert self._durability is not None, "this pool only reads"
         line = await self._durability.line()
-        row = await self.row(sql, arguments)
+        with line.reading():
+            row = await self.row(sql, arguments)
         await line.settle()
         return row
 
