@@ -6,6 +6,7 @@ brands know too stays a customer of theirs. Statements over many people ask firs
 Source: GDPR art. 5(1)(b) (purpose limitation).
 """
 
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, ColumnElement, Uuid, all_, and_, exists, func, literal_column, or_, select, true
@@ -25,15 +26,16 @@ def kept(row: Columns, *, of_many: bool = False) -> ColumnElement[bool]:
 
 
 def sold_of(row: Columns) -> ColumnElement[list[UUID]]:
-    """What was collected of a customer and went with a sold brand, by its id."""
+    """What was collected of a customer and went with a sold brand, by its id; null where nothing did."""
     source = collection.alias("source")
     sold = select(source.c.id).where(source.c.customer_id == row["id"], source.c.stopped_at.is_not(None))
-    return func.array(sold.scalar_subquery(), type_=ARRAY(Uuid()))
+    nothing: ColumnElement[Any] = literal_column("'{}'::uuid[]")
+    return func.nullif(func.array(sold.scalar_subquery()), nothing, type_=ARRAY(Uuid()))
 
 
 def kept_from(row: Columns, sold: ColumnElement[list[UUID]]) -> ColumnElement[bool]:
     """As ``kept``, of somebody whose ``sold_of`` the statement has asked for once."""
-    return func.coalesce(row["collection_id"] != all_(sold), true())
+    return or_(sold.is_(None), func.coalesce(row["collection_id"] != all_(sold), true()))
 
 
 def has_left(row: Columns, *, by_brand: bool = False, of_many: bool = False) -> ColumnElement[bool]:

@@ -49,7 +49,7 @@ def covered(
 def withheld(
     row: Columns, *, purpose: ColumnElement[Any], needs_consent: bool, by_brand: bool = False
 ) -> ColumnElement[bool]:
-    """Whether this customer is withheld: being erased, kept only by law, restricted, sold, objecting, not agreeing.
+    """Whether this customer is withheld: suppressed, being erased, held, restricted, sold, objecting, not agreeing.
 
     ``by_brand`` where the cohort is one of brands: then whose own brand was sold is withheld too.
     """
@@ -63,6 +63,7 @@ def withheld(
     reasons = [
         frozen,
         row["restricted_at"].is_not(None),
+        row["suppression"].is_not(None),
         exists(_ONE).select_from(asked).where(asked.c.customer_id == key, erasing),
         exists(_ONE).select_from(kept).where(kept.c.customer_id == key, holds),
         exists(_ONE).select_from(against).where(against.c.customer_id == key, against.c.purpose == purpose, stands),

@@ -8,8 +8,6 @@ Source: https://www.postgresql.org/docs/18/wal-async-commit.html
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
@@ -40,16 +38,8 @@ class Line:
         self._timeout_s = timeout_s
         self._waiting: list[asyncio.Future[None]] = []
         self._flushing: asyncio.Task[None] | None = None
-        self._reading = 0
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Count somebody whose record is about to be written."""
-        self._reading += 1
-        try:
-            yield
-        finally:
-            self._reading -= 1
+        self.reading = 0
+        """How many are reading whose record is about to be written."""
 
     @property
     def is_open(self) -> bool:
@@ -71,7 +61,7 @@ class Line:
         batch: list[asyncio.Future[None]] = []
         try:
             while self._waiting:
-                if self._reading >= SIBLINGS:
+                if self.reading >= SIBLINGS:
                     await asyncio.sleep(DELAY_S)
                 batch, self._waiting = self._waiting, []
                 await self._statement.fetchval(timeout=self._timeout_s)

@@ -116,8 +116,11 @@ class Pool:
         """Like ``row``, of a statement that records what it reads; its record is on disk when this returns."""
         assert self._durability is not None, "this pool only reads"
         line = await self._durability.line()
-        with line.reading():
+        line.reading += 1
+        try:
             row = await self.row(sql, arguments)
+        finally:
+            line.reading -= 1
         await line.settle()
         return row
 

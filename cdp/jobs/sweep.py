@@ -23,7 +23,7 @@ from cdp.jobs.remove_export import remove_export
 from cdp.jobs.run_task import run_task
 from cdp.jobs.send_message import send_message
 from cdp.jobs.work_on_asked import work_on_asked
-from cdp.operations import expired, messages
+from cdp.operations import expired, messages, suppression
 from cdp.operations.holds import holds
 from cdp.operations.oauth import backchannel_logout
 from cdp.operations.partners import grants, offers, orders
@@ -34,6 +34,7 @@ from cdp.tables.request import TaskStep
 
 BATCH = 100
 ROUNDS = 20
+PEOPLE = 1_000
 TIDY_EVERY_S = 60.0
 Find = tuple[Job, UUID]
 
@@ -145,6 +146,7 @@ async def tidy(place: Workplace) -> None:
         await retries.open_due(tx, place.platform, limit=BATCH)
         await ending.undo_due(tx, limit=BATCH)
     await send_offers(place)
+    await _look_up(place)
 
 
 async def send_offers(place: Workplace) -> None:
@@ -152,6 +154,14 @@ async def send_offers(place: Workplace) -> None:
     for _ in range(ROUNDS):
         async with place.platform.db.transaction(Role.WORKER) as tx:
             if not await offers.send_due(tx, place.platform):
+                return
+
+
+async def _look_up(place: Workplace) -> None:
+    """Look up who may be on the suppression list, as many as a sweep bears."""
+    for _ in range(ROUNDS):
+        async with place.platform.db.transaction(Role.WORKER) as tx:
+            if await suppression.look_up(tx, place.platform.pepper, limit=PEOPLE) < PEOPLE:
                 return
 
 

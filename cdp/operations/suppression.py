@@ -3,25 +3,30 @@
 It stops sources, not people: whoever registers again and proves the address lifts it. Keys are versioned and never
 retired, so a lookup tries them all. Somebody else's identifier is never suppressed: an address that another customer
 holds too stays out of the list. An id that another system gave is hashed together with that system's name.
+
+Only we can make the hashes, and statements over customers ask too: ``customer.suppression`` says what was found.
+Whoever gets a contact, or loses a line of the list, is marked as unchecked, and looked up again within a minute.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, literal, select, update
 
+from cdp.access.viewer import SYSTEM
 from cdp.connectors.base import Identifier
 from cdp.core.db import Tx
 from cdp.core.ids import CustomerId, RequestId, new_id
 from cdp.core.platform import Platform
 from cdp.core.seal import KeyedHash, Pepper
 from cdp.core.sign import Document, encode
-from cdp.operations import journal
+from cdp.operations import audit, journal
 from cdp.tables.account import account
 from cdp.tables.certificate import suppression
 from cdp.tables.contact import email_address, phone_number
-from cdp.tables.customer import IdentityType, identity
+from cdp.tables.customer import CustomerSuppression, IdentityType, customer, identity
 
 # Who registered here has a user name under this issuer; it is the same name as without one.
 _OURS = frozenset({"", "account"})
@@ -94,6 +99,56 @@ async def is_suppressed(tx: Tx, pepper: Pepper, identity_type: str, value: str, 
     return await tx.scalar(found.limit(1)) is not None
 
 
+async def doubt(tx: Tx, customer_id: CustomerId, *, only_marked: bool = False) -> None:
+    """Have a customer looked up again, or only one who is marked; until then they are shown to no partner."""
+    mine = update(customer).where(customer.c.id == customer_id)
+    if only_marked:
+        mine = mine.where(customer.c.suppression.is_not(None))
+    await tx.execute(mine.values(suppression=CustomerSuppression.UNCHECKED))
+
+
+async def doubt_holders(tx: Tx, values: Iterable[str]) -> None:
+    """Have everybody looked up again who has one of these addresses or numbers."""
+    given = list(values)
+    emails = select(email_address.c.customer_id).where(email_address.c.normalized.in_(given))
+    phones = select(phone_number.c.customer_id).where(phone_number.c.e164.in_(given))
+    holders = update(customer).where(customer.c.id.in_(emails.union_all(phones)))
+    await tx.execute(holders.values(suppression=CustomerSuppression.UNCHECKED))
+
+
+async def look_up(tx: Tx, pepper: Pepper, *, limit: int) -> int:
+    """Look up customers who are marked as unchecked, and say what was found; answers how many."""
+    unchecked = customer.c.suppression == CustomerSuppression.UNCHECKED
+    taken = select(customer.c.id).where(unchecked).limit(limit).with_for_update(skip_locked=True)
+    people = [row.id for row in await tx.all(taken)]
+    if not people:
+        return 0
+    listed = await _listed(tx, pepper, people)
+    for found, value in ((listed, CustomerSuppression.LISTED), (set(people) - listed, None)):
+        await tx.execute(update(customer).where(customer.c.id.in_(found), unchecked).values(suppression=value))
+    for row in await tx.all(select(customer.c.audit_ref).where(customer.c.id.in_(listed))):
+        await audit.record(tx, SYSTEM, "suppression.noticed", subject_ref=row.audit_ref)
+    return len(people)
+
+
+async def _listed(tx: Tx, pepper: Pepper, people: Sequence[UUID]) -> set[UUID]:
+    """Who of these has an address or a number on the list."""
+    email, phone = email_address.c, phone_number.c
+    emails = select(email.customer_id, literal(IdentityType.EMAIL.value).label("kind"), email.normalized.label("value"))
+    phones = select(phone.customer_id, literal(IdentityType.PHONE.value), phone.e164)
+    theirs = emails.where(email.customer_id.in_(people)).union_all(
+        phones.where(phone.customer_id.in_(people), phone.e164.is_not(None))
+    )
+    hashes: dict[bytes, set[UUID]] = {}
+    for row in await tx.all(theirs):
+        for known in pepper.hashes(row.kind, row.value):
+            hashes.setdefault(known.value, set()).add(row.customer_id)
+    found = select(suppression.c.value_hash).where(
+        suppression.c.value_hash.in_(list(hashes)), suppression.c.lifted_at.is_(None)
+    )
+    return {holder for line in await tx.all(found) for holder in hashes[bytes(line.value_hash)]}
+
+
 async def lift(tx: Tx, platform: Platform, identity_type: str, value: str, *, now: datetime) -> int:
     """End the suppression of an identifier that its owner has proven; answers how many lines it ended.
 
@@ -103,6 +158,7 @@ async def lift(tx: Tx, platform: Platform, identity_type: str, value: str, *, no
     hashes = [(kind, known) for kind in sorted(kinds) for known in platform.pepper.hashes(kind_of(kind), value)]
     ended = await end(tx, [known.value for _, known in hashes], now=now)
     if ended:
+        await doubt_holders(tx, [value])
         await journal.append_lift(tx, platform, [Entry(kind, known).document for kind, known in hashes])
     return ended
 

@@ -32,6 +32,13 @@ class CustomerStatus(StrEnum):
     FROZEN = "frozen"
 
 
+class CustomerSuppression(StrEnum):
+    """What stands between a customer and the suppression list: who is marked either way is shown to no partner."""
+
+    UNCHECKED = "unchecked"  # a contact of theirs has not been looked up yet
+    LISTED = "listed"
+
+
 class IdentityType(StrEnum):
     """Kinds of identifiers; values are stored normalised."""
 
@@ -60,6 +67,7 @@ customer = Table(
         info=structural(),
     ),
     timestamp("restricted_at", nullable=True, info=structural()),
+    Column("suppression", enum_type(CustomerSuppression, "customer_suppression"), info=structural()),
     Column("brand_id", Uuid, ForeignKey("brand.id"), nullable=False, info=structural()),
     Column("audit_ref", Uuid, nullable=False, unique=True, info=structural()),
     Column(
@@ -98,6 +106,7 @@ identity = Table(
 
 Index("identity_type_issuer_value_key", identity.c.type, identity.c.issuer, identity.c.value, unique=True)
 Index("customer_restricted_idx", customer.c.id, postgresql_where=customer.c.restricted_at.is_not(None))
+Index("customer_unchecked_idx", customer.c.id, postgresql_where="suppression = 'unchecked'")
 Index("customer_family_name_id_idx", customer.c.family_name, customer.c.id)
 Index("customer_created_at_id_idx", customer.c.created_at, customer.c.id)
 Index(

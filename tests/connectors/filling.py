@@ -15,10 +15,16 @@ from cdp.core.db import Tx
 from cdp.core.ids import new_id
 from cdp.tables.datamap import personal_tables, subject_column
 from cdp.tables.hold import HoldStatus
+from cdp.tables.transfer import transfer, transfer_customer
 from tests.population import Person
 
 # A hold in force would keep what the tests erase.
-GIVEN: dict[str, dict[str, Any]] = {"legal_hold": {"status": HoldStatus.RELEASED}}
+GIVEN: dict[str, dict[str, Any]] = {
+    "legal_hold": {"status": HoldStatus.RELEASED},
+    "transfer_customer": {"cohort_id": None},
+}
+# What a trigger ties to another table, as a foreign key would.
+TIED: dict[Column[Any], Column[Any]] = {transfer_customer.c.transfer_id: transfer.c.id}
 MOMENT = datetime(2026, 1, 20, 8, tzinfo=UTC)
 
 
@@ -39,7 +45,7 @@ async def _row(tx: Tx, table: Table, person: Person) -> dict[str, Any]:
             values[column.name] = person.origin[column.name]
         elif column.name == "subject_ref":
             values[column.name] = person.audit_ref
-        elif column.foreign_keys:
+        elif column.foreign_keys or column in TIED:
             values[column.name] = await _referred(tx, column, person)
         elif column.server_default is None:
             values[column.name] = _value(column)
@@ -47,7 +53,7 @@ async def _row(tx: Tx, table: Table, person: Person) -> dict[str, Any]:
 
 
 async def _referred(tx: Tx, column: Column[Any], person: Person) -> Any:
-    target = next(iter(column.foreign_keys)).column
+    target = TIED[column] if column in TIED else next(iter(column.foreign_keys)).column
     if column.nullable and "customer_id" not in target.table.c:
         return None
     statement = select(target).limit(1)

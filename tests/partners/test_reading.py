@@ -1,17 +1,22 @@
 """A partner reads what its grant names, of whom it covers and who agrees; each of them sees that it did."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
 import pytest
 from sqlalchemy import func, insert, select, update
 
+from cdp.connectors.base import Identifier
 from cdp.core.db import Role
-from cdp.core.ids import global_id
+from cdp.core.ids import RequestId, global_id
 from cdp.core.platform import Platform
+from cdp.operations import suppression
+from cdp.operations.profile import contacts
+from cdp.operations.profile.contact_values import ContactValue, EmailValue
 from cdp.tables.audit import audit_event
 from cdp.tables.consent import Channel, ConsentAction, consent
-from cdp.tables.customer import customer
+from cdp.tables.customer import CustomerSuppression, customer
 from cdp.tables.hold import legal_hold
 from cdp.tables.partner import disclosure, partner_grant
 from cdp.tables.policy import LegalBasis
@@ -59,9 +64,10 @@ async def test_it_reads_what_was_granted_and_the_customer_sees_it(desk: Desk, as
 
 
 async def test_nothing_beyond_the_grant_is_read_filtered_or_counted(desk: Desk) -> None:
-    ada = await make_person(desk.platform.db)
+    ada, _ = await make_person(desk.platform.db), await make_person(desk.platform.db, country="VA")
     party = await desk.partner()
-    token = await party.token(await desk.grant(party, fields=frozenset({"Customer.givenName"})))
+    shown = {"fields": frozenset({"Customer.givenName"}), "countries": frozenset({"VA"})}
+    token = await party.token(await desk.grant(party, **shown))
     for query, code in (
         ('{ customers(filter: {email: {eq: "x@example.org"}}) { nodes { id } } }', "OUTSIDE_GRANT"),
         ("{ customers(orderBy: {field: NAME}) { nodes { id } } }", "OUTSIDE_GRANT"),
@@ -125,7 +131,37 @@ async def _hold(platform: Platform, ada: Person) -> None:
         await tx.execute(insert(legal_hold).values(**values, review_at=func.now()))
 
 
-WITHHELD = {"consent": _withdraw, "restriction": _restrict, "freeze": _freeze, "erasure": _erase, "hold": _hold}
+async def _suppress(platform: Platform, ada: Person) -> None:
+    """Somebody's request has put this address on the list, as one does who was erased and came back."""
+    other = await make_person(platform.db, country="SM")
+    await _erase(platform, other)
+    async with platform.db.transaction(Role.WORKER) as tx:
+        mine = select(privacy_request.c.id).where(privacy_request.c.customer_id == other.customer_id)
+        lines = suppression.entries(platform.pepper, [Identifier("email", ada.email)])
+        await suppression.suppress(tx, RequestId(await tx.scalar(mine)), lines)
+        await suppression.doubt_holders(tx, [ada.email])
+    await _look_up(platform)
+
+
+async def _look_up(platform: Platform) -> None:
+    async with platform.db.transaction(Role.WORKER) as tx:
+        while await suppression.look_up(tx, platform.pepper, limit=2):
+            pass
+
+
+async def _standing(platform: Platform, person: Person) -> object:
+    async with platform.db.transaction(Role.WORKER) as tx:
+        return await tx.scalar(select(customer.c.suppression).where(customer.c.id == person.customer_id))
+
+
+WITHHELD = {
+    "consent": _withdraw,
+    "restriction": _restrict,
+    "freeze": _freeze,
+    "erasure": _erase,
+    "hold": _hold,
+    "suppression": _suppress,
+}
 
 
 @pytest.mark.parametrize("why", WITHHELD)
@@ -150,6 +186,44 @@ async def test_who_may_not_be_shown_is_withheld_and_counted(desk: Desk, why: str
     assert after["extensions"]["withheld"] == {"customers": earlier + 1}
     assert len(await _disclosed(platform, ada)) == 1, "shown once, before"
     assert len(await _disclosed(platform, grace)) == 2
+
+
+async def test_who_has_a_new_contact_is_shown_once_it_has_been_looked_up(desk: Desk) -> None:
+    platform = desk.platform
+    ada, grace, bystander = [await make_person(platform.db) for _ in range(3)]
+    await _suppress(platform, bystander)
+    party = await desk.partner()
+    token, one = await party.token(await desk.grant(party)), {"id": global_id("Customer", ada.customer_id)}
+
+    async def is_shown() -> bool:
+        told = await party.ask(token, PROFILE, **one)
+        assert (told["data"]["customer"] is None) == (told.get("extensions", {}).get("withheld") == {"customer": 1})
+        return told["data"]["customer"] is not None
+
+    async def add(value: ContactValue) -> contacts.Contact:
+        async with platform.db.transaction(Role.CUSTOMER, subject=ada.customer_id) as tx:
+            now = platform.clock()
+            viewer = replace(ada.viewer(), authenticated_at=now)
+            return await contacts.add_contact(tx, viewer, value, now=now, max_age_s=300)
+
+    assert await is_shown()
+    await add(EmailValue(f"new-{ada.email}"))
+    assert not await is_shown(), "not looked up yet"
+    await _look_up(platform)
+    assert await is_shown()
+    # An address that another one's request has put on the list, claimed and not proven.
+    await add(EmailValue(bystander.email))
+    await _look_up(platform)
+    assert await _standing(platform, ada) is CustomerSuppression.LISTED
+    assert not await is_shown()
+    async with platform.db.transaction(Role.WORKER) as tx:
+        seen = audit_event.c.action == "suppression.noticed", audit_event.c.subject_ref == ada.audit_ref
+        assert await tx.scalar(select(func.count()).select_from(audit_event).where(*seen)) == 1
+        assert await suppression.lift(tx, platform, "email", bystander.email, now=platform.clock()) == 1
+    await _look_up(platform)
+    assert await is_shown()
+    assert await _standing(platform, bystander) is None
+    assert await _standing(platform, grace) is None
 
 
 async def test_the_cohort_bounds_whom_it_covers(desk: Desk) -> None:

@@ -29,7 +29,7 @@ from cdp.operations.reference import Purpose, Reference
 from cdp.operations.values import Email
 from cdp.tables.account import account
 from cdp.tables.contact import email_address
-from cdp.tables.customer import CustomerKind, IdentityType, customer, identity
+from cdp.tables.customer import CustomerKind, CustomerSuppression, IdentityType, customer, identity
 from cdp.tables.policy import AcceptanceDecision, CollectionPoint, collection, policy_acceptance
 
 OWN_ISSUER = "account"
@@ -161,6 +161,7 @@ async def _create_customer(
             id=customer_id,
             kind=CustomerKind.PERSON,
             **names,
+            suppression=CustomerSuppression.UNCHECKED,
             brand_id=in_force.brand_id,
             audit_ref=audit_ref,
             origin_identity_id=identity_id,

@@ -21,7 +21,7 @@ from cdp.operations.federation.arrival import Arrival
 from cdp.operations.federation.identities import IdentityTaken
 from cdp.tables.account import account
 from cdp.tables.contact import email_address
-from cdp.tables.customer import CustomerKind, IdentityType, customer, identity
+from cdp.tables.customer import CustomerKind, CustomerSuppression, IdentityType, customer, identity
 from cdp.tables.policy import AcceptanceDecision, CollectionPoint, collection, policy_acceptance
 
 ISSUER = "external"
@@ -95,6 +95,7 @@ async def _create(tx: Tx, platform: Platform, customer_id: CustomerId, audit_ref
             kind=CustomerKind.PERSON,
             given_name=arrival.given_name,
             family_name=arrival.family_name,
+            suppression=CustomerSuppression.UNCHECKED,
             brand_id=in_force.brand_id,
             audit_ref=audit_ref,
             origin_identity_id=identity_id,

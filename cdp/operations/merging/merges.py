@@ -17,7 +17,7 @@ from cdp.core.db import Tx
 from cdp.core.errors import NotFound
 from cdp.core.ids import CustomerId, new_id
 from cdp.core.platform import Platform
-from cdp.operations import values
+from cdp.operations import suppression, values
 from cdp.operations.accounts import sessions
 from cdp.operations.audit import Note
 from cdp.operations.collection import Subject, check_version, collect
@@ -133,6 +133,8 @@ async def _carry_out(
     await _hand_over(tx, book)
     await _restrict(tx, viewer, book, keep, conflicts=conflicts, now=now)
     await _fill(tx, book, keep, drop)
+    if drop.suppression is not None:
+        await suppression.doubt(tx, book.keep)
     # What pointed to it points to the other one; its own links to where it came from are checked at the commit.
     await tx.execute(delete(customer).where(customer.c.id == book.drop))
     counts = await ledger.counts(tx, book.merge_id)

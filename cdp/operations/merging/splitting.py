@@ -17,7 +17,7 @@ from cdp.access.viewer import Viewer
 from cdp.core.db import Tx
 from cdp.core.ids import CustomerId, new_id
 from cdp.core.platform import Platform
-from cdp.operations import values
+from cdp.operations import suppression, values
 from cdp.operations.accounts import sessions
 from cdp.operations.audit import Note
 from cdp.operations.collection import check_version, collect
@@ -104,6 +104,8 @@ async def split(tx: Tx, viewer: Viewer, book: Book, merged_at: datetime, *, now:
     await _still_withdrawn(tx, viewer, book, withdrawn, now=now)
     bump = {"version": customer.c.version + 1, "updated_at": func.now()}
     await tx.execute(update(customer).where(customer.c.id == book.keep).values(**bump))
+    # What stood on the list may have been the other's.
+    await suppression.doubt(tx, book.keep, only_marked=True)
     await ledger.clear(tx, book.merge_id)
 
 

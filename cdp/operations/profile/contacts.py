@@ -16,7 +16,7 @@ from cdp.access.viewer import Viewer
 from cdp.core.db import Tx
 from cdp.core.errors import Conflict, InvalidInput, NotFound
 from cdp.core.ids import new_id
-from cdp.operations import audit
+from cdp.operations import audit, suppression
 from cdp.operations.collection import Subject, check_version, collect, lock
 from cdp.operations.profile.contact_values import Columns, ContactKind, ContactValue, columns_of, identifier, kind_of
 from cdp.tables.account import account
@@ -85,6 +85,7 @@ async def add_contact(
     added = Contact(kind, new_id())
     origin = await collect(tx, viewer, subject, now=now)
     await tx.execute(insert(TABLES[kind]).values(id=added.id, **origin, **columns, is_primary=not present))
+    await suppression.doubt(tx, subject.customer_id)
     await _record(tx, viewer, subject, "contact.added", added)
     if primary and present:
         await set_primary_contact(tx, viewer, added, now=now, max_age_s=max_age_s)
@@ -130,6 +131,8 @@ async def update_contact(
             collection_id=origin["collection_id"],
         )
     )
+    if not same:
+        await suppression.doubt(tx, subject.customer_id)
     await _record(tx, viewer, subject, "contact.updated", contact)
     return contact
 

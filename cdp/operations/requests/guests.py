@@ -239,6 +239,7 @@ async def _object(tx: Tx, platform: Platform, opened: Opened, asker: _Asker) -> 
     else:
         lines = suppression.entries(platform.pepper, person.identifiers)
         await suppression.suppress(tx, opened.id, lines)
+        await suppression.doubt_holders(tx, [known.value for known in person.identifiers])
     request = await moves.lock(tx, opened.id)
     if request is not None:
         await moves.move(tx, request, RequestStatus.COMPLETED, viewer=ANONYMOUS, code="MARKETING_STOPPED")
