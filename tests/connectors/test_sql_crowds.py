@@ -1,5 +1,6 @@
 """Many people erased at once from one database, and a schema that is read anew only when it changed."""
 
+import hmac
 import secrets
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ from sqlalchemy import func, text
 
 from cdp.connectors.base import Identifier, State, Subject
 from cdp.connectors.sql.connector import Sql
+from cdp.connectors.sql.database import hmac_of, keyed
 from tests.connectors.conformance import key_of, steps
 from tests.connectors.shop import ledger
 from tests.connectors.test_sql import DEAF, Shop, either_shop, mariadb_shop, postgres_shop, sqlite_shop
@@ -60,6 +62,14 @@ async def test_all_of_them_go_or_nobody(crowded: Shop, way: str) -> None:
     outcome = await sql_of(crowded).erase_many(leaving)
     assert (outcome.state, outcome.code) == (State.FAILED, "LEFT_BEHIND")
     assert await crowded.everything() == before
+
+
+@pytest.mark.parametrize("length", [0, 1, 32, 63, 64, 65, 200])
+def test_tombstones_are_what_everybody_calls_hmac(length: int) -> None:
+    key = bytes(number * 37 % 256 for number in range(length))
+    for message in (b"", b"somebody@example.com", "Zoë\0".encode() * 99):
+        assert keyed(key, message) == hmac.digest(key, message, "sha256")
+        assert hmac_of(key, message.decode()) == hmac.digest(key, message, "sha256").hex()
 
 
 async def test_one_who_can_not_be_looked_for_keeps_the_crowd(crowded: Shop) -> None:

@@ -5,7 +5,6 @@ mapping that needs the key of each row's person (``keyed_hash`` on a column that
 neither are kept rows with a tombstone but no primary key.
 """
 
-import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from cdp.connectors.base import Subject
-from cdp.connectors.sql.database import hmac_of
+from cdp.connectors.sql.database import hmac_of, keyed
 from cdp.connectors.sql.mapping import Declared, IdentityRule, Rows, Strategy, TableRule
 from cdp.connectors.sql.reach import KeySet, Reach, Remembered, Search, preserved, same_keys, sought
 from cdp.connectors.sql.schema import is_text
@@ -134,8 +133,7 @@ class Crowd(Search):
         for subject in subjects:
             for one in subject.proven:
                 if value := sought(identity, one):
-                    key = hmac.digest(subject.secret, context, "sha256")
-                    found[value] = TOMBSTONE + hmac_of(key, value)[:room]
+                    found[value] = TOMBSTONE + hmac_of(keyed(subject.secret, context), value)[:room]
         return found
 
 

@@ -4,13 +4,12 @@ Hashed and random values carry a prefix, so that a second run leaves them alone 
 what was there before.
 """
 
-import hmac
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Table, Text, and_, case, cast, false, func, literal, null, or_
 
-from cdp.connectors.sql.database import Functions, TextColumn, hmac_of
+from cdp.connectors.sql.database import Functions, TextColumn, hmac_of, keyed
 from cdp.connectors.sql.mapping import ColumnRule, Normalise, Strategy, TableRule
 from cdp.connectors.sql.schema import constant
 
@@ -25,7 +24,7 @@ _DIGEST_LENGTH = 32
 
 def column_key(secret: bytes, system: str, table: str, column: str) -> bytes:
     """The key of one column's tombstones: no two columns, systems or requests share one."""
-    return hmac.digest(secret, place_of(system, table, column), "sha256")
+    return keyed(secret, place_of(system, table, column))
 
 
 def place_of(system: str, table: str, column: str) -> bytes:
