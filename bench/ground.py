@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from cdp.core.settings import Settings
 from cdp.embedded.layout import DATABASE, Layout, layout_of
 from cdp.embedded.passwords import OWNER, SUPERUSER
 from cdp.embedded.servers import servers
+from cdp.operations import journal
 from cdp.operations.population import seed as population
 from cdp.tables.migration import PROJECT, upgrade
 
@@ -89,6 +91,7 @@ def _populate(settings: Settings, layout: Layout, customers: int, *, fresh: bool
     if found and not fresh and (found.made_from, found.customers) == (made_from, customers):
         return found
     print(f"seeding {customers:,} customers …", flush=True)
+    _forget(settings, layout)
     with psycopg.connect(layout.database_url(SUPERUSER, "postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
         create = sql.SQL("CREATE DATABASE {} OWNER {}")
@@ -104,6 +107,12 @@ def _populate(settings: Settings, layout: Layout, customers: int, *, fresh: bool
         mark = sql.SQL("COMMENT ON DATABASE {} IS {}")
         connection.execute(mark.format(sql.Identifier(DATABASE), sql.Literal(json.dumps(vars(made)))))
     return made
+
+
+def _forget(settings: Settings, layout: Layout) -> None:
+    """Remove the journal of the database that goes: the new one would be taken for a backup of it."""
+    (settings.keys_dir / journal.HEAD_FILE).unlink(missing_ok=True)
+    shutil.rmtree(layout.state / "objects" / journal.PREFIX, ignore_errors=True)
 
 
 async def _seed(settings: Settings, customers: int) -> dict[str, int]:
