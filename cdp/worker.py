@@ -1,4 +1,5 @@
-"""The worker process: arq listens to the doorbell, the sweeper works through what nobody rang for.
+"""The worker process: it does what its own work rings for, arq listens to the doorbell of all, the sweeper works
+through what nobody rang for.
 
 arq ends when Valkey goes away; it is started again with a growing pause, and until then the sweeper alone goes on.
 SIGTERM stops picking up work, lets what runs finish for a moment, and gives the rest back.
@@ -11,6 +12,7 @@ import socket
 from contextlib import suppress
 
 import structlog
+import uvloop
 from arq import func
 from arq.worker import Worker
 from redis.exceptions import RedisError
@@ -21,6 +23,7 @@ from cdp.core.doorbell import QUEUE, deserialize, redis_settings, serialize
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
 from cdp.jobs import JOBS
+from cdp.jobs.bell import NearDoorbell
 from cdp.jobs.job import Workplace
 from cdp.jobs.purge import purge
 from cdp.jobs.sweep import Sweeper
@@ -47,7 +50,7 @@ log = structlog.get_logger()
 def run(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT."""
     logging.configure(settings.log_format, settings.log_level)
-    asyncio.run(_run(settings))
+    uvloop.run(_run(settings))
 
 
 async def _run(settings: Settings) -> None:
@@ -75,8 +78,10 @@ async def serve(platform: Platform, stop: asyncio.Event) -> None:
 
 async def _work(place: Workplace, stop: asyncio.Event) -> None:
     floor = Floor(place.platform, place.reader, place.owner)
+    most = place.platform.settings.worker_concurrency
     loops = [
-        asyncio.create_task(Sweeper(place, concurrency=place.platform.settings.worker_concurrency).run(stop)),
+        asyncio.create_task(NearDoorbell(place, place.platform.db.doorbell, most=most).run(stop)),
+        asyncio.create_task(Sweeper(place, concurrency=most).run(stop)),
         asyncio.create_task(_sequencing(place.platform, stop)),
         asyncio.create_task(_looking(place.platform, stop)),
         asyncio.create_task(_trying(place.platform, stop)),

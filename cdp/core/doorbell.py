@@ -1,4 +1,4 @@
-"""The doorbell: arq jobs that carry a row id and nothing else (https://arq-docs.helpmanual.io).
+"""The doorbell: arq jobs that carry ids of rows and nothing else (https://arq-docs.helpmanual.io).
 
 A ring may be lost, may ring twice, and never fails its caller: rows in Postgres are the truth, the sweeper finds what
 nobody rang for. After a failure the bell stays silent for a while, so that a dead Valkey costs no time.
@@ -7,7 +7,7 @@ nobody rang for. After a failure the bell stays silent for a while, so that a de
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -25,6 +25,7 @@ from cdp.core.db import Ring
 QUEUE = "cdp:jobs"
 PATIENCE_S = 1.0
 SILENCE_S = 2.0
+ROWS_TOGETHER = 8
 
 log = structlog.get_logger()
 
@@ -94,13 +95,25 @@ class ArqDoorbell:
                     await pool.aclose()
 
 
+def _few_together(rings: Sequence[Ring]) -> Iterator[tuple[tuple[str, int], tuple[str, ...]]]:
+    alike: dict[tuple[str, int], dict[str, None]] = {}
+    for ring in rings:
+        alike.setdefault((ring.job, int(ring.defer_s * 1000)), {})[str(ring.row_id)] = None
+    for what, rows in alike.items():
+        ids = tuple(rows)
+        yield from ((what, ids[start : start + ROWS_TOGETHER]) for start in range(0, len(ids), ROWS_TOGETHER))
+
+
 async def _enqueue(pool: ArqRedis, rings: Sequence[Ring]) -> None:
-    """Write the jobs as arq's ``enqueue_job`` would, all in one round trip: a request may ring for fifty systems."""
+    """Write the jobs as arq's ``enqueue_job`` would, all in one round trip: a request may ring for fifty systems.
+
+    Rows that are rung for together by one transaction are few to a job, so that several workers share them.
+    """
     now_ms = timestamp_ms()
     async with pool.pipeline(transaction=True) as pipe:
-        for ring in rings:
-            job_id, defer_ms = uuid4().hex, int(ring.defer_s * 1000)
-            job = serialize_job(ring.job, (str(ring.row_id),), {}, None, now_ms, serializer=serialize)
+        for (name, defer_ms), rows in _few_together(rings):
+            job_id = uuid4().hex
+            job = serialize_job(name, rows, {}, None, now_ms, serializer=serialize)
             pipe.psetex(job_key_prefix + job_id, defer_ms + expires_extra_ms, job)
             pipe.zadd(QUEUE, {job_id: now_ms + defer_ms})
         await pipe.execute()

@@ -4,6 +4,7 @@ No error leaves a job: arq would log its text, which may quote values, and would
 row says what is to be done; the sweeper comes back to it.
 """
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import structlog
 
 from cdp.compiler.reader import Reader
 from cdp.core.platform import Platform
+from cdp.jobs.hands import Hands
 
 log = structlog.get_logger()
 
@@ -22,13 +24,18 @@ log = structlog.get_logger()
 class Workplace:
     """The worker a job runs in: the platform, the reader of its profiles, and the name its leases carry.
 
-    ``in_hand`` are the tasks under way here: whoever rings for one of them need not be heard.
+    ``hands`` work on the tasks it is asked for; ``under_way`` are all its jobs, and whether one was asked for again.
     """
 
     platform: Platform
     reader: Reader
     owner: str
-    in_hand: set[UUID] = field(default_factory=set)
+    under_way: dict[tuple[str, UUID], bool] = field(default_factory=dict)
+
+    @functools.cached_property
+    def hands(self) -> Hands:
+        """The tasks under way here."""
+        return Hands(self.platform, self.owner)
 
 
 class Job(Protocol):
@@ -36,18 +43,36 @@ class Job(Protocol):
 
     __name__: str
 
-    async def __call__(self, context: dict[str, Any], row_id: str) -> None:
-        """Work on one row."""
+    async def __call__(self, context: dict[str, Any], *row_ids: str) -> None:
+        """Work on these rows, each by itself."""
 
 
 def job(work: Callable[[Workplace, UUID], Awaitable[None]]) -> Job:
-    """Make a job of a function of workplace and row id."""
+    """Make a job of a function of workplace and row id.
+
+    A row that is rung for while it is worked on here is worked on once more afterwards: the ring may tell of something
+    the work under way has not seen.
+    """
+
+    async def once(place: Workplace, row_id: UUID) -> None:
+        key = (work.__name__, row_id)
+        if key in place.under_way:
+            place.under_way[key] = True
+            return
+        try:
+            is_asked = True
+            while is_asked:
+                place.under_way[key] = False
+                await work(place, row_id)
+                is_asked = place.under_way[key]
+        except Exception:
+            log.exception("job.failed", job=work.__name__, row=str(row_id))
+        finally:
+            place.under_way.pop(key, None)
 
     @functools.wraps(work)
-    async def run(context: dict[str, Any], row_id: str) -> None:
-        try:
-            await work(context["workplace"], UUID(row_id))
-        except Exception:
-            log.exception("job.failed", job=work.__name__, row=row_id)
+    async def run(context: dict[str, Any], *row_ids: str) -> None:
+        place = context["workplace"]
+        await asyncio.gather(*(once(place, UUID(row_id)) for row_id in row_ids))
 
     return run

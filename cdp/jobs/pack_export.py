@@ -10,6 +10,6 @@ from cdp.operations.requests import steps
 @job
 async def pack_export(place: Workplace, task_id: UUID) -> None:
     """Claim the packing, stream the package into the object store, offer it with the settle."""
-    async with leased(place, task_id) as work:
+    async with leased(place.platform, place.owner, task_id) as work:
         if work is not None:
-            await settle(place, work, await steps.perform(place.platform, place.reader, work))
+            await settle(place.platform, work, await steps.perform(place.platform, place.reader, work))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, delete, func, insert, select, update
+from sqlalchemy import BindParameter, ColumnElement, Select, delete, func, insert, select, update
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Tx
@@ -187,7 +187,9 @@ async def _ring_who_waits(tx: Tx, outgoing: Outgoing) -> None:
         tx.ring(ADVANCE, row.id)
 
 
-def of(customer_id: CustomerId | None, request_id: UUID) -> ColumnElement[bool]:
+def of(
+    customer_id: CustomerId | BindParameter[UUID] | None, request_id: UUID | BindParameter[UUID]
+) -> ColumnElement[bool]:
     """The messages of a customer, or those of a request whose person we hold no row of."""
     if customer_id is not None:
         return message.c.customer_id == customer_id

@@ -1,7 +1,7 @@
 """The one place that changes a request's status: a conditional UPDATE naming the old one, with its audit event."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -33,16 +33,23 @@ _LOCK = (
         privacy_request.c.cooling_off_until,
         privacy_request.c.paused_from,
         privacy_request.c.opened_by_id,
+        func.extract("epoch", privacy_request.c.cooling_off_until - func.now()).label("cooling_left_s"),
     )
     .where(_IS_IT)
     .with_for_update()
 )
+# Only a worker may read what is sealed for it.
+_LOCK_SEALED = _LOCK.add_columns(privacy_request.c.identifiers_sealed)
 _TOUCH = update(privacy_request).where(_IS_IT).values(version=privacy_request.c.version + 1, updated_at=func.now())
 
 
 @dataclass(frozen=True)
 class RequestRow:
-    """A request as the engine needs it; ``customer_id`` is None once the person is gone."""
+    """A request as the engine needs it; ``customer_id`` is None once the person is gone.
+
+    ``identifiers_sealed`` is there where it was asked for; ``cooling_left_s`` is what is left of the cooling-off time,
+    seconds, below zero once it is over.
+    """
 
     id: RequestId
     reference: str
@@ -54,6 +61,8 @@ class RequestRow:
     cooling_off_until: datetime | None
     paused_from: RequestStatus | None = None
     opened_by_id: UUID | None = None
+    identifiers_sealed: bytes | None = field(default=None, repr=False)
+    cooling_left_s: float | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -61,9 +70,12 @@ class RequestRow:
         return self.status in SETTLED
 
 
-async def lock(tx: Tx, request_id: UUID) -> RequestRow | None:
-    """Lock a request for a decision; always before its tasks, so that two workers never wait for each other."""
-    row = await tx.first(_LOCK, {"request_id": request_id})
+async def lock(tx: Tx, request_id: UUID, *, is_sealed: bool = False) -> RequestRow | None:
+    """Lock a request for a decision; always before its tasks, so that two workers never wait for each other.
+
+    ``is_sealed`` reads what is sealed for a worker, too.
+    """
+    row = await tx.first(_LOCK_SEALED if is_sealed else _LOCK, {"request_id": request_id})
     if row is None:
         return None
     return RequestRow(
@@ -77,6 +89,8 @@ async def lock(tx: Tx, request_id: UUID) -> RequestRow | None:
         cooling_off_until=row.cooling_off_until,
         paused_from=row.paused_from,
         opened_by_id=row.opened_by_id,
+        identifiers_sealed=row.identifiers_sealed if is_sealed else None,
+        cooling_left_s=None if row.cooling_left_s is None else float(row.cooling_left_s),
     )
 
 

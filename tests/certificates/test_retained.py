@@ -54,8 +54,7 @@ async def test_a_lost_answer_loses_nothing_of_the_certificate(engine: Engine, tm
     if dies:
         task = (await engine.tasks(opened.reference))["books", TaskStep.ERASE]
         async with engine.platform.db.transaction(Role.WORKER) as tx:
-            work = await tasks.claim(tx, task.id, owner="doomed", settings=engine.platform.settings)
-        assert work is not None
+            (work,) = await tasks.claim(tx, [task.id], owner="doomed", settings=engine.platform.settings)
         await steps.perform(engine.platform, engine.place.reader, work)  # erased, and nobody hears of it
         await engine.expire_leases()
     await engine.work()

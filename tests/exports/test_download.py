@@ -168,16 +168,17 @@ async def test_a_backup_is_worth_nothing_without_its_key(engine: Engine, ada: Pe
 async def test_withdrawn_while_packing_leaves_nothing(engine: Engine, ada: Person) -> None:
     """The package of a person whose erasure overtakes the packing never becomes ready."""
     opened = await engine.open_export(ada)
-    async with leased(engine.place, (await engine.tasks(opened.reference))["own", TaskStep.READ].id) as work:
+    platform, owner = engine.platform, engine.place.owner
+    async with leased(platform, owner, (await engine.tasks(opened.reference))["own", TaskStep.READ].id) as work:
         assert work is not None
-        await settle(engine.place, work, await steps.perform(engine.platform, engine.place.reader, work))
+        await settle(engine.platform, work, await steps.perform(engine.platform, engine.place.reader, work))
     await phases.advance(engine.platform, opened.id)
-    async with leased(engine.place, (await engine.tasks(opened.reference))["own", TaskStep.PACK].id) as work:
+    async with leased(platform, owner, (await engine.tasks(opened.reference))["own", TaskStep.PACK].id) as work:
         assert work is not None
         performed = await steps.perform(engine.platform, engine.place.reader, work)
         assert len(await engine.objects("exports/")) == 1
         await engine.cancel(ada, opened.reference)
-        await settle(engine.place, work, performed)
+        await settle(engine.platform, work, performed)
     await engine.work()
     assert (engine.keys("export-"), engine.keys("request-")) == ([], [])
     assert [name for name in await engine.objects() if name.startswith(("exports/", "requests/"))] == []

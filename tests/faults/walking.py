@@ -122,13 +122,12 @@ class Walk:
             return
         place = self.engine.place
         async with place.platform.db.transaction(Role.WORKER) as tx:
-            work = await tasks.claim(tx, row_id, owner="slow", settings=place.platform.settings)
-        assert work is not None
+            (work,) = await tasks.claim(tx, [row_id], owner="slow", settings=place.platform.settings)
         late = await steps.perform(place.platform, place.reader, work)
         await self.engine.expire_leases()
         await job({"workplace": place}, str(row_id))
         before = await self._picture()
-        await settle(place, work, late)
+        await settle(place.platform, work, late)
         assert await self._picture() == before, "a stale claim settled something"
 
     async def _crash(self, job: Job, row_id: UUID, status: RequestStatus) -> None:

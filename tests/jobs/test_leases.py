@@ -1,13 +1,15 @@
 """Tasks under leases: one worker at a time, the newest claim alone settles, dead workers are followed, poison stops."""
 
 import asyncio
+from uuid import UUID
 
 from sqlalchemy import func, select, update
 
 from cdp.connectors.base import Outcome, State
 from cdp.core.db import Role
-from cdp.core.ids import TaskId
-from cdp.jobs.claim import leased, settle, work_on
+from cdp.core.ids import TaskId, new_id
+from cdp.jobs.claim import leased, settle
+from cdp.jobs.job import Workplace, job
 from cdp.jobs.run_task import run_task
 from cdp.operations.backoff import LONGEST_S, wait_s
 from cdp.operations.requests import claiming, tasks
@@ -30,7 +32,8 @@ async def one_task(engine: Engine, person: Person) -> tuple[str, TaskId]:
 async def claim(engine: Engine, task_id: TaskId, *, lease_s: float = 30.0) -> Work | None:
     async with engine.platform.db.transaction(Role.WORKER) as tx:
         settings = engine.platform.settings.model_copy(update={"lease_s": lease_s})
-        return await tasks.claim(tx, task_id, owner="tests", settings=settings)
+        claimed = await tasks.claim(tx, [task_id], owner="tests", settings=settings)
+        return claimed[0] if claimed else None
 
 
 async def status_of(engine: Engine, task_id: TaskId) -> TaskStatus:
@@ -78,7 +81,7 @@ async def test_a_late_answer_changes_nothing(engine: Engine) -> None:
         assert tx.rings == []
     assert await status_of(engine, task_id) is TaskStatus.RUNNING
     async with engine.platform.db.transaction(Role.WORKER) as tx:
-        assert not await tasks.extend(tx, stale, lease_s=30)
+        assert not await tasks.extend(tx, [stale], lease_s=30)
         await tasks.release(tx, stale)
         assert await tasks.settle(tx, newest, DONE, settings=settings) is TaskStatus.DONE
     async with engine.platform.db.transaction(Role.WORKER) as tx:
@@ -107,11 +110,11 @@ async def test_what_a_stale_claim_would_erase_stays(engine: Engine) -> None:
 async def test_the_heartbeat_keeps_a_long_step(engine: Engine) -> None:
     quick = engine.with_settings(lease_s=0.3)
     _, task_id = await one_task(engine, await make_person(engine.platform.db))
-    async with leased(quick.place, task_id) as work:
+    async with leased(quick.platform, quick.place.owner, task_id) as work:
         assert work is not None
         await asyncio.sleep(0.8)
         assert await claim(engine, task_id) is None
-        await settle(quick.place, work, DONE)
+        await settle(quick.platform, work, DONE)
     assert await status_of(engine, task_id) is TaskStatus.DONE
 
 
@@ -122,7 +125,7 @@ async def test_work_stops_when_the_lease_is_lost(engine: Engine) -> None:
 
     async def long_step() -> None:
         nonlocal reached
-        async with leased(quick.place, task_id) as work:
+        async with leased(quick.platform, quick.place.owner, task_id) as work:
             assert work is not None
             begun.set()
             await asyncio.sleep(20)
@@ -142,7 +145,7 @@ async def test_a_stopped_worker_gives_its_task_back_for_free(engine: Engine) -> 
     begun = asyncio.Event()
 
     async def step() -> None:
-        async with leased(engine.place, task_id):
+        async with leased(engine.platform, engine.place.owner, task_id):
             begun.set()
             await asyncio.sleep(20)
 
@@ -252,20 +255,62 @@ async def test_tasks_of_one_step_are_worked_on_together_and_heard_again_alone(en
         return Performed(Outcome(State.RETRY, "BUSY")) if tried.count(work.id) == 1 else DONE
 
     two = engine.with_settings(system_concurrency=2, retry_base_s=0.01)
-    working = asyncio.create_task(work_on(two.place, slow, perform))
+    hands = two.place.hands
+    working = [asyncio.create_task(hands.work_on(task_id, perform)) for task_id in ids]
     try:
         async with asyncio.timeout(20):
             while len(tried) < 2:  # noqa: ASYNC110 - two of three begin, and nothing more is to happen
                 await asyncio.sleep(0.01)
-            assert len(tried) == 2, "the system has room for two"
-            quick = tried[1]
-            while await status_of(engine, quick) is not TaskStatus.DONE:
-                await work_on(two.place, quick, perform)
-            await work_on(two.place, slow, perform)
+            assert tried == ids[:2], "the system has room for two, and who waits longest comes first"
+            assert await status_of(engine, ids[2]) is TaskStatus.PENDING
+            while await status_of(engine, ids[1]) is not TaskStatus.DONE:  # retried once: heard though slow runs on
+                await hands.work_on(ids[1], perform)
+            await hands.work_on(slow, perform)
             assert tried.count(slow) == 1
             assert await status_of(engine, slow) is TaskStatus.RUNNING
     finally:
         release.set()
-        await working
+        await asyncio.gather(*working)
     assert await status_of(engine, slow) is TaskStatus.RETRYING
-    assert two.place.in_hand == set()
+    assert hands.are_empty
+
+
+async def test_who_stops_waiting_gives_the_task_back_and_its_neighbours_go_on(engine: Engine) -> None:
+    ids = [(await one_task(engine, await make_person(engine.platform.db)))[1] for _ in range(3)]
+    begun, release = asyncio.Semaphore(0), asyncio.Event()
+
+    async def perform(_: tasks.Work) -> Performed:
+        begun.release()
+        await release.wait()
+        return DONE
+
+    hands = engine.place.hands
+    working = [asyncio.create_task(hands.work_on(task_id, perform)) for task_id in ids]
+    for _ in ids:
+        await begun.acquire()
+    working[0].cancel()
+    await asyncio.gather(working[0], return_exceptions=True)
+    assert await status_of(engine, ids[0]) is TaskStatus.RETRYING
+    release.set()
+    await asyncio.gather(*working[1:])
+    assert [await status_of(engine, task_id) for task_id in ids[1:]] == [TaskStatus.DONE] * 2
+    assert hands.are_empty
+
+
+async def test_a_row_rung_for_while_it_is_worked_on_is_worked_on_once_more(engine: Engine) -> None:
+    begun, release, times = asyncio.Event(), asyncio.Event(), []
+
+    @job
+    async def count(_: Workplace, row_id: UUID) -> None:
+        times.append(row_id)
+        begun.set()
+        await release.wait()
+
+    context, row = {"workplace": engine.place}, str(new_id())
+    working = asyncio.create_task(count(context, row))
+    await begun.wait()
+    await asyncio.gather(*(count(context, row) for _ in range(3)))
+    release.set()
+    await working
+    assert [str(one) for one in times] == [row, row]
+    assert engine.place.under_way == {}

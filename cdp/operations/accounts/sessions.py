@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import BindParameter, ColumnElement, delete, exists, insert, or_, select, update
 
 from cdp.access.scopes import CUSTOMER_SCOPES, STAFF_SCOPES
 from cdp.access.strength import PASSWORD, Strength, strength_of
@@ -230,6 +230,12 @@ async def end_everywhere(
             statement = statement.where(table.c.id != keep)
         ended += (await tx.execute(statement)).rowcount
     return ended
+
+
+def is_anywhere(customer_id: BindParameter[UUID]) -> ColumnElement[bool]:
+    """Whether a customer is signed in anywhere, or halfway: what ``end_everywhere`` would end."""
+    living = (exists().where(t.c.customer_id == customer_id, t.c.revoked_at.is_(None)) for t in (session, oauth_grant))
+    return or_(exists().where(half_sign_in.c.customer_id == customer_id), *living)
 
 
 def _digest(token: str) -> bytes:

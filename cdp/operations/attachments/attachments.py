@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Table, null, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Row, Table, null, or_, select, update
 
 from cdp.core.db import Role
 from cdp.core.errors import InvalidInput, TooLarge
@@ -155,17 +155,21 @@ async def destroy(platform: Platform, table: Table, where: ColumnElement[bool]) 
 
 async def destroy_of(platform: Platform, subject_ref: UUID, customer_id: CustomerId) -> int:
     """Destroy every document about somebody who is being erased; those of holds that still keep something stay."""
-    over = legal_hold.c.status.not_in(EFFECTIVE)
-    return sum(
-        [
-            await destroy(platform, legal_hold, _about(legal_hold.c.subject_ref, subject_ref, customer_id) & over),
-            await destroy(platform, manual_task, manual_task.c.customer_id == customer_id),
-            await destroy(platform, legal_order, _about(legal_order.c.subject_ref, subject_ref, customer_id)),
-            await destroy(platform, paper_record, paper_record.c.customer_id == customer_id),
-        ]
+    return sum([await destroy(platform, table, about) for table, about in of_person(subject_ref, customer_id)])
+
+
+def of_person(
+    subject_ref: UUID | BindParameter[UUID], customer_id: CustomerId | BindParameter[UUID]
+) -> list[tuple[Table, ColumnElement[bool]]]:
+    """Which rows of which tables may name a document about somebody that an erasure destroys."""
+    # By any name the log knows somebody by, those of records merged into theirs included.
+    merged = lineage.log_names_of([customer_id])
+    held, ordered = (
+        or_(t.c.subject_ref == subject_ref, t.c.subject_ref.in_(merged)) for t in (legal_hold, legal_order)
     )
-
-
-def _about(column: ColumnElement[UUID], subject_ref: UUID, customer_id: CustomerId) -> ColumnElement[bool]:
-    """By any name the log knows somebody by, those of records merged into theirs included."""
-    return or_(column == subject_ref, column.in_(lineage.log_names_of([customer_id])))
+    return [
+        (legal_hold, held & legal_hold.c.status.not_in(EFFECTIVE)),
+        (manual_task, manual_task.c.customer_id == customer_id),
+        (legal_order, ordered),
+        (paper_record, paper_record.c.customer_id == customer_id),
+    ]

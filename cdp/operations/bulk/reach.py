@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, func, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Row, ScalarSelect, and_, exists, func, or_, select, update
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role, Tx
@@ -57,18 +57,27 @@ def alive(request_id: RequestId) -> ScalarSelect[int]:
     return select(func.count()).where(*offered).scalar_subquery()
 
 
-def _older(request_id: RequestId) -> ColumnElement[bool]:
+def _older(request_id: RequestId | BindParameter[UUID]) -> ColumnElement[bool]:
     """A snapshot that may be older than the request."""
     asked = select(privacy_request.c.requested_at).where(privacy_request.c.id == request_id).scalar_subquery()
     return or_(bulk_export.c.snapshot_at.is_(None), bulk_export.c.snapshot_at <= asked + finishing.OVERLAP)
 
 
+def is_any(request_id: BindParameter[UUID]) -> ColumnElement[bool]:
+    """Whether ``forget`` would have anything to look at."""
+    return exists().where(_may_have(request_id))
+
+
 async def _concerned(tx: Tx, request_id: RequestId) -> list[Row[Any]]:
     """Exports with files whose snapshot may be older than the request."""
+    return [*await tx.all(select(bulk_export).where(_may_have(request_id)))]
+
+
+def _may_have(request_id: RequestId | BindParameter[UUID]) -> ColumnElement[bool]:
     older = _older(request_id)
     standing = bulk_export.c.status.in_((BulkStatus.RUNNING, BulkStatus.CANCELLING, BulkStatus.COMPLETED))
     unswept = and_(bulk_export.c.status.in_(BULK_OVER), bulk_export.c.swept_at.is_(None))
-    return [*await tx.all(select(bulk_export).where(or_(and_(standing, older), unswept)))]
+    return or_(and_(standing, older), unswept)
 
 
 async def _forget_in(platform: Platform, row: Row[Any], customer_id: CustomerId, leaving: Collection[UUID]) -> bool:

@@ -28,14 +28,17 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    true,
     tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from cdp.connectors.holds import is_effective
 from cdp.operations.requests.progress import OPEN, RUNS_IN
 from cdp.operations.systems import OWN
+from cdp.tables.hold import legal_hold
 from cdp.tables.request import RequestStatus, TaskStatus, TaskStep, privacy_request, request_task
 from cdp.tables.system import system
 
@@ -113,14 +116,49 @@ SETTLE = _settle()
 """Write how claimed tasks ended, as far as each claim (id and fence) is still the newest; answer which it wrote."""
 
 
+def _extend() -> ReturningUpdate[Any]:
+    held = (
+        func.unnest(bindparam("tasks", type_=ARRAY(Uuid)), bindparam("fences", type_=ARRAY(Integer)))
+        .table_valued(column("id", Uuid), column("fence", Integer), name="held")
+        .render_derived()
+    )
+    until = func.now() + bindparam("lease", type_=Interval())
+    return (
+        update(request_task)
+        .where(
+            request_task.c.id == held.c.id,
+            request_task.c.fence == held.c.fence,
+            request_task.c.status == TaskStatus.RUNNING,
+        )
+        .values(lease_until=until, next_run_at=until)
+        .returning(request_task.c.id)
+    )
+
+
+EXTEND = _extend()
+"""Keep claimed tasks a while longer, as far as each claim (id and fence) is still the newest; answer which it kept."""
+
+
 def _next() -> Select[Any]:
-    theirs = request_task.c.system_id == bindparam("of_system")
-    waiting = select(request_task.c.id, request_task.c.step).join(privacy_request).join(system).where(theirs, DUE)
-    return waiting.order_by(request_task.c.next_run_at).limit(1)
+    freed = (
+        func.unnest(bindparam("systems", type_=ARRAY(Uuid)), bindparam("places", type_=ARRAY(Integer)))
+        .table_valued(column("id", Uuid), column("places", Integer), name="freed")
+        .render_derived()
+    )
+    waiting = (
+        select(request_task.c.id, request_task.c.step)
+        .join(privacy_request)
+        .join(system)
+        .where(request_task.c.system_id == freed.c.id, DUE)
+        .order_by(request_task.c.next_run_at)
+        .limit(freed.c.places)
+        .lateral("waiting")
+    )
+    return select(waiting.c.id, waiting.c.step).select_from(freed.join(waiting, true()))
 
 
 NEXT = _next()
-"""Who waits longest at a system."""
+"""Who waits longest at each of some systems, as many as places there are free now."""
 
 
 def room(most: int) -> ColumnElement[int]:
@@ -139,43 +177,55 @@ def room(most: int) -> ColumnElement[int]:
     return case((IS_OWN, most), (troubled, 1 - running), else_=most - running)
 
 
-TURN = select(func.pg_try_advisory_xact_lock(func.hashtextextended(bindparam("of_system", type_=Text), 0)))
-"""Whether nobody else is taking many tasks of a system right now: two who count its room at once would overfill it."""
+def _turn() -> Select[Any]:
+    concerned = select(request_task.c.system_id.label("id")).where(_TASKS).distinct().subquery()
+    named = func.concat("task:", concerned.c.id)
+    return select(concerned.c.id).where(func.pg_try_advisory_xact_lock(func.hashtextextended(named, 0)))
+
+
+_TASKS = request_task.c.id == any_(bindparam("tasks", type_=ARRAY(Uuid)))
+TURN = _turn()
+"""At which of their systems nobody else takes many tasks now: two who count its room at once would overfill it."""
 
 
 @lru_cache(maxsize=8)
 def claim_of(most: int) -> ReturningUpdate[Any]:
-    """The claim of one task where ``most`` of a system may run; built once, since every task needs it."""
+    """The claim of some tasks where ``most`` of a system may run; built once, since every task needs it.
+
+    Of each system in ``turns`` as many as it has room for, of any other one.
+    """
+    mine = system.c.id == any_(bindparam("turns", type_=ARRAY(Uuid)))
+    place = func.row_number().over(partition_by=request_task.c.system_id, order_by=request_task.c.next_run_at)
+    asked = (
+        select(request_task.c.id, request_task.c.system_id, place.label("place"))
+        .join(privacy_request)
+        .join(system)
+        .where(_TASKS, DUE)
+        .cte("asked")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    rooms = (
+        select(system.c.id, case((mine, room(most)), else_=func.least(room(most), 1)).label("room"))
+        .where(system.c.id.in_(select(asked.c.system_id)))
+        .cte("rooms")
+    )
     free = (
         select(request_task.c.id)
         .join(privacy_request)
         .join(system)
-        .where(request_task.c.id == bindparam("task_id"), DUE, room(most) > 0)
+        .join(asked, asked.c.id == request_task.c.id)
+        .join(rooms, rooms.c.id == request_task.c.system_id)
+        .where(DUE, or_(and_(IS_OWN, rooms.c.room > 0), asked.c.place <= rooms.c.room))
         .with_for_update(of=request_task, skip_locked=True)
         .cte("free")
     )
     return _taking(free)
 
 
-@lru_cache(maxsize=8)
-def claim_more_of(most: int) -> ReturningUpdate[Any]:
-    """The claim of up to ``limit`` more tasks of the same system and step, as far as the system has room."""
-    left = select(func.least(bindparam("limit", type_=Integer), func.greatest(room(most), 0)))
-    free = (
-        select(request_task.c.id)
-        .join(privacy_request)
-        .join(system)
-        .where(
-            request_task.c.system_id == bindparam("of_system"),
-            request_task.c.step == bindparam("of_step", type_=request_task.c.step.type),
-            DUE,
-        )
-        .order_by(request_task.c.next_run_at)
-        .limit(left.where(system.c.id == bindparam("of_system")).scalar_subquery())
-        .with_for_update(of=request_task, skip_locked=True)
-        .cte("free")
-    )
-    return _taking(free)
+def _is_held() -> ColumnElement[bool]:
+    """Whether a legal hold is on the person of a task: only then an erase has to see what it keeps."""
+    held = select(legal_hold.c.id).where(legal_hold.c.customer_id == privacy_request.c.customer_id, is_effective())
+    return exists(held.correlate(privacy_request))
 
 
 def _taking(free: CTE) -> ReturningUpdate[Any]:
@@ -207,6 +257,7 @@ def _taking(free: CTE) -> ReturningUpdate[Any]:
             privacy_request.c.customer_id,
             privacy_request.c.subject_ref,
             privacy_request.c.identifiers_sealed,
+            _is_held().label("is_held"),
             system.c.id.label("system_id"),
             system.c.name,
             system.c.kind,

@@ -7,10 +7,8 @@ durable. Only then our own rows become a task.
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from uuid import UUID
-
-from sqlalchemy import ColumnElement, select
 
 from cdp.access.viewer import SYSTEM, Viewer
 from cdp.connectors.base import Outcome, State, Subject, System
@@ -29,14 +27,13 @@ from cdp.operations.bulk import reach
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
 from cdp.operations.partners import recalls
-from cdp.operations.requests import closing, evidence, exports, holding, reached
+from cdp.operations.requests import closing, evidence, exports, holding, reached, survey
 from cdp.operations.requests.outcomes import outcome_of
 from cdp.operations.requests.tasks import open_tasks
-from cdp.operations.subjects import SealedPerson
+from cdp.operations.subjects import Person, SealedPerson
 from cdp.tables.base import Category
-from cdp.tables.export import export
 from cdp.tables.manual import manual_task
-from cdp.tables.request import SETTLED, RequestStatus, TaskStep, privacy_request, request_task
+from cdp.tables.request import SETTLED, RequestStatus, TaskStep
 
 SCOPE = "privacy:erase"
 WORD = "DELETE"
@@ -122,108 +119,103 @@ async def _check(platform: Platform, known: System, subject: Subject) -> Outcome
         return outcome_of(error)
 
 
-async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) -> bool:
-    """Do all that goes before our own rows, then open their task; False while the last message is on its way."""
-    customer_id = sealed.person.customer_id
-    held = await _held(platform, sealed)
-    for request_id in await _withdraw(platform, request, sealed, is_held=bool(held)):
-        await closing.close(platform, request_id)
-    for export_id in await _exports(platform, request):
-        await exports.remove(platform, export_id)
-    if Category.REQUEST not in {hold.category for hold in held}:
-        await evidence.destroy(platform, customer_id=request.customer_id, request_id=request.id)
-    await attachments.destroy(platform, manual_task, manual_task.c.request_id == request.id)
-    if not held:
-        await attachments.destroy_of(platform, request.subject_ref, sealed.person.customer_id)
-    if request.customer_id is not None and not await reach.forget(platform, request.id, request.customer_id):
-        return False
+async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) -> None:
+    """Do all that goes before our own rows, then open their task; nothing while the last message is on its way."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        await moves.lock(tx, request.id)
+        held = await effective(tx, sealed.person.customer_id)
+        outside = await _withdraw(tx, platform, request, sealed, is_held=bool(held))
+    is_gone = await _destroy(platform, request, sealed.person, outside, held)
+    if not is_gone or outside.has_unsent:
+        return
     async with platform.db.transaction(Role.WORKER) as tx:
         if await messages.unsent(tx, messages.of(request.customer_id, request.id)):
-            return False
-        strong = await suppression.unshared(tx, customer_id, sealed.person.identifiers)
+            return
+        strong = await suppression.unshared(tx, sealed.person.customer_id, sealed.person.identifiers)
         lines = suppression.entries(platform.pepper, strong)
         named, kept = [line.document for line in lines], [hold.category.value for hold in held]
         entry = await journal.append_erasure(tx, platform, request, sealed.person, named, held=kept)
     await journal.publish(platform, up_to=entry)
     async with platform.db.transaction(Role.WORKER) as tx:
-        locked = await moves.lock(tx, request.id)
-        if locked is None or locked.status is not RequestStatus.VERIFYING:
-            return False
-        suppressed = await suppression.suppress(tx, request.id, lines)
-        own = [await systems.own_id(tx)]
-        is_again = await holding.again(tx, request.id)
-        is_first = await open_tasks(tx, request.id, request.customer_id, TaskStep.ERASE, own) > 0
-        if not (is_again or is_first):  # another worker was here at the same time, and did all of this
-            return False
-        await recalls.of_person(tx, customer_id, now=platform.clock())
-        await audit.record(
-            tx,
-            SYSTEM,
-            "erasure.journalled",
-            subject_ref=request.subject_ref,
-            object_type="PrivacyRequest",
-            object_id=request.id,
-            details={"suppressed": suppressed},
-        )
-    return True
+        await _open_own(tx, platform, request, sealed.person, lines)
 
 
-async def _held(platform: Platform, sealed: SealedPerson) -> tuple[Hold, ...]:
-    async with platform.db.transaction(Role.WORKER) as tx:
-        return await effective(tx, sealed.person.customer_id)
-
-
-async def _withdraw(platform: Platform, request: RequestRow, sealed: SealedPerson, *, is_held: bool) -> list[UUID]:
-    """Stop the person's exports and letters, and queue the last letter; returns their other requests.
+async def _withdraw(
+    tx: Tx, platform: Platform, request: RequestRow, sealed: SealedPerson, *, is_held: bool
+) -> survey.Outside:
+    """Stop the person's exports and letters, and queue the last letter; what there was besides.
 
     While a legal hold keeps part of it, that letter says so, and the last one comes after the hold.
     """
     person, last = sealed.person, Template.ERASURE_HELD if is_held else Template.ERASURE_FINAL
-    async with platform.db.transaction(Role.WORKER) as tx:
-        await moves.lock(tx, request.id)
+    outside = await survey.look(tx, request, person, last=last)
+    if outside.is_signed_in:
         # Who signed in to watch or undo is signed out too, and every app is told.
         await sessions.end_everywhere(tx, customer_id=person.customer_id, now=platform.clock())
-        found = await tx.all(
-            select(privacy_request.c.id).where(
-                privacy_request.c.customer_id == request.customer_id, privacy_request.c.id != request.id
-            )
-        )
-        for row in found:  # a handful at most, each with its own audit events
-            other = await moves.lock(tx, row.id)
-            if other is not None and other.status not in SETTLED:
-                await moves.move(tx, other, RequestStatus.CANCELLED, code="ERASED")
-            await exports.revoke_of(tx, RequestId(row.id))
-        theirs = messages.of(request.customer_id, request.id)
-        await messages.cancel_unsent(tx, theirs, but=last)
-        if person.recipient and not await _was_told(tx, request, theirs, last):
-            letter = letters.write(
-                last,
-                person.locale,
-                reference=request.reference,
-                link=letters.status_link(platform.settings.url, request.reference, sealed.status_key),
-                secret=sealed.status_key,
-                salt=subjects.salt_of(sealed.status_key),
-            )
-            await messages.queue(tx, request.customer_id, person.recipient, letter, request_id=request.id)
-    return [row.id for row in found]
-
-
-async def _was_told(tx: Tx, request: RequestRow, theirs: ColumnElement[bool], last: Template) -> bool:
-    """Whether this letter was queued before; our own rows of it go, the task they went with stays."""
-    began = select(request_task.c.id).where(
-        request_task.c.request_id == request.id,
-        request_task.c.step == TaskStep.ERASE,
-        request_task.c.system_id == await systems.own_id(tx),
+    for other_id in outside.requests:  # a handful at most, each with its own audit events
+        other = await moves.lock(tx, other_id)
+        if other is not None and other.status not in SETTLED:
+            await moves.move(tx, other, RequestStatus.CANCELLED, code="ERASED")
+        await exports.revoke_of(tx, RequestId(other_id))
+    if outside.has_letters:
+        await messages.cancel_unsent(tx, messages.of(request.customer_id, request.id), but=last)
+    was_told = outside.was_told or (last is Template.ERASURE_HELD and outside.has_begun)
+    if not person.recipient or was_told:
+        return outside
+    letter = letters.write(
+        last,
+        person.locale,
+        reference=request.reference,
+        link=letters.status_link(platform.settings.url, request.reference, sealed.status_key),
+        secret=sealed.status_key,
+        salt=subjects.salt_of(sealed.status_key),
     )
-    if last is Template.ERASURE_HELD and await tx.scalar(began) is not None:
+    await messages.queue(tx, request.customer_id, person.recipient, letter, request_id=request.id)
+    return replace(outside, has_unsent=True)
+
+
+async def _destroy(
+    platform: Platform, request: RequestRow, person: Person, outside: survey.Outside, held: Sequence[Hold]
+) -> bool:
+    """Destroy what is outside the person's rows, keys first; False while a bulk export still has them."""
+    for request_id in outside.requests:
+        await closing.close(platform, request_id)
+    for export_id in outside.exports:
+        await exports.remove(platform, export_id)
+    if outside.has_evidence and Category.REQUEST not in {hold.category for hold in held}:
+        await evidence.destroy(platform, customer_id=request.customer_id, request_id=request.id)
+    if outside.has_documents:
+        await attachments.destroy(platform, manual_task, manual_task.c.request_id == request.id)
+        if not held:
+            await attachments.destroy_of(platform, request.subject_ref, person.customer_id)
+    if not outside.has_bulk or request.customer_id is None:
         return True
-    return await messages.exists(tx, theirs, last)
+    return await reach.forget(platform, request.id, request.customer_id)
 
 
-async def _exports(platform: Platform, request: RequestRow) -> list[UUID]:
-    customer_id = request.customer_id
-    async with platform.db.transaction(Role.WORKER) as tx:
-        return [row.id for row in await tx.all(select(export.c.id).where(export.c.customer_id == customer_id))]
+async def _open_own(
+    tx: Tx, platform: Platform, request: RequestRow, person: Person, lines: Sequence[suppression.Entry]
+) -> None:
+    """Let our own rows be erased, once the journal has it."""
+    locked = await moves.lock(tx, request.id)
+    if locked is None or locked.status is not RequestStatus.VERIFYING:
+        return
+    suppressed = await suppression.suppress(tx, request.id, lines)
+    own = [await systems.own_id(tx)]
+    is_again = await holding.again(tx, request.id)
+    is_first = await open_tasks(tx, request.id, request.customer_id, TaskStep.ERASE, own) > 0
+    if not (is_again or is_first):  # another worker was here at the same time, and did all of this
+        return
+    await recalls.of_person(tx, person.customer_id, now=platform.clock())
+    await audit.record(
+        tx,
+        SYSTEM,
+        "erasure.journalled",
+        subject_ref=request.subject_ref,
+        object_type="PrivacyRequest",
+        object_id=request.id,
+        details={"suppressed": suppressed},
+    )
 
 
 async def erase_own(tx: Tx, platform: Platform, request_id: RequestId, sealed: SealedPerson) -> Outcome:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import BindParameter, ColumnElement, delete, insert, select
 
 from cdp.access.viewer import Viewer
 from cdp.core.db import Role, Tx
@@ -204,11 +204,16 @@ def _has_key(platform: Platform, key_id: str) -> bool:
     return True
 
 
+def of(customer_id: UUID | BindParameter[UUID] | None, request_id: UUID | BindParameter[UUID]) -> ColumnElement[bool]:
+    """The evidence about a person, or that of a request whose person we hold no row of."""
+    return evidence.c.request_id == request_id if customer_id is None else evidence.c.customer_id == customer_id
+
+
 async def destroy(platform: Platform, *, customer_id: CustomerId | None, request_id: UUID) -> int:
     """Destroy the keys, files and rows of a person's evidence, or of one request's; doing it again is fine."""
-    whose = evidence.c.customer_id == customer_id if customer_id else evidence.c.request_id == request_id
     async with platform.db.transaction(Role.WORKER) as tx:
-        found = await tx.all(select(evidence.c.id, evidence.c.object_key, evidence.c.key_id).where(whose))
+        theirs = select(evidence.c.id, evidence.c.object_key, evidence.c.key_id).where(of(customer_id, request_id))
+        found = await tx.all(theirs)
     for row in found:
         if row.key_id:
             platform.keys.destroy(row.key_id)

@@ -73,49 +73,43 @@ async def standing_still(tx: Tx, *, limit: int) -> list[UUID]:
 
 async def advance(platform: Platform, request_id: UUID) -> None:
     """Do what is next for a request, as long as there is something to do."""
-    while await _step(platform, request_id):
-        pass
-
-
-async def _step(platform: Platform, request_id: UUID) -> bool:
     async with platform.db.transaction(Role.WORKER) as tx:
-        case = await _load(tx, platform, request_id)
-        if case is None:
-            return False
+        buried = await _decide(tx, platform, request_id)
+    if buried is not None:
+        await erasure.bury(platform, buried.request, buried.sealed)
+
+
+async def _decide(tx: Tx, platform: Platform, request_id: UUID) -> _Case | None:
+    """Do one deed after the other under the request's lock; the case of one to be buried, outside this transaction."""
+    while (case := await _load(tx, platform, request_id)) is not None:
         is_cooled_off = case.left_s is not None and case.left_s <= 0
         is_released = bool(await holding.free(tx, case.request, case.tasks))
         deed = next_deed(case.request.status, case.tasks, is_cooled_off=is_cooled_off, is_released=is_released)
-        if deed is not Deed.BURY:
-            return await _DEEDS[deed](tx, platform, case)
-    return await erasure.bury(platform, case.request, case.sealed)
+        if deed is Deed.BURY:
+            return case
+        if not await _DEEDS[deed](tx, platform, case):
+            return None
+    return None
 
 
 async def _load(tx: Tx, platform: Platform, request_id: UUID) -> _Case | None:
-    request = await moves.lock(tx, request_id)
+    request = await moves.lock(tx, request_id, is_sealed=True)
     if request is None or request.is_settled:
         return None
-    row = await tx.first(
-        select(
-            privacy_request.c.identifiers_sealed,
-            func.extract("epoch", privacy_request.c.cooling_off_until - func.now()).label("left_s"),
-        ).where(privacy_request.c.id == request_id)
-    )
-    if row is None:
-        return None
     try:
-        person = subjects.unseal(platform.keys, request.id, row.identifiers_sealed or b"")
+        person = subjects.unseal(platform.keys, request.id, request.identifiers_sealed or b"")
     except (KeyGone, Unsealable) as error:
         if request.status is not RequestStatus.NEEDS_ATTENTION:
             await moves.move(tx, request, RequestStatus.NEEDS_ATTENTION, code=error.code)
         return None
-    left_s = None if row.left_s is None else float(row.left_s)
-    return _Case(request, tuple(await tasks.of_request(tx, request.id)), person, left_s)
+    return _Case(request, tuple(await tasks.of_request(tx, request.id)), person, request.cooling_left_s)
 
 
 async def _wait(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG001 - the deeds share one form
     """Signing out of apps is not the person's own transaction's to do; it happens as soon as a worker looks."""
     request = case.request
-    if request.type is RequestType.ERASURE and request.customer_id is not None:
+    is_new = request.status in (RequestStatus.CHECKING, RequestStatus.COOLING_OFF)
+    if is_new and request.type is RequestType.ERASURE and request.customer_id is not None:
         await freezing.end_grants(tx, request.customer_id, given_before=request.requested_at)
     return False
 
@@ -131,7 +125,10 @@ async def _cool_off(tx: Tx, platform: Platform, case: _Case) -> bool:
 
 
 async def _erase(tx: Tx, platform: Platform, case: _Case) -> bool:
-    """Erase in every system that was asked or has been connected since, knowing the person as we know them now."""
+    """Erase in every system that was asked or has been connected since, knowing the person as we know them now.
+
+    True where there is none, so that the request goes on at once; as of ``_verify``.
+    """
     request = case.request
     if request.customer_id is not None:
         known = await subjects.gather(tx, request.customer_id)
@@ -144,11 +141,10 @@ async def _erase(tx: Tx, platform: Platform, case: _Case) -> bool:
         )
     own = await systems.own_id(tx)
     asked = dict.fromkeys([*case.systems(TaskStep.CHECK), *await systems.asked(tx, request.id)])
-    moved = await moves.move(tx, request, RequestStatus.ERASING)
-    if moved:
-        others = [one for one in asked if one != own]
-        await tasks.open_tasks(tx, request.id, request.customer_id, TaskStep.ERASE, others)
-    return moved
+    if not await moves.move(tx, request, RequestStatus.ERASING):
+        return False
+    others = [one for one in asked if one != own]
+    return await tasks.open_tasks(tx, request.id, request.customer_id, TaskStep.ERASE, others) == 0
 
 
 async def _pack(tx: Tx, platform: Platform, case: _Case) -> bool:
@@ -180,10 +176,10 @@ async def _stop(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG00
 
 
 async def _verify(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG001 - the deeds share one form
-    moved = await moves.move(tx, case.request, RequestStatus.VERIFYING)
+    if not await moves.move(tx, case.request, RequestStatus.VERIFYING):
+        return False
     done = case.systems(TaskStep.ERASE, status=TaskStatus.DONE)
-    await tasks.open_tasks(tx, case.request.id, case.request.customer_id, TaskStep.VERIFY, done)
-    return moved
+    return await tasks.open_tasks(tx, case.request.id, case.request.customer_id, TaskStep.VERIFY, done) == 0
 
 
 async def _prove(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG001 - the deeds share one form

@@ -37,7 +37,7 @@ async def perform(platform: Platform, reader: Reader, work: Work) -> Performed:
 
 async def _ask_unless_held(platform: Platform, work: Work, sealed: SealedPerson) -> Performed:
     """Ask the system, unless a legal hold keeps what it has; one that ended meanwhile lets it be asked after all."""
-    if work.step is TaskStep.ERASE:
+    if work.step is TaskStep.ERASE and work.is_held:
         async with platform.db.transaction(Role.WORKER) as tx:
             held = await holding.keeps(tx, work.system, sealed.person.customer_id)
         if held is not None:

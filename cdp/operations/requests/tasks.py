@@ -9,6 +9,7 @@ work. Every claim raises ``fence``; a settle that names an older one changes not
 """
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -30,13 +31,13 @@ from cdp.operations import audit, moves
 from cdp.operations.backoff import wait_s
 from cdp.operations.requests.claiming import (
     DUE,
+    EXTEND,
     IS_OWN,
     LOCK,
     NEXT,
     SETTLE,
     TOUCH,
     TURN,
-    claim_more_of,
     claim_of,
     room,
 )
@@ -88,7 +89,10 @@ _STATUS = {
 
 @dataclass(frozen=True)
 class Work:
-    """One claimed task and everything its worker needs to know; ``fence`` numbers the claim."""
+    """One claimed task and everything its worker needs to know; ``fence`` numbers the claim.
+
+    ``is_held`` says that a legal hold was on its person when it was claimed.
+    """
 
     id: TaskId
     request_id: RequestId
@@ -100,6 +104,7 @@ class Work:
     round: int
     customer_id: CustomerId | None
     subject_ref: UUID
+    is_held: bool
     identifiers_sealed: bytes | None = field(repr=False)
 
     @property
@@ -181,27 +186,16 @@ async def due(tx: Tx, *, limit: int, per_system: int) -> list[tuple[TaskId, Task
     return [(TaskId(row.id), row.step) for row in rows]
 
 
-async def claim(tx: Tx, task_id: UUID, *, owner: str, settings: Settings) -> Work | None:
-    """Take a due task for ``lease_s``.
+async def claim(tx: Tx, task_ids: Sequence[UUID], *, owner: str, settings: Settings) -> list[Work]:
+    """Take tasks for ``lease_s``, as far as they are due, may run in the state of their request, and no one has them.
 
-    None when it is not due, may not run in this state of its request, its system has no room, or somebody has it.
+    Of each system as many as it has room for; one, while another worker takes many of it.
     """
-    lease = timedelta(seconds=settings.lease_s)
-    taken = await tx.first(claim_of(settings.system_concurrency), {"task_id": task_id, "owner": owner, "lease": lease})
-    return None if taken is None else _work(taken)
-
-
-async def claim_more(tx: Tx, work: Work, *, limit: int, owner: str, settings: Settings) -> list[Work]:
-    """Take what else is due of the step at the system of a task just claimed: what is done together costs less.
-
-    Nothing while another worker does the same at this system.
-    """
-    if not await tx.scalar(TURN, {"of_system": f"task:{work.system.id}"}):
-        return []
-    lease = timedelta(seconds=settings.lease_s)
-    wanted = {"of_system": work.system.id, "of_step": work.step, "limit": limit}
-    given = {**wanted, "owner": owner, "lease": lease}
-    return [_work(row) for row in await tx.all(claim_more_of(settings.system_concurrency), given)]
+    alone = len(task_ids) == 1
+    turns = [] if alone else [row.id for row in await tx.all(TURN, {"tasks": list(task_ids)})]
+    wanted = {"tasks": list(task_ids), "turns": turns}
+    given = {**wanted, "owner": owner, "lease": timedelta(seconds=settings.lease_s)}
+    return [_work(row) for row in await tx.all(claim_of(settings.system_concurrency), given)]
 
 
 def _work(taken: Row[Any]) -> Work:
@@ -217,15 +211,16 @@ def _work(taken: Row[Any]) -> Work:
         round=int((taken.evidence or {}).get("round", 1)),
         customer_id=taken.customer_id,
         subject_ref=taken.subject_ref,
+        is_held=taken.is_held,
         identifiers_sealed=taken.identifiers_sealed,
     )
 
 
-async def extend(tx: Tx, work: Work, *, lease_s: float) -> bool:
-    """Keep a task a while longer (the heartbeat); False when it is no longer ours."""
-    until = func.now() + timedelta(seconds=lease_s)
-    kept = await tx.execute(_ours(work).values(lease_until=until, next_run_at=until))
-    return kept.rowcount == 1
+async def extend(tx: Tx, works: Sequence[Work], *, lease_s: float) -> frozenset[TaskId]:
+    """Keep tasks a while longer (the heartbeat); those that are still ours."""
+    held = {"tasks": [work.id for work in works], "fences": [work.fence for work in works]}
+    kept = await tx.all(EXTEND, {**held, "lease": timedelta(seconds=lease_s)})
+    return frozenset(TaskId(row.id) for row in kept)
 
 
 async def release(tx: Tx, work: Work) -> None:
@@ -259,7 +254,7 @@ async def settle(tx: Tx, work: Work, performed: Performed, *, settings: Settings
 async def settle_many(
     tx: Tx, ended: Sequence[tuple[Work, Outcome]], *, settings: Settings
 ) -> Mapping[TaskId, TaskStatus]:
-    """Record how claimed steps at one system ended, as ``settle`` would each; what was stale is not in the answer."""
+    """Record how claimed steps ended, as ``settle`` would each; what was stale is not in the answer."""
     await tx.execute(LOCK, {"requests": [work.request_id for work, _ in ended]})
     return await _settle(tx, [_ending(work, outcome, settings) for work, outcome in ended])
 
@@ -322,15 +317,15 @@ def _ending(work: Work, outcome: Outcome, settings: Settings) -> _Ending:
 
 
 async def _settle(tx: Tx, ended: Sequence[_Ending]) -> dict[TaskId, TaskStatus]:
-    """Write, tell and ring, under the locks of their requests; all of one system."""
+    """Write, tell and ring, under the locks of their requests."""
     written = {row.id for row in await tx.all(SETTLE, {"ended": [one.row() for one in ended]})}
     for stale in (one.work for one in ended if one.work.id not in written):
         log.warning("task.stale_fence", task=str(stale.id), fence=stale.fence)
     settled = [one for one in ended if one.work.id in written]
     if not settled:
         return {}
-    if any(one.outcome.state is State.DONE for one in settled):
-        await _note_well(tx, settled[0].work.system.id)
+    for system_id in sorted({one.work.system.id for one in settled if one.outcome.state is State.DONE}):
+        await _note_well(tx, system_id)
     await audit.record_many(tx, SYSTEM, [one.told() for one in settled])
     for one in settled:
         if one.is_open:
@@ -340,16 +335,17 @@ async def _settle(tx: Tx, ended: Sequence[_Ending]) -> dict[TaskId, TaskStatus]:
 
 
 async def _go_on(tx: Tx, settled: Sequence[_Ending]) -> None:
-    """Let those who watch see the change, and ring: for each request of which this was the last open task, and for who
-    waits longest for the place that is free now.
+    """Let those who watch see the change, and ring: for each request of which this was the last open task, and for
+    those who wait longest for the places that are free now.
     """
     ended = {one.work.request_id for one in settled if not one.is_open}
     for row in await tx.all(TOUCH, {"requests": [one.work.request_id for one in settled]}):
         if row.id in ended and not row.still_open:
             tx.ring(moves.ADVANCE, row.id)
-    system = settled[0].work.system
-    if system.kind != OWN and (following := await tx.first(NEXT, {"of_system": system.id})) is not None:
-        tx.ring(job_of(following.step), following.id)
+    freed = Counter(one.work.system.id for one in settled if not one.work.is_own)
+    if freed:
+        for row in await tx.all(NEXT, {"systems": list(freed), "places": list(freed.values())}):
+            tx.ring(job_of(row.step), row.id)
 
 
 async def _holds(tx: Tx, work: Work) -> bool:

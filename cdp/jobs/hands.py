@@ -1,0 +1,193 @@
+"""The hands of one worker: tasks it was asked for are claimed together, each performed by itself, settled together.
+
+A claim and a settle are a transaction each. One for every task would be most of what a deletion costs, so both wait a
+moment for others: those asked for meanwhile are claimed at once, those that ended meanwhile settled at once.
+
+    asked -> claimed -> performed, by itself -> settled
+                 \\-> given back (its worker stops)   \\-> nothing (its lease was lost: the fence decides)
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from cdp.core.db import Role
+from cdp.core.platform import Platform
+from cdp.jobs.claim import Heartbeat, poisoned, release, settle
+from cdp.operations.requests import tasks
+from cdp.operations.requests.tasks import Performed, Work
+
+# Tasks asked for, or ended, within this time of each other share a transaction, seconds.
+GATHER_S = 0.005
+# As many as one transaction takes; each holds the lock of its request until it commits.
+MOST_TOGETHER = 64
+
+Perform: TypeAlias = Callable[[Work], Coroutine[Any, Any, Performed]]
+Over: TypeAlias = "asyncio.Future[None]"
+
+log = structlog.get_logger()
+
+
+@dataclass(eq=False)
+class _Asked:
+    """A task somebody rang for; ``over`` once it is settled, or no work for now."""
+
+    id: UUID
+    perform: Perform
+    over: Over
+    working: asyncio.Task[None] | None = None
+    is_unwanted: bool = False
+
+
+@dataclass(eq=False)
+class _Ended:
+    """What a task came to, until it is written."""
+
+    work: Work
+    performed: Performed
+    written: Over = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class _Gathering:
+    """Takes things one by one, and hands them on together a moment later; one batch at a time."""
+
+    def __init__(self, take: Callable[[Sequence[Any]], Awaitable[None]]) -> None:
+        self._take = take
+        self._waiting: list[Any] = []
+        self._taking: asyncio.Task[None] | None = None
+
+    def add(self, thing: object) -> None:
+        self._waiting.append(thing)
+        if self._taking is None or self._taking.done():
+            self._taking = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(GATHER_S)
+            together, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
+            await self._take(together)
+
+
+class Hands:
+    """Claims, performs and settles the tasks one worker is asked for, under leases it keeps extending."""
+
+    def __init__(self, platform: Platform, owner: str) -> None:
+        self._platform, self._owner = platform, owner
+        self._asked: dict[UUID, _Asked] = {}
+        self._working: dict[UUID, _Asked] = {}
+        self._claims, self._ends = _Gathering(self._claim), _Gathering(self._settle_together)
+        self._heartbeat = Heartbeat(platform)
+
+    @property
+    def are_empty(self) -> bool:
+        """Whether nothing is under way."""
+        return not (self._asked or self._working)
+
+    async def work_on(self, task_id: UUID, perform: Perform) -> None:
+        """Claim the task with others, perform it, settle it with others; at once when it is no work for now.
+
+        Who is cancelled while waiting gives the task back.
+        """
+        if task_id in self._working:
+            return
+        asked = self._asked.get(task_id)
+        if asked is None:
+            asked = _Asked(task_id, perform, asyncio.get_running_loop().create_future())
+            self._asked[task_id] = asked
+            self._claims.add(asked)
+        try:
+            await asyncio.shield(asked.over)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._give_back(asked))
+            raise
+
+    async def _claim(self, together: Sequence[_Asked]) -> None:
+        wanted = {one.id: one for one in together if not one.is_unwanted}
+        claimed: list[Work] = []
+        try:
+            if wanted:
+                async with self._platform.db.transaction(Role.WORKER) as tx:
+                    settings = self._platform.settings
+                    claimed = await tasks.claim(tx, list(wanted), owner=self._owner, settings=settings)
+        except Exception:  # the sweeper comes back to them
+            log.exception("task.not_claimed", tasks=len(wanted))
+        for work in claimed:
+            asked = wanted.pop(work.id)
+            asked.working = asyncio.create_task(self._work(work, asked))
+            self._working[work.id] = asked
+            self._heartbeat.add(work, asked.working)
+        for one in together:
+            self._asked.pop(one.id, None)
+            if one.working is None:
+                _resolve(one.over)
+
+    async def _work(self, work: Work, asked: _Asked) -> None:
+        try:
+            if asked.is_unwanted:
+                await release(self._platform, [work])
+                return
+            is_poison = work.is_poison(self._platform.settings)
+            performed = poisoned() if is_poison else await asked.perform(work)
+        except asyncio.CancelledError:
+            if not self._heartbeat.lost(work):
+                await release(self._platform, [work])
+        else:
+            # Whoever rings for it from now on is heard: settling may wait for others.
+            del self._working[work.id]
+            await self._settle(work, performed)
+        finally:
+            if self._working.get(work.id) is asked:
+                del self._working[work.id]
+            self._heartbeat.remove(work)
+            _resolve(asked.over)
+
+    async def _give_back(self, asked: _Asked) -> None:
+        asked.is_unwanted = True
+        if asked.working is not None:
+            if self._working.get(asked.id) is asked:
+                asked.working.cancel()
+            await asyncio.gather(asked.working, return_exceptions=True)
+
+    async def _settle(self, work: Work, performed: Performed) -> None:
+        """An outcome that a transaction has to decide is settled alone, any other with those that end now."""
+        ended = _Ended(work, performed)
+        if performed.then is not None or performed.otherwise is not None:
+            await self._settle_alone(ended)
+        else:
+            self._ends.add(ended)
+            await ended.written
+
+    async def _settle_together(self, together: Sequence[_Ended]) -> None:
+        if len(together) > 1 and await self._settle_many(together):
+            return
+        for one in together:
+            await self._settle_alone(one)
+
+    async def _settle_alone(self, one: _Ended) -> None:
+        try:
+            await settle(self._platform, one.work, one.performed)
+        except Exception:  # it keeps its lease, and its tries run out; others go on
+            log.exception("task.not_settled", task=str(one.work.id))
+        _resolve(one.written)
+
+    async def _settle_many(self, together: Sequence[_Ended]) -> bool:
+        try:
+            async with self._platform.db.transaction(Role.WORKER) as tx:
+                outcomes = [(one.work, one.performed.outcome) for one in together]
+                await tasks.settle_many(tx, outcomes, settings=self._platform.settings)
+        except (SQLAlchemyError, OSError, ValueError):  # each alone: its trouble costs its neighbours no try
+            log.warning("task.not_settled_together", tasks=len(together))
+            return False
+        for one in together:
+            _resolve(one.written)
+        return True
+
+
+def _resolve(over: Over) -> None:
+    if not over.done():
+        over.set_result(None)
