@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Date, cast, select
+from sqlalchemy import ColumnElement, Date, bindparam, cast, select
 
 from cdp.connectors.base import Retained
 from cdp.core.db import Tx
@@ -40,17 +40,20 @@ def is_effective() -> ColumnElement[bool]:
     return legal_hold.c.status.in_(EFFECTIVE)
 
 
+# Built once: every deletion asks some times.
+_EFFECTIVE = (
+    select(legal_hold.c.category, cast(legal_hold.c.placed_at, Date).label("since"))
+    .where(legal_hold.c.customer_id == bindparam("customer"), is_effective())
+    .order_by(legal_hold.c.category)
+)
+
+
 async def effective(tx: Tx, customer_id: UUID) -> tuple[Hold, ...]:
     """The holds on a customer, by category.
 
     An erasure locks the customer row first, and whoever places a hold needs that row: none is placed meanwhile.
     """
-    since = cast(legal_hold.c.placed_at, Date).label("since")
-    found = await tx.all(
-        select(legal_hold.c.category, since)
-        .where(legal_hold.c.customer_id == customer_id, is_effective())
-        .order_by(legal_hold.c.category)
-    )
+    found = await tx.all(_EFFECTIVE, {"customer": customer_id})
     return tuple(Hold(row.category, row.since) for row in found)
 
 

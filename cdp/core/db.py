@@ -144,7 +144,12 @@ class Database:
                 max_overflow=0,
                 # The one that worked last knows the statements and the tables already.
                 pool_use_lifo=True,
-                connect_args={"server_settings": self.server_settings(role), "async_creator_fn": _connect},
+                connect_args={
+                    "server_settings": self.server_settings(role),
+                    "async_creator_fn": _connect,
+                    # A worker has some two hundred statements; the driver's hundred would be prepared again and again.
+                    "prepared_statement_cache_size": 500,
+                },
             )
             _ping_rested(self._engines[role].sync_engine)
         return self._engines[role]

@@ -37,13 +37,16 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
+_PLAIN = frozenset({str, int, bool, type(None)})
+
+
 def _check(value: object) -> None:
-    if value is None or isinstance(value, str | bool | int):
+    if type(value) in _PLAIN or isinstance(value, (str, int)):
         return
     if isinstance(value, list):
         for item in value:
             _check(item)
-    elif isinstance(value, dict) and all(isinstance(key, str) for key in value):
+    elif isinstance(value, dict) and all(type(key) is str or isinstance(key, str) for key in value):
         for item in value.values():
             _check(item)
     else:

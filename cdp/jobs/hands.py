@@ -10,7 +10,7 @@ moment for others: those asked for meanwhile are claimed at once, those that end
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 import structlog
@@ -46,22 +46,25 @@ class _Asked:
 
 @dataclass(eq=False)
 class _Ended:
-    """What a task came to, until it is written."""
+    """What a task came to; ``over`` once it is written."""
 
     work: Work
     performed: Performed
-    written: Over = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    over: Over = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-class _Gathering:
+Thing = TypeVar("Thing", _Asked, _Ended)
+
+
+class _Gathering(Generic[Thing]):
     """Takes things one by one, and hands them on together a moment later; one batch at a time."""
 
-    def __init__(self, take: Callable[[Sequence[Any]], Awaitable[None]]) -> None:
-        self._take = take
-        self._waiting: list[Any] = []
+    def __init__(self, take: Callable[[Sequence[Thing]], Awaitable[None]]) -> None:
+        self._take: Callable[[Sequence[Thing]], Awaitable[None]] = take
+        self._waiting: list[Thing] = []
         self._taking: asyncio.Task[None] | None = None
 
-    def add(self, thing: object) -> None:
+    def add(self, thing: Thing) -> None:
         self._waiting.append(thing)
         if self._taking is None or self._taking.done():
             self._taking = asyncio.create_task(self._run())
@@ -70,7 +73,11 @@ class _Gathering:
         while self._waiting:
             await asyncio.sleep(GATHER_S)
             together, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
-            await self._take(together)
+            try:
+                await self._take(together)
+            except BaseException as error:  # noqa: BLE001 - whoever waits for it must not wait for ever
+                for thing in together:
+                    _resolve(thing.over, error)
 
 
 class Hands:
@@ -80,7 +87,8 @@ class Hands:
         self._platform, self._owner = platform, owner
         self._asked: dict[UUID, _Asked] = {}
         self._working: dict[UUID, _Asked] = {}
-        self._claims, self._ends = _Gathering(self._claim), _Gathering(self._settle_together)
+        self._claims: _Gathering[_Asked] = _Gathering(self._claim)
+        self._ends: _Gathering[_Ended] = _Gathering(self._settle_together)
         self._heartbeat = Heartbeat(platform)
 
     @property
@@ -116,15 +124,25 @@ class Hands:
                     claimed = await tasks.claim(tx, list(wanted), owner=self._owner, settings=settings)
         except Exception:  # the sweeper comes back to them
             log.exception("task.not_claimed", tasks=len(wanted))
+        finally:
+            for one in together:
+                self._asked.pop(one.id, None)
         for work in claimed:
             asked = wanted.pop(work.id)
-            asked.working = asyncio.create_task(self._work(work, asked))
+            asked.working = asyncio.create_task(self._see_through(work, asked))
             self._working[work.id] = asked
             self._heartbeat.add(work, asked.working)
         for one in together:
-            self._asked.pop(one.id, None)
             if one.working is None:
                 _resolve(one.over)
+
+    async def _see_through(self, work: Work, asked: _Asked) -> None:
+        try:
+            await self._work(work, asked)
+        except BaseException as error:  # noqa: BLE001 - raised where it was asked for
+            _resolve(asked.over, error)
+        else:
+            _resolve(asked.over)
 
     async def _work(self, work: Work, asked: _Asked) -> None:
         try:
@@ -144,7 +162,6 @@ class Hands:
             if self._working.get(work.id) is asked:
                 del self._working[work.id]
             self._heartbeat.remove(work)
-            _resolve(asked.over)
 
     async def _give_back(self, asked: _Asked) -> None:
         asked.is_unwanted = True
@@ -160,7 +177,7 @@ class Hands:
             await self._settle_alone(ended)
         else:
             self._ends.add(ended)
-            await ended.written
+            await ended.over
 
     async def _settle_together(self, together: Sequence[_Ended]) -> None:
         if len(together) > 1 and await self._settle_many(together):
@@ -173,7 +190,7 @@ class Hands:
             await settle(self._platform, one.work, one.performed)
         except Exception:  # it keeps its lease, and its tries run out; others go on
             log.exception("task.not_settled", task=str(one.work.id))
-        _resolve(one.written)
+        _resolve(one.over)
 
     async def _settle_many(self, together: Sequence[_Ended]) -> bool:
         try:
@@ -184,10 +201,14 @@ class Hands:
             log.warning("task.not_settled_together", tasks=len(together))
             return False
         for one in together:
-            _resolve(one.written)
+            _resolve(one.over)
         return True
 
 
-def _resolve(over: Over) -> None:
-    if not over.done():
+def _resolve(over: Over, error: BaseException | None = None) -> None:
+    if over.done():
+        return
+    if error is None:
         over.set_result(None)
+    else:
+        over.set_exception(error)

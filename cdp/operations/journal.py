@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, update
 
 from cdp.core.blobs import Blobs, ObjectMissing
 from cdp.core.clock import iso
@@ -93,7 +93,7 @@ async def append_erasure(
 
     ``held`` are the categories that legal holds keep.
     """
-    await tx.execute(select(func.pg_advisory_xact_lock(LOCK)))
+    await tx.execute(_LOCK)
     last = await _last(tx, request.id)
     if last is not None and last["held"] == list(held):
         return int(last["sequence"])
@@ -127,11 +127,21 @@ async def correct_held(tx: Tx, platform: Platform, request_id: UUID, held: Seque
     return True
 
 
+# Built once: every deletion needs them.
+_LAST = (
+    select(journal_entry.c.document)
+    .where(journal_entry.c.request_id == bindparam("request"), journal_entry.c.kind == ERASURE)
+    .order_by(journal_entry.c.sequence.desc())
+    .limit(1)
+)
+_HEAD = select(journal_entry.c.sequence, journal_entry.c.sha256).order_by(journal_entry.c.sequence.desc()).limit(1)
+_LOCK = select(func.pg_advisory_xact_lock(LOCK))
+_APPEND = insert(journal_entry)
+
+
 async def _last(tx: Tx, request_id: UUID) -> Document | None:
     """The newest entry of an erasure."""
-    mine = (journal_entry.c.request_id == request_id) & (journal_entry.c.kind == ERASURE)
-    newest = select(journal_entry.c.document).where(mine).order_by(journal_entry.c.sequence.desc()).limit(1)
-    found = await tx.scalar(newest)
+    found = await tx.scalar(_LAST, {"request": request_id})
     return None if found is None else json.loads(found)
 
 
@@ -154,7 +164,7 @@ async def _append(
     request_id: UUID | None = None,
     erased_id: UUID | None = None,
 ) -> int:
-    await tx.execute(select(func.pg_advisory_xact_lock(LOCK)))
+    await tx.execute(_LOCK)
     before = await head(tx)
     sequence = before.sequence + 1
     document = platform.signer.sign(
@@ -171,14 +181,13 @@ async def _append(
     text = canonical(document).decode()
     values = {"kind": kind, "request_id": request_id, "erased_id": erased_id, "document": text}
     digest = hashlib.sha256(text.encode()).digest()
-    await tx.execute(insert(journal_entry).values(sequence=sequence, sha256=digest, **values))
+    await tx.execute(_APPEND, {"sequence": sequence, "sha256": digest, **values})
     return sequence
 
 
 async def head(tx: Tx) -> Head:
     """The newest entry this database knows of: the marker of a restore."""
-    newest = select(journal_entry.c.sequence, journal_entry.c.sha256).order_by(journal_entry.c.sequence.desc())
-    row = await tx.first(newest.limit(1))
+    row = await tx.first(_HEAD)
     return NOTHING if row is None else Head(row.sequence, row.sha256.hex())
 
 

@@ -6,14 +6,14 @@ A merge that stands has its row with the customer it went into, also after that 
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Select, select
+from sqlalchemy import BindParameter, Select, bindparam, select
 
 from cdp.core.db import Tx
 from cdp.core.ids import CustomerId
 from cdp.tables.merge import MergeStatus, customer_merge
 
 
-def merged_into(customers: Collection[UUID] | Select[UUID]) -> Select[UUID]:
+def merged_into(customers: Collection[UUID | BindParameter[UUID]] | Select[UUID]) -> Select[UUID]:
     """Ids of the records that went into these customers."""
     standing = customer_merge.c.status == MergeStatus.MERGED
     return select(customer_merge.c.merged_id).where(customer_merge.c.customer_id.in_(customers), standing)
@@ -25,9 +25,12 @@ def log_names_of(customers: Collection[UUID | BindParameter[UUID]]) -> Select[UU
     return select(customer_merge.c.merged_ref).where(customer_merge.c.customer_id.in_(customers), standing)
 
 
+_KNOWN_AS = merged_into([bindparam("customer")]).order_by(customer_merge.c.merged_id)
+
+
 async def known_as(tx: Tx, customer_id: CustomerId) -> list[CustomerId]:
     """The ids of the records that went into a customer."""
-    rows = await tx.all(merged_into([customer_id]).order_by(customer_merge.c.merged_id))
+    rows = await tx.all(_KNOWN_AS, {"customer": customer_id})
     return [CustomerId(row.merged_id) for row in rows]
 
 

@@ -8,9 +8,28 @@ A message may leave twice (a worker dies after the server took it), always under
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, ColumnElement, Select, delete, func, insert, select, update
+from sqlalchemy import (
+    ARRAY,
+    BindParameter,
+    Boolean,
+    ColumnElement,
+    Interval,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Tx
@@ -51,16 +70,17 @@ async def queue(
     """
     message_id = new_id()
     await tx.execute(
-        insert(message).values(
-            id=message_id,
-            customer_id=customer_id,
-            request_id=request_id if customer_id is None else None,
-            purpose=letter.purpose,
-            template=letter.template,
-            recipient=recipient,
-            subject=letter.subject,
-            body=letter.body,
-        )
+        _QUEUE,
+        {
+            "id": message_id,
+            "customer_id": customer_id,
+            "request_id": request_id if customer_id is None else None,
+            "purpose": letter.purpose,
+            "template": letter.template,
+            "recipient": recipient,
+            "subject": letter.subject,
+            "body": letter.body,
+        },
     )
     tx.ring(JOB, message_id)
     return message_id
@@ -72,15 +92,14 @@ async def due(tx: Tx, *, limit: int) -> list[UUID]:
     return [row.id for row in await tx.all(found.order_by(message.c.next_run_at).limit(limit))]
 
 
-async def claim(tx: Tx, message_id: UUID, *, lease_s: float) -> Outgoing | None:
-    """Take a due message for ``lease_s`` seconds; None when it is not due or somebody else has it."""
-    until = func.now() + timedelta(seconds=lease_s)
+def _claim() -> ReturningUpdate[Any]:
+    until = func.now() + bindparam("lease", type_=Interval())
     free = (
         select(message.c.id)
-        .where(message.c.id == message_id, message.c.status.in_(UNSENT), message.c.next_run_at <= func.now())
+        .where(message.c.id == bindparam("wanted"), message.c.status.in_(UNSENT), message.c.next_run_at <= func.now())
         .with_for_update(skip_locked=True)
     )
-    taken = await tx.first(
+    return (
         update(message)
         .where(message.c.id.in_(free))
         .values(
@@ -102,6 +121,48 @@ async def claim(tx: Tx, message_id: UUID, *, lease_s: float) -> Outgoing | None:
             message.c.body,
         )
     )
+
+
+def _settle() -> ReturningUpdate[Any]:
+    """Answers what the log calls the person, and which erasures wait for their last letter before they go on."""
+    owner = select(customer.c.audit_ref).where(customer.c.id == message.c.customer_id).scalar_subquery()
+    of_request = select(privacy_request.c.subject_ref).where(privacy_request.c.id == message.c.request_id)
+    theirs = or_(
+        privacy_request.c.customer_id == message.c.customer_id,
+        and_(message.c.customer_id.is_(None), privacy_request.c.id == message.c.request_id),
+    )
+    waiting = select(privacy_request.c.id).where(theirs, privacy_request.c.status == RequestStatus.VERIFYING)
+    return (
+        update(message)
+        .where(
+            message.c.id == bindparam("wanted"),
+            message.c.status == MessageStatus.SENDING,
+            message.c.fence == bindparam("claim"),
+        )
+        .values(
+            status=bindparam("came_to", type_=message.c.status.type),
+            lease_until=None,
+            next_run_at=func.now() + bindparam("delay", type_=Interval()),
+            sent_at=case((bindparam("is_taken", type_=Boolean), func.now())),
+            body=func.coalesce(bindparam("text", type_=Text), message.c.body),
+        )
+        .returning(
+            func.coalesce(owner, of_request.scalar_subquery()).label("subject_ref"),
+            func.array(waiting.scalar_subquery(), type_=ARRAY(Uuid)).label("waiting"),
+        )
+    )
+
+
+# Built once: building one takes longer than Postgres takes to run it, and every deletion sends letters.
+_QUEUE = insert(message)
+_CLAIM = _claim()
+_SETTLE = _settle()
+
+
+async def claim(tx: Tx, message_id: UUID, *, lease_s: float) -> Outgoing | None:
+    """Take a due message for ``lease_s`` seconds; None when it is not due or somebody else has it."""
+    lease = timedelta(seconds=lease_s)
+    taken = await tx.first(_CLAIM, {"wanted": message_id, "lease": lease})
     if taken is None:
         return None
     return Outgoing(
@@ -130,33 +191,20 @@ async def settle(
     if status not in MESSAGE_TRANSITIONS[MessageStatus.SENDING]:
         raise ValueError(f"a message never goes from sending to {status}")
     delay_s = wait_s(outgoing.attempt, base_s=retry_base_s)
-    settled = await tx.execute(
-        update(message)
-        .where(
-            message.c.id == outgoing.id,
-            message.c.status == MessageStatus.SENDING,
-            message.c.fence == outgoing.fence,
-        )
-        .values(
-            status=status,
-            lease_until=None,
-            next_run_at=func.now() + timedelta(seconds=delay_s),
-            sent_at=func.now() if taken else None,
-            **_without_link(outgoing, status),
-        )
-    )
-    if settled.rowcount != 1:
+    given = {"came_to": status, "delay": timedelta(seconds=delay_s), "is_taken": taken, "text": _text(outgoing, status)}
+    settled = await tx.first(_SETTLE, {"wanted": outgoing.id, "claim": outgoing.fence, **given})
+    if settled is None:
         return None
     if status is MessageStatus.QUEUED:
         tx.ring(JOB, outgoing.id, defer_s=delay_s)
     else:
-        await _ring_who_waits(tx, outgoing)
-    subject_ref = await tx.scalar(_subject_ref(outgoing))
+        for request_id in settled.waiting:
+            tx.ring(ADVANCE, request_id)
     await audit.record(
         tx,
         SYSTEM,
         f"message.{status.value}",
-        subject_ref=subject_ref,
+        subject_ref=settled.subject_ref,
         object_type="Message",
         object_id=outgoing.id,
         details={"template": outgoing.template, "attempt": outgoing.attempt},
@@ -164,27 +212,11 @@ async def settle(
     return status
 
 
-def _without_link(outgoing: Outgoing, status: MessageStatus) -> dict[str, str]:
-    """A letter that opens something once keeps its text no longer than it takes to send it."""
+def _text(outgoing: Outgoing, status: MessageStatus) -> str | None:
+    """What its text becomes: a letter that opens something once keeps it no longer than it takes to send it."""
     if status is MessageStatus.QUEUED or outgoing.template not in WITH_A_LINK:
-        return {}
-    return {"body": "The text held a link for its reader alone."}
-
-
-def _subject_ref(outgoing: Outgoing) -> Select[UUID]:
-    if outgoing.customer_id is not None:
-        return select(customer.c.audit_ref).where(customer.c.id == outgoing.customer_id)
-    return select(privacy_request.c.subject_ref).where(privacy_request.c.id == outgoing.request_id)
-
-
-async def _ring_who_waits(tx: Tx, outgoing: Outgoing) -> None:
-    """An erasure waits for its person's last letter before it goes on."""
-    theirs = privacy_request.c.id == outgoing.request_id
-    if outgoing.customer_id is not None:
-        theirs = privacy_request.c.customer_id == outgoing.customer_id
-    waiting = select(privacy_request.c.id).where(theirs, privacy_request.c.status == RequestStatus.VERIFYING)
-    for row in await tx.all(waiting):
-        tx.ring(ADVANCE, row.id)
+        return None
+    return "The text held a link for its reader alone."
 
 
 def of(

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import Update, bindparam, func, select, update
 
 from cdp.access.viewer import SYSTEM, Viewer
 from cdp.core.db import Tx
@@ -94,6 +95,18 @@ async def lock(tx: Tx, request_id: UUID, *, is_sealed: bool = False) -> RequestR
     )
 
 
+@cache
+def _move(*, is_settling: bool) -> Update:
+    """Built once: every deletion moves some times."""
+    values = {
+        "status": bindparam("new", type_=privacy_request.c.status.type),
+        "version": privacy_request.c.version + 1,
+        "updated_at": func.now(),
+        **({"settled_at": func.now()} if is_settling else {}),
+    }
+    return update(privacy_request).where(_IS_IT, privacy_request.c.status == bindparam("old")).values(values)
+
+
 async def move(
     tx: Tx,
     request: RequestRow,
@@ -109,20 +122,9 @@ async def move(
     """
     if new not in TRANSITIONS[request.status]:
         raise ValueError(f"a request never goes from {request.status} to {new}")
-    settled = {"settled_at": func.now()} if new in SETTLED else {}
-    moved = await tx.execute(
-        update(privacy_request)
-        .where(privacy_request.c.id == request.id, privacy_request.c.status == request.status)
-        .values(
-            {
-                **(values or {}),
-                **settled,
-                "status": new,
-                "version": privacy_request.c.version + 1,
-                "updated_at": func.now(),
-            }
-        )
-    )
+    given = {"request_id": request.id, "old": request.status, "new": new}
+    statement = _move(is_settling=new in SETTLED)
+    moved = await tx.execute(statement.values(values) if values else statement, given)
     if moved.rowcount != 1:
         return False
     await audit.record(

@@ -9,9 +9,10 @@ import hmac
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CompoundSelect, String, literal, select, union, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, Select, String, Uuid, bindparam, literal, select, union, union_all
 
 from cdp.connectors.base import Identifier, Subject
 from cdp.core.db import Tx
@@ -44,10 +45,14 @@ class Person:
 
 @dataclass(frozen=True)
 class SealedPerson:
-    """What a request seals: the person, and the status key by which they reach the request without an account."""
+    """What a request seals: the person, and the status key by which they reach the request without an account.
+
+    ``key`` is the request's, where this was unsealed with it.
+    """
 
     person: Person
     status_key: str = field(repr=False)
+    key: bytes = field(default=b"", repr=False)
 
     def with_identifiers(self, more: Iterable[Identifier], homes: Iterable[Home] = ()) -> "SealedPerson":
         """The same person known by more identifiers, and by where they live."""
@@ -56,9 +61,9 @@ class SealedPerson:
         lived = tuple(dict.fromkeys([*known.homes, *homes]))
         return replace(self, person=replace(known, identifiers=together, homes=lived))
 
-    def subject(self, keys: KeyStore, request_id: RequestId) -> Subject:
+    def subject(self, request_id: RequestId) -> Subject:
         """The person as connectors see them; their tombstone secret dies with the request's key."""
-        secret = hmac.digest(keys.get(key_name(request_id)), b"tombstones", hashlib.sha256)
+        secret = hmac.digest(self.key, b"tombstones", hashlib.sha256)
         known = self.person
         return Subject(request_id, known.customer_id, known.subject_ref, known.identifiers, secret)
 
@@ -81,23 +86,36 @@ def canonical_identifier(person: Person) -> Identifier | None:
 
 async def gather(tx: Tx, customer_id: CustomerId) -> Person | None:
     """Read every identifier of a customer, who also is the only one visible to a customer's role; None if unknown."""
-    found = await tx.first(select(customer.c.audit_ref, customer.c.locale).where(customer.c.id == customer_id))
+    found = await tx.first(_PERSON, {"customer": customer_id})
     if found is None:
         return None
-    known = await tx.all(_identifiers(customer_id))
-    primary = await tx.first(
+    known = await tx.all(_IDENTIFIERS, {"customer": customer_id})
+    username = found.username if found.username and "@" in found.username else None
+    identifiers = merged(Identifier(r.type, r.value, r.issuer, r.verified) for r in known)
+    return Person(customer_id, found.audit_ref, identifiers, found.address or username, found.locale)
+
+
+_CUSTOMER = bindparam("customer", type_=Uuid)
+
+
+def _person() -> Select[Any]:
+    """Built once, as the others: every deletion needs them."""
+    primary = (
         select(email_address.c.address)
-        .where(email_address.c.customer_id == customer_id)
+        .where(email_address.c.customer_id == _CUSTOMER)
         .order_by(email_address.c.is_primary.desc(), email_address.c.verified_at, email_address.c.created_at)
         .limit(1)
     )
-    username = await tx.scalar(select(account.c.username).where(account.c.customer_id == customer_id))
-    recipient = primary.address if primary else (username if username and "@" in username else None)
-    identifiers = merged(Identifier(r.type, r.value, r.issuer, r.verified) for r in known)
-    return Person(customer_id, found.audit_ref, identifiers, recipient, found.locale)
+    username = select(account.c.username).where(account.c.customer_id == _CUSTOMER)
+    return select(
+        customer.c.audit_ref,
+        customer.c.locale,
+        primary.scalar_subquery().label("address"),
+        username.scalar_subquery().label("username"),
+    ).where(customer.c.id == _CUSTOMER)
 
 
-def _identifiers(customer_id: CustomerId) -> CompoundSelect[str, str, str, bool]:
+def _identifiers() -> CompoundSelect[str, str, str, bool]:
     proven_email, proven_phone = (t.c.verified_at.is_not(None) for t in (email_address, phone_number))
     contacts = (
         (IdentityType.EMAIL, email_address.c.normalized, proven_email),
@@ -110,16 +128,16 @@ def _identifiers(customer_id: CustomerId) -> CompoundSelect[str, str, str, bool]
             identity.c.value,
             identity.c.issuer,
             identity.c.verified_at.is_not(None).label("verified"),
-        ).where(identity.c.customer_id == customer_id),
+        ).where(identity.c.customer_id == _CUSTOMER),
         *(
             select(literal(kind.value), value, literal(""), verified).where(
-                value.table.c.customer_id == customer_id, value.is_not(None)
+                value.table.c.customer_id == _CUSTOMER, value.is_not(None)
             )
             for kind, value, verified in contacts
         ),
         # A sign-in of a record that was merged into theirs lies in the ledger of merges.
         select(literal(IdentityType.USERNAME.value), _aside("username"), literal(""), literal(False)).where(
-            customer_merge_row.c.customer_id == customer_id,
+            customer_merge_row.c.customer_id == _CUSTOMER,
             customer_merge_row.c.table_name == account.name,
             _aside("username").is_not(None),
         ),
@@ -131,31 +149,34 @@ def _aside(name: str) -> ColumnElement[str]:
     return customer_merge_row.c.shown.op("->>", return_type=String())(name)
 
 
+def _names() -> CompoundSelect[str | None, str | None]:
+    return union_all(
+        select(customer.c.family_name, customer.c.organisation_name).where(customer.c.id == _CUSTOMER),
+        select(_aside("family_name"), _aside("organisation_name")).where(
+            customer_merge_row.c.customer_id == _CUSTOMER, customer_merge_row.c.table_name == customer.name
+        ),
+    )
+
+
+def _lines() -> CompoundSelect[str | None, str | None]:
+    places = (
+        (postal_address.c.line1, postal_address.c.recipient),
+        (sales_order.c.billing_line1, sales_order.c.billing_name),
+    )
+    return union(
+        *(select(line, name).where(line.table.c.customer_id == _CUSTOMER, line.is_not(None)) for line, name in places)
+    )
+
+
+_PERSON, _IDENTIFIERS, _NAMES, _LINES = _person(), _identifiers(), _names(), _lines()
+
+
 async def homes(tx: Tx, customer_id: CustomerId) -> list[Home]:
     """Every address line of a customer, with each name by which somebody there is known."""
-    who = await tx.first(
-        select(customer.c.given_name, customer.c.family_name, customer.c.organisation_name).where(
-            customer.c.id == customer_id
-        )
-    )
-    lived = union(
-        *(
-            select(line, name).where(line.table.c.customer_id == customer_id, line.is_not(None))
-            for line, name in (
-                (postal_address.c.line1, postal_address.c.recipient),
-                (sales_order.c.billing_line1, sales_order.c.billing_name),
-            )
-        )
-    )
-    before = await tx.all(
-        select(
-            _aside("family_name").label("family_name"), _aside("organisation_name").label("organisation_name")
-        ).where(customer_merge_row.c.customer_id == customer_id, customer_merge_row.c.table_name == customer.name)
-    )
-    known = [row for row in (who, *before) if row is not None]
+    known = await tx.all(_NAMES, {"customer": customer_id})
     own = tuple(name for row in known for name in (row.family_name, row.organisation_name) if name)
     found: dict[str, set[str]] = {}
-    for row in await tx.all(lived):
+    for row in await tx.all(_LINES, {"customer": customer_id}):
         line, name = row.line1, row.recipient
         found.setdefault(line, set(own)).update({name} if name else ())
     return [(line, tuple(sorted(names))) for line, names in sorted(found.items())]
@@ -189,7 +210,8 @@ def seal(keys: KeyStore, request_id: RequestId, sealed: SealedPerson) -> bytes:
 
 def unseal(keys: KeyStore, request_id: RequestId, sealed: bytes) -> SealedPerson:
     """Open what ``seal`` made. Raises KeyGone once the request's key was destroyed, Unsealable on any change."""
-    read = json.loads(_sealer(keys.get(key_name(request_id))).open(sealed, _context(request_id)))
+    key = keys.get(key_name(request_id))
+    read = json.loads(_sealer(key).open(sealed, _context(request_id)))
     person = Person(
         CustomerId(UUID(read["customerId"])),
         UUID(read["subjectRef"]),
@@ -198,7 +220,7 @@ def unseal(keys: KeyStore, request_id: RequestId, sealed: bytes) -> SealedPerson
         read["locale"],
         tuple((line, tuple(names)) for line, names in read.get("homes", ())),
     )
-    return SealedPerson(person, read["statusKey"])
+    return SealedPerson(person, read["statusKey"], key)
 
 
 def _sealer(key: bytes) -> Sealer:

@@ -11,9 +11,10 @@ Whoever gets a contact, or loses a line of the list, is marked as unchecked, and
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, literal, select, update
+from sqlalchemy import ARRAY, Column, Select, Text, any_, bindparam, insert, literal, select, update
 
 from cdp.access.viewer import SYSTEM
 from cdp.connectors.base import Identifier
@@ -56,26 +57,28 @@ def entries(pepper: Pepper, identifiers: Iterable[Identifier]) -> list[Entry]:
     return [Entry(kind, pepper.hash(hashed_as, value)) for kind, hashed_as, value in sorted(known)]
 
 
+def _held_by_others(column: Column[str] | Column[str | None]) -> Select[Any]:
+    known = bindparam("known", type_=ARRAY(Text))
+    return select(column).where(column == any_(known), column.table.c.customer_id != bindparam("customer"))
+
+
+_SHARED = _held_by_others(email_address.c.normalized).union(
+    *map(_held_by_others, (phone_number.c.e164, account.c.username, identity.c.value))
+)
+_OF_REQUEST = select(suppression.c.value_hash).where(suppression.c.request_id == bindparam("request"))
+
+
 async def unshared(tx: Tx, customer_id: CustomerId, identifiers: Iterable[Identifier]) -> list[Identifier]:
     """The identifiers that no other customer holds."""
     strong = list(identifiers)
     values = [known.value for known in strong]
-    emails = select(email_address.c.normalized).where(
-        email_address.c.normalized.in_(values), email_address.c.customer_id != customer_id
-    )
-    phones = select(phone_number.c.e164).where(
-        phone_number.c.e164.in_(values), phone_number.c.customer_id != customer_id
-    )
-    names = select(account.c.username).where(account.c.username.in_(values), account.c.customer_id != customer_id)
-    others = select(identity.c.value).where(identity.c.value.in_(values), identity.c.customer_id != customer_id)
-    shared = {row[0] for row in await tx.all(emails.union(phones, names, others))}
+    shared = {row[0] for row in await tx.all(_SHARED, {"known": values, "customer": customer_id})}
     return [known for known in strong if known.value not in shared]
 
 
 async def suppress(tx: Tx, request_id: RequestId, lines: Iterable[Entry]) -> int:
     """Put a request's lines on the list, once however often it is called; returns how many are new."""
-    there = select(suppression.c.value_hash).where(suppression.c.request_id == request_id)
-    known = {bytes(row.value_hash) for row in await tx.all(there)}
+    known = {bytes(row.value_hash) for row in await tx.all(_OF_REQUEST, {"request": request_id})}
     rows = [
         {
             "id": new_id(),

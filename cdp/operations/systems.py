@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, Select, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from cdp.access.viewer import Viewer
@@ -155,15 +155,22 @@ async def listed(tx: Tx) -> list[SystemView]:
     return [SystemView(r.id, r.name, r.title, r.kind, r.enabled, r.position, r.last_ok_at) for r in found]
 
 
+def _asked() -> Select[UUID]:
+    asking = select(privacy_request.c.id).where(
+        privacy_request.c.id == bindparam("request"), privacy_request.c.channel == CHANNEL
+    )
+    of_people = system.c.kind.in_(PEOPLE) & asking.exists()
+    return select(system.c.id).where(system.c.enabled, ~of_people).order_by(system.c.position)
+
+
+# Built once: every deletion needs them.
+_ASKED = _asked()
+_OWN = select(system.c.id).where(system.c.kind == OWN)
+
+
 async def asked(tx: Tx, request_id: RequestId) -> list[SystemId]:
     """Every system a request asks. No colleague is set to work, and no letter sent, for somebody who never was."""
-    asking = select(privacy_request.c.id).where(
-        privacy_request.c.id == request_id, privacy_request.c.channel == CHANNEL
-    )
-    is_canary = asking.exists()
-    of_people = system.c.kind.in_(PEOPLE) & is_canary
-    found = await tx.all(select(system.c.id).where(system.c.enabled, ~of_people).order_by(system.c.position))
-    return [SystemId(row.id) for row in found]
+    return [SystemId(row.id) for row in await tx.all(_ASKED, {"request": request_id})]
 
 
 async def connections(tx: Tx) -> list[tuple[str, System]]:
@@ -175,7 +182,7 @@ async def connections(tx: Tx) -> list[tuple[str, System]]:
 
 async def own_id(tx: Tx) -> SystemId:
     """Our own tables' row."""
-    return SystemId(await tx.scalar(select(system.c.id).where(system.c.kind == OWN)))
+    return SystemId(await tx.scalar(_OWN))
 
 
 async def check(platform: Platform, viewer: Viewer, name: str) -> tuple[Problem, ...]:

@@ -5,7 +5,7 @@ Source: GDPR art. 30 and art. 17; the completeness test walks table metadata, as
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from uuid import UUID
 
 from sqlalchemy import Column, Table
@@ -71,12 +71,14 @@ def retention(table: Table) -> Retention | None:
     return declared if isinstance(declared, Retention) else None
 
 
+@cache
 def keeps_rows(table: Table) -> bool:
     """Whether rows stay after an erasure (with some columns cut) instead of going."""
     declared = (column.info.get("datamap") for column in table.columns)
     return _is_personal(table) and any(one.erase is not Erase.DELETE for one in declared if isinstance(one, Personal))
 
 
+@cache
 def categories(table: Table) -> frozenset[Category]:
     """The data categories of a table's columns."""
     declared = (column.info.get("datamap") for column in table.columns)

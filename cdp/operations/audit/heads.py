@@ -35,10 +35,16 @@ class Head:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
+_LATEST = (
+    select(audit_head.c.size, audit_head.c.document, audit_head.c.signed_at).order_by(audit_head.c.size.desc()).limit(1)
+)
+_NOW = select(func.clock_timestamp())
+_SIGNED = insert(audit_head)
+
+
 async def latest(tx: Tx) -> Head | None:
     """The newest head, or None while nothing is in the log."""
-    head = audit_head.c
-    row = await tx.first(select(head.size, head.document, head.signed_at).order_by(head.size.desc()).limit(1))
+    row = await tx.first(_LATEST)
     return None if row is None else Head(row.size, row.document, row.signed_at)
 
 
@@ -50,7 +56,7 @@ async def sign(tx: Tx, signer: Signer) -> Head | None:
     previous, leaves = await latest(tx), await tree.size(tx)
     if leaves == (previous.size if previous else 0):
         return previous
-    now: datetime = await tx.scalar(select(func.clock_timestamp()))
+    now: datetime = await tx.scalar(_NOW)
     moment = max(now, previous.signed_at) if previous else now
     document = signer.sign(
         {
@@ -64,5 +70,5 @@ async def sign(tx: Tx, signer: Signer) -> Head | None:
     )
     head = Head(leaves, canonical(document).decode(), moment)
     values = {"size": leaves, "document": head.text, "key_id": signer.key_id, "signed_at": moment}
-    await tx.execute(insert(audit_head).values(values))
+    await tx.execute(_SIGNED, values)
     return head

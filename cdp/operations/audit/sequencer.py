@@ -5,10 +5,12 @@ has committed, however late, so none is ever passed over; an advisory lock lets 
 certificate does not wait for a round: it has its own event appended in the transaction that issues it.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import ARRAY, Row, Select, Uuid, any_, bindparam, delete, func, select
 
 from cdp.core.db import Role, Tx
 from cdp.core.merkle import leaf_hash
@@ -17,7 +19,7 @@ from cdp.core.sign import Document
 from cdp.operations.audit import entries, heads, tree
 from cdp.operations.audit.heads import Head
 from cdp.operations.audit.tree import Leaf
-from cdp.tables.audit import audit_event, audit_leaf, audit_pending
+from cdp.tables.audit import audit_event, audit_pending
 
 LOCK = 0x61756469
 BATCH = 2_000
@@ -51,10 +53,10 @@ async def sequence(platform: Platform, *, is_patient: bool = False) -> int:
     while True:
         async with platform.db.transaction(Role.WORKER) as tx:
             if is_patient:
-                await tx.execute(select(func.pg_advisory_xact_lock(LOCK)))
-            elif not await tx.scalar(select(func.pg_try_advisory_xact_lock(LOCK))):
+                await tx.execute(_LOCK)
+            elif not await tx.scalar(_TRY_LOCK):
                 return appended
-            batch = await _append(tx, _waiting().limit(BATCH))
+            batch = len(await _append(tx, _WAITING))
             await heads.sign(tx, platform.signer)
         appended += batch
         if batch < BATCH:
@@ -63,12 +65,11 @@ async def sequence(platform: Platform, *, is_patient: bool = False) -> int:
 
 async def include(tx: Tx, platform: Platform, event_id: UUID) -> Inclusion:
     """Append one event of this very transaction, sign, and prove it. Others wait for the lock until this has ended."""
-    await tx.execute(select(func.pg_advisory_xact_lock(LOCK)))
-    await _append(tx, _waiting().where(audit_event.c.id == event_id))
+    await tx.execute(_LOCK)
+    (row,) = await _append(tx, _ONE_WAITING, {"event": event_id})
     head = await heads.sign(tx, platform.signer)
-    row = (await tx.all(entries.events().where(audit_event.c.id == event_id)))[0]
-    position = await tx.scalar(select(audit_leaf.c.position).where(audit_leaf.c.event_id == event_id))
     assert head is not None
+    position = head.size - 1
     path = await tree.inclusion(tx, position, head.size)
     return Inclusion(entries.document(row), position, tuple(path), head)
 
@@ -81,9 +82,18 @@ def _waiting() -> Select[tuple[object, ...]]:
     )
 
 
-async def _append(tx: Tx, waiting: Select[tuple[object, ...]]) -> int:
-    rows = await tx.all(waiting)
+# Built once: every certificate has its own event appended.
+_LOCK, _TRY_LOCK = select(func.pg_advisory_xact_lock(LOCK)), select(func.pg_try_advisory_xact_lock(LOCK))
+_WAITING = _waiting().limit(BATCH)
+_ONE_WAITING = _waiting().where(audit_event.c.id == bindparam("event"))
+_APPENDED = delete(audit_pending).where(audit_pending.c.event_id == any_(bindparam("events", type_=ARRAY(Uuid))))
+
+
+async def _append(
+    tx: Tx, waiting: Select[tuple[object, ...]], given: Mapping[str, UUID] | None = None
+) -> Sequence[Row[Any]]:
+    rows = await tx.all(waiting, given)
     if rows:
         await tree.append(tx, [Leaf(row.id, leaf_hash(entries.entry(row))) for row in rows])
-        await tx.execute(delete(audit_pending).where(audit_pending.c.event_id.in_([row.id for row in rows])))
-    return len(rows)
+        await tx.execute(_APPENDED, {"events": [row.id for row in rows]})
+    return rows

@@ -6,22 +6,26 @@ subtrees it is folded from, at most two for each level, in one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    CompoundSelect,
+    Insert,
     LargeBinary,
     SmallInteger,
     Table,
     Uuid,
+    any_,
     bindparam,
+    column,
     func,
     insert,
     literal,
     select,
-    tuple_,
     union_all,
 )
 from sqlalchemy.types import TypeEngine
@@ -53,9 +57,12 @@ class Leaf:
     hash: bytes
 
 
+_SIZE = select(func.coalesce(func.max(audit_leaf.c.position) + 1, 0))
+
+
 async def size(tx: Tx) -> int:
     """Number of leaves."""
-    found: int = await tx.scalar(select(func.coalesce(func.max(audit_leaf.c.position) + 1, 0)))
+    found: int = await tx.scalar(_SIZE)
     return found
 
 
@@ -76,25 +83,31 @@ async def append(tx: Tx, leaves: Sequence[Leaf]) -> int:
     await _insert(
         tx,
         audit_leaf,
-        position=(BigInteger(), range(start, tree.size)),
-        event_id=(Uuid(), [leaf.event_id for leaf in leaves]),
-        hash=(LargeBinary(), [leaf.hash for leaf in leaves]),
+        position=(BigInteger, range(start, tree.size)),
+        event_id=(Uuid, [leaf.event_id for leaf in leaves]),
+        hash=(LargeBinary, [leaf.hash for leaf in leaves]),
     )
     await _insert(
         tx,
         audit_node,
-        level=(SmallInteger(), [level for (level, _), _ in completed]),
-        position=(BigInteger(), [place for (_, place), _ in completed]),
-        hash=(LargeBinary(), [hashed for _, hashed in completed]),
+        level=(SmallInteger, [level for (level, _), _ in completed]),
+        position=(BigInteger, [place for (_, place), _ in completed]),
+        hash=(LargeBinary, [hashed for _, hashed in completed]),
     )
     return tree.size
 
 
-async def _insert(tx: Tx, table: Table, **columns: tuple[TypeEngine[Any], Sequence[object]]) -> None:
+@cache
+def _insertion(table: Table, columns: tuple[tuple[str, type[TypeEngine[Any]]], ...]) -> Insert:
+    arrays = [bindparam(name, type_=ARRAY(kind())) for name, kind in columns]
+    names = [name for name, _ in columns]
+    return insert(table).from_select(names, select(func.unnest(*arrays).table_valued(*names).render_derived()))
+
+
+async def _insert(tx: Tx, table: Table, **columns: tuple[type[TypeEngine[Any]], Sequence[object]]) -> None:
     """Write many rows as one array a column, in one statement."""
-    arrays = [bindparam(name, list(values), ARRAY(kind)) for name, (kind, values) in columns.items()]
-    rows = func.unnest(*arrays).table_valued(*columns).render_derived()
-    await tx.execute(insert(table).from_select(list(columns), select(rows)))
+    statement = _insertion(table, tuple((name, kind) for name, (kind, _) in columns.items()))
+    await tx.execute(statement, {name: list(values) for name, (_, values) in columns.items()})
 
 
 async def inclusion(tx: Tx, position: int, leaves: int) -> list[bytes]:
@@ -123,17 +136,31 @@ async def _proof(tx: Tx, ranges: Sequence[Range]) -> list[bytes]:
     return merkle.proof(ranges, await _nodes(tx, merkle.places(ranges)))
 
 
+def _of_places() -> CompoundSelect[Any]:
+    leaf, node = audit_leaf.c, audit_node.c
+    inner = (
+        func.unnest(bindparam("levels", type_=ARRAY(SmallInteger)), bindparam("places", type_=ARRAY(BigInteger)))
+        .table_valued(column("level", SmallInteger), column("position", BigInteger), name="wanted")
+        .render_derived()
+    )
+    there = (node.level == inner.c.level) & (node.position == inner.c.position)
+    return union_all(
+        select(literal(0).label("level"), leaf.position, leaf.hash).where(
+            leaf.position == any_(bindparam("leaves", type_=ARRAY(BigInteger)))
+        ),
+        select(node.level, node.position, node.hash).select_from(inner.join(audit_node, there)),
+    )
+
+
+_NODES = _of_places()
+
+
 async def _nodes(tx: Tx, places: set[Place]) -> dict[Place, bytes]:
     """Hashes of these complete subtrees. Raises KeyError where the tree has a hole."""
     if not places:
         return {}
-    leaf, node = audit_leaf.c, audit_node.c
     leaves = [place for level, place in places if level == 0]
     inner = [place for place in places if place[0]]
-    found = await tx.all(
-        union_all(
-            select(literal(0).label("level"), leaf.position, leaf.hash).where(leaf.position.in_(leaves)),
-            select(node.level, node.position, node.hash).where(tuple_(node.level, node.position).in_(inner)),
-        )
-    )
+    given = {"leaves": leaves, "levels": [level for level, _ in inner], "places": [place for _, place in inner]}
+    found = await tx.all(_NODES, given)
     return {(row.level, row.position): row.hash for row in found}

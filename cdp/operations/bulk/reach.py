@@ -51,7 +51,7 @@ async def _leaving(tx: Tx) -> list[UUID]:
     return [row[0] for row in await tx.all(theirs.union_all(lineage.merged_into(theirs)))]
 
 
-def alive(request_id: RequestId) -> ScalarSelect[int]:
+def alive(request_id: RequestId | BindParameter[UUID]) -> ScalarSelect[int]:
     """How many finished exports may once have had the person, and are still offered."""
     offered = (bulk_export.c.status == BulkStatus.COMPLETED, _older(request_id))
     return select(func.count()).where(*offered).scalar_subquery()

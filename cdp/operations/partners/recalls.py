@@ -8,7 +8,7 @@ Source: GDPR art. 19 and 28(3)(g), https://eur-lex.europa.eu/eli/reg/2016/679/oj
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from cdp.access.viewer import SYSTEM, Actor, Viewer
 from cdp.core.db import Tx
@@ -39,18 +39,22 @@ async def of_grant(tx: Tx, viewer: Viewer, partner_id: UUID, grant_id: UUID, *, 
     return await _open(tx, viewer, partner_id, RecallReason.GRANT_ENDED, now=now, grant_id=grant_id)
 
 
+# Partners somebody was disclosed to that were not asked yet, by this name of theirs.
+_UNASKED = (
+    select(disclosure.c.partner_id)
+    .where(disclosure.c.customer_id == bindparam("customer"), disclosure.c.partner_id.is_not(None))
+    .except_(select(partner_recall.c.partner_id).where(partner_recall.c.subject_id == bindparam("name")))
+)
+
+
 async def of_person(tx: Tx, customer_id: CustomerId, *, now: datetime) -> int:
     """Ask every partner this person was disclosed to to destroy what it holds of them; once, however often called.
 
     A partner may know them by the id of a record that was merged since: it is asked by each.
     """
-    told = select(disclosure.c.partner_id).where(
-        disclosure.c.customer_id == customer_id, disclosure.c.partner_id.is_not(None)
-    )
     opened = 0
     for name in [customer_id, *await lineage.known_as(tx, customer_id)]:  # hardly ever more than one
-        asked = select(partner_recall.c.partner_id).where(partner_recall.c.subject_id == name)
-        found = await tx.all(told.except_(asked))
+        found = await tx.all(_UNASKED, {"customer": customer_id, "name": name})
         for row in found:  # a handful of partners, each with a letter and an event of its own
             await _open(tx, SYSTEM, row.partner_id, RecallReason.ERASURE, now=now, subject_id=name)
         opened += len(found)

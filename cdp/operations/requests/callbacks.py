@@ -14,7 +14,7 @@ from cdp.access.viewer import SYSTEM
 from cdp.connectors.base import Callback
 from cdp.core.db import Role
 from cdp.core.errors import NotFound
-from cdp.core.keys import KeyGone, KeyStore
+from cdp.core.keys import KeyGone
 from cdp.core.platform import Platform
 from cdp.operations import audit, subjects
 from cdp.operations.requests import tasks
@@ -24,10 +24,10 @@ from cdp.tables.request import privacy_request, request_task
 PATH = "/v1/tasks/{task}/callback"
 
 
-def callback_of(platform: Platform, work: Work) -> Callback:
-    """Where and with what a system says that it is through with a task."""
+def callback_of(platform: Platform, work: Work, key: bytes) -> Callback:
+    """Where and with what a system says that it is through with a task; ``key`` is the request's."""
     url = f"{platform.settings.url}{PATH.format(task=work.id)}"
-    return Callback(url, _token(platform.keys, work.request_id, work.id))
+    return Callback(url, _token(key, work.id))
 
 
 async def called(platform: Platform, task_id: UUID, token: str) -> None:
@@ -39,7 +39,7 @@ async def called(platform: Platform, task_id: UUID, token: str) -> None:
             .where(request_task.c.id == task_id)
         )
         try:
-            expected = _token(platform.keys, row.request_id, task_id) if row else None
+            expected = _token(platform.keys.get(subjects.key_name(row.request_id)), task_id) if row else None
         except KeyGone:
             expected = None
         if row is None or expected is None or not hmac.compare_digest(expected.encode(), token.encode()):
@@ -55,6 +55,5 @@ async def called(platform: Platform, task_id: UUID, token: str) -> None:
             )
 
 
-def _token(keys: KeyStore, request_id: UUID, task_id: UUID) -> str:
-    key = keys.get(subjects.key_name(request_id))
+def _token(key: bytes, task_id: UUID) -> str:
     return hmac.new(key, f"callback:{task_id}".encode(), hashlib.sha256).hexdigest()

@@ -7,6 +7,7 @@ JSON is the original. Source: https://py-pdf.github.io/fpdf2
 import hashlib
 import json
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,9 +43,25 @@ def _line(pdf: "FPDF", text: str, *, size: float = 10, style: str = "", ink: int
     pdf.set_font("Helvetica", style=style, size=size)
     pdf.set_text_color(ink)
     known = text.encode("latin-1", "replace").decode("latin-1")
-    fits = pdf.get_string_width(known) + 2 * pdf.c_margin <= WIDTH_MM
-    write = pdf.cell if fits else pdf.multi_cell  # to look for the end of a line costs ten times as much as to write it
-    write(WIDTH_MM, LINE_MM * size / 10, known, new_x="LMARGIN", new_y="NEXT")
+    for part in _lines(known, style, size):
+        pdf.cell(WIDTH_MM, LINE_MM * size / 10, part, new_x="LMARGIN", new_y="NEXT")
+
+
+@lru_cache(maxsize=256)
+def _lines(text: str, style: str, size: float) -> tuple[str, ...]:
+    """A text in lines that fit. To look for the end of a line costs ten times as much as to write it, and most of the
+    long ones stand in every certificate.
+    """
+    from fpdf import FPDF
+    from fpdf.enums import MethodReturnValue
+
+    pdf = FPDF(format="A4")
+    pdf.add_page()
+    pdf.set_font("Helvetica", style=style, size=size)
+    if pdf.get_string_width(text) + 2 * pdf.c_margin <= WIDTH_MM:
+        return (text,)
+    lines: Any = pdf.multi_cell(WIDTH_MM, LINE_MM * size / 10, text, dry_run=True, output=MethodReturnValue.LINES)
+    return tuple(lines)
 
 
 def _head(pdf: "FPDF", read: dict[str, Any]) -> None:

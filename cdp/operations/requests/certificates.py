@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import Row, bindparam, func, insert, select
 
 from cdp.access.viewer import SYSTEM
 from cdp.connectors.holds import BASIS
@@ -57,11 +57,35 @@ class Issued:
         return certificate_pdf.render(self.document)
 
 
+# Built once: every deletion needs them.
+_NOW = select(func.now())
+_ISSUE = insert(certificate)
+_TASKS = (
+    select(
+        system.c.name,
+        system.c.title,
+        system.c.kind,
+        request_task.c.step,
+        request_task.c.status,
+        request_task.c.attempt,
+        request_task.c.code,
+        request_task.c.evidence,
+        request_task.c.settled_at,
+    )
+    .join(system, system.c.id == request_task.c.system_id)
+    .where(request_task.c.request_id == bindparam("request"))
+    .order_by(system.c.position, system.c.name)
+)
+_OF_REQUEST = select(certificate.c.reference, certificate.c.document).where(
+    certificate.c.request_id == bindparam("request")
+)
+
+
 async def issue(tx: Tx, platform: Platform, request: RequestRow, person: SealedPerson) -> bool:
     """Sign the certificate and complete the request with it, in one transaction; False if somebody did already."""
     if not await moves.move(tx, request, RequestStatus.COMPLETED, values={"customer_id": None}):
         return False
-    now = await tx.scalar(select(func.now()))
+    now = await tx.scalar(_NOW)
     certificate_id, reference = new_id(), new_reference("CE")
     statement: Document = {
         "version": VERSION,
@@ -91,14 +115,15 @@ async def issue(tx: Tx, platform: Platform, request: RequestRow, person: SealedP
     )
     proof = await sequencer.include(tx, platform, event_id)
     await tx.execute(
-        insert(certificate).values(
-            id=certificate_id,
-            request_id=request.id,
-            reference=reference,
-            document=canonical(platform.signer.sign({**statement, "log": proof.document()})).decode(),
-            key_id=platform.signer.key_id,
-            issued_at=now,
-        )
+        _ISSUE,
+        {
+            "id": certificate_id,
+            "request_id": request.id,
+            "reference": reference,
+            "document": canonical(platform.signer.sign({**statement, "log": proof.document()})).decode(),
+            "key_id": platform.signer.key_id,
+            "issued_at": now,
+        },
     )
     await checks.wait(tx, request.id)
     return True
@@ -120,22 +145,7 @@ def _subject(sealed: SealedPerson) -> Document | None:
 
 async def _systems(tx: Tx, request_id: UUID) -> list[Document]:
     """Per system what was done, what was verified and what stays; codes and counts as the systems gave them."""
-    found = await tx.all(
-        select(
-            system.c.name,
-            system.c.title,
-            system.c.kind,
-            request_task.c.step,
-            request_task.c.status,
-            request_task.c.attempt,
-            request_task.c.code,
-            request_task.c.evidence,
-            request_task.c.settled_at,
-        )
-        .join(system, system.c.id == request_task.c.system_id)
-        .where(request_task.c.request_id == request_id)
-        .order_by(system.c.position, system.c.name)
-    )
+    found = await tx.all(_TASKS, {"request": request_id})
     by_name: dict[str, dict[TaskStep, Row[Any]]] = {}
     for row in found:
         by_name.setdefault(row.name, {})[row.step] = row
@@ -181,9 +191,7 @@ def _retained(steps: Mapping[TaskStep, Row[Any]]) -> list[Document]:
 
 async def of_request(tx: Tx, request_id: UUID) -> Issued | None:
     """The certificate of a request, from its row: that is the original."""
-    row = await tx.first(
-        select(certificate.c.reference, certificate.c.document).where(certificate.c.request_id == request_id)
-    )
+    row = await tx.first(_OF_REQUEST, {"request": request_id})
     return None if row is None else _issued(row.reference, row.document)
 
 

@@ -6,7 +6,7 @@ an erasure outlives it until the residual pass has looked for what is left of th
 
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role, Tx
@@ -17,6 +17,11 @@ from cdp.operations.packages import parked
 from cdp.operations.requests import certificates
 from cdp.operations.residual import addenda, checks
 from cdp.tables.request import SETTLED, privacy_request
+
+# Built once: every deletion needs it.
+_SETTLED = select(privacy_request.c.key_id, privacy_request.c.subject_ref).where(
+    privacy_request.c.id == bindparam("request"), privacy_request.c.status.in_(SETTLED)
+)
 
 
 async def unclosed(tx: Tx, *, limit: int) -> list[UUID]:
@@ -32,14 +37,11 @@ async def unclosed(tx: Tx, *, limit: int) -> list[UUID]:
 async def close(platform: Platform, request_id: UUID) -> None:
     """Close a settled request. Afterwards nothing leads from it to a person but a ``customer_id`` not yet cut."""
     async with platform.db.transaction(Role.WORKER) as tx:
-        settled = select(privacy_request.c.key_id, privacy_request.c.subject_ref).where(
-            privacy_request.c.id == request_id, privacy_request.c.status.in_(SETTLED)
-        )
-        row = await tx.first(settled)
+        row = await tx.first(_SETTLED, {"request": request_id})
+        if row is None or row.key_id is None:
+            return
         issued = await certificates.of_request(tx, request_id)
-        addendum = await addenda.of_request(tx, request_id)
-    if row is None or row.key_id is None:
-        return
+        addendum = await addenda.of_request(tx, request_id) if issued is not None else None
     if issued is not None:
         await certificates.publish(platform, issued)
         if addendum is not None:

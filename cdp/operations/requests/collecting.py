@@ -26,7 +26,7 @@ async def collect(platform: Platform, reader: Reader, work: Work, sealed: Sealed
             chosen = await exports.choices_of(tx, platform.sealer, work.request_id)
         pages = snapshot.pages(chosen)
     else:
-        subject = sealed.subject(platform.keys, work.request_id)
+        subject = sealed.subject(work.request_id)
         pages = connect(work.system, platform).read(subject, work.key)
     key = platform.keys.get(subjects.key_name(work.request_id))
     prefix = parked.place(work.request_id, work.system.name, work.fence)

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import bindparam, delete, func, or_, select, update
 
 from cdp.access.viewer import Viewer
 from cdp.connectors.base import Evidence, Outcome, Retained, State, System
@@ -118,24 +118,36 @@ async def lock_of(tx: Tx, customer_id: CustomerId | UUID) -> None:
     await tx.all(mine.order_by(privacy_request.c.id).with_for_update())
 
 
+_OWN_ERASE = (
+    request_task.c.request_id == bindparam("request"),
+    request_task.c.step == TaskStep.ERASE,
+    request_task.c.system_id.in_(select(system.c.id).where(system.c.kind == "own")),
+)
+# Built once: every deletion asks.
+_TOLD = select(request_task.c.evidence).where(*_OWN_ERASE)
+_AGAIN = (
+    update(request_task)
+    .where(*_OWN_ERASE, request_task.c.status == TaskStatus.HELD, request_task.c.code == HOLD_RELEASED)
+    .values(status=TaskStatus.PENDING, attempt=0, next_run_at=func.now(), settled_at=None)
+    .returning(request_task.c.id)
+)
+_HOLDS_OF = (
+    select(legal_hold.c.category, legal_hold.c.placed_at, legal_hold.c.ended_at)
+    .where(
+        legal_hold.c.subject_ref == bindparam("subject_ref"),
+        legal_hold.c.status != HoldStatus.REFUSED,
+        or_(is_effective(), legal_hold.c.ended_at >= bindparam("requested_at")),
+    )
+    .order_by(legal_hold.c.placed_at, legal_hold.c.id)
+)
+
+
 async def again(tx: Tx, request_id: RequestId) -> bool:
     """Let the held erasure of our own tables run once more; what it did before stays in its evidence.
 
     False where none is held.
     """
-    own = select(system.c.id).where(system.c.kind == "own")
-    row = await tx.first(
-        update(request_task)
-        .where(
-            request_task.c.request_id == request_id,
-            request_task.c.step == TaskStep.ERASE,
-            request_task.c.system_id.in_(own),
-            request_task.c.status == TaskStatus.HELD,
-            request_task.c.code == HOLD_RELEASED,
-        )
-        .values(status=TaskStatus.PENDING, attempt=0, next_run_at=func.now(), settled_at=None)
-        .returning(request_task.c.id)
-    )
+    row = await tx.first(_AGAIN, {"request": request_id})
     if row is not None:
         tx.ring(tasks.RUN, row.id)
     return row is not None
@@ -143,14 +155,7 @@ async def again(tx: Tx, request_id: RequestId) -> bool:
 
 async def with_earlier(tx: Tx, request_id: RequestId, outcome: Outcome) -> Outcome:
     """Add what our own erasure did before a hold let it finish: the certificate tells all of it."""
-    own = select(system.c.id).where(system.c.kind == "own")
-    told = await tx.scalar(
-        select(request_task.c.evidence).where(
-            request_task.c.request_id == request_id,
-            request_task.c.step == TaskStep.ERASE,
-            request_task.c.system_id.in_(own),
-        )
-    )
+    told = await tx.scalar(_TOLD, {"request": request_id})
     if not told or "held" not in (told.get("evidence") or {}):
         return outcome
     records = dict(told.get("records") or {})
@@ -175,15 +180,7 @@ def _day(value: str | None) -> date | None:
 
 async def documents(tx: Tx, request: RequestRow) -> list[Document]:
     """What the certificate says of holds: category, from when and until when; never why."""
-    found = await tx.all(
-        select(legal_hold.c.category, legal_hold.c.placed_at, legal_hold.c.ended_at)
-        .where(
-            legal_hold.c.subject_ref == request.subject_ref,
-            legal_hold.c.status != HoldStatus.REFUSED,
-            or_(is_effective(), legal_hold.c.ended_at >= request.requested_at),
-        )
-        .order_by(legal_hold.c.placed_at, legal_hold.c.id)
-    )
+    found = await tx.all(_HOLDS_OF, {"subject_ref": request.subject_ref, "requested_at": request.requested_at})
     return [
         {
             "category": row.category.value,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from cdp.access.viewer import SYSTEM
 from cdp.connectors.base import Code
@@ -129,19 +129,15 @@ async def _erase(tx: Tx, platform: Platform, case: _Case) -> bool:
 
     True where there is none, so that the request goes on at once; as of ``_verify``.
     """
-    request = case.request
+    request, values = case.request, {}
     if request.customer_id is not None:
         known = await subjects.gather(tx, request.customer_id)
         lived = await subjects.homes(tx, request.customer_id)
         sealed = case.sealed.with_identifiers(known.identifiers if known else (), lived)
-        await tx.execute(
-            update(privacy_request)
-            .where(privacy_request.c.id == request.id)
-            .values(identifiers_sealed=subjects.seal(platform.keys, request.id, sealed))
-        )
+        values = {"identifiers_sealed": subjects.seal(platform.keys, request.id, sealed)}
     own = await systems.own_id(tx)
     asked = dict.fromkeys([*case.systems(TaskStep.CHECK), *await systems.asked(tx, request.id)])
-    if not await moves.move(tx, request, RequestStatus.ERASING):
+    if not await moves.move(tx, request, RequestStatus.ERASING, values=values):
         return False
     others = [one for one in asked if one != own]
     return await tasks.open_tasks(tx, request.id, request.customer_id, TaskStep.ERASE, others) == 0

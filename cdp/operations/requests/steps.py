@@ -55,8 +55,8 @@ def _still_held(work: Work, sealed: SealedPerson) -> Callable[[Tx], Awaitable[Ou
 
 async def _ask(platform: Platform, work: Work, sealed: SealedPerson) -> Outcome:
     connector = connect(work.system, platform)
-    known = sealed.subject(platform.keys, work.request_id)
-    subject = replace(known, callback=callbacks.callback_of(platform, work))
+    known = sealed.subject(work.request_id)
+    subject = replace(known, callback=callbacks.callback_of(platform, work, sealed.key))
     wanted: list[Change] = []
     if work.step is TaskStep.UPDATE:
         async with platform.db.transaction(Role.WORKER) as tx:

@@ -17,9 +17,25 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row, String, Update, and_, bindparam, case, delete, func, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    Row,
+    String,
+    Update,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    column,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.dml import ReturningInsert
 
 from cdp.access.viewer import SYSTEM
 from cdp.connectors.base import Code, Evidence, Outcome, State, System
@@ -140,20 +156,34 @@ def job_of(step: TaskStep) -> str:
     return PACK if step is TaskStep.PACK else RUN
 
 
+def _open_tasks() -> ReturningInsert[Any]:
+    rows = (
+        func.unnest(bindparam("ids", type_=ARRAY(Uuid)), bindparam("systems", type_=ARRAY(Uuid)))
+        .table_valued(column("id", Uuid), column("system_id", Uuid), name="opened")
+        .render_derived()
+    )
+    of_all = {
+        "customer_id": bindparam("customer", type_=Uuid),
+        "request_id": bindparam("request", type_=Uuid),
+        "step": bindparam("step", type_=request_task.c.step.type),
+    }
+    values = {"id": rows.c.id, "system_id": rows.c.system_id, **of_all}
+    place = [request_task.c.request_id, request_task.c.system_id, request_task.c.step]
+    written = insert(request_task).from_select(list(values), select(*values.values()), include_defaults=False)
+    return written.on_conflict_do_nothing(index_elements=place).returning(request_task.c.id)
+
+
+_OPEN_TASKS = _open_tasks()
+
+
 async def open_tasks(
     tx: Tx, request_id: RequestId, customer_id: CustomerId | None, step: TaskStep, systems: list[SystemId]
 ) -> int:
     """Write one task of a step for each system, all at once, and ring for each; returns how many were not there yet."""
     if not systems:
         return 0
-    ids = [new_id() for _ in systems]
-    rows = [
-        {"id": task_id, "customer_id": customer_id, "request_id": request_id, "system_id": one, "step": step}
-        for task_id, one in zip(ids, systems, strict=True)
-    ]
-    place = [request_task.c.request_id, request_task.c.system_id, request_task.c.step]
-    written = insert(request_task).values(rows).on_conflict_do_nothing(index_elements=place)
-    fresh = await tx.all(written.returning(request_task.c.id))
+    rows = {"ids": [new_id() for _ in systems], "systems": systems}
+    fresh = await tx.all(_OPEN_TASKS, {**rows, "customer": customer_id, "request": request_id, "step": step})
     for row in fresh:
         tx.ring(job_of(step), row.id)
     return len(fresh)
@@ -348,13 +378,19 @@ async def _go_on(tx: Tx, settled: Sequence[_Ending]) -> None:
             tx.ring(job_of(row.step), row.id)
 
 
-async def _holds(tx: Tx, work: Work) -> bool:
-    mine = select(request_task.c.id).where(
-        request_task.c.id == work.id,
-        request_task.c.fence == work.fence,
+_HELD = (
+    select(request_task.c.id)
+    .where(
+        request_task.c.id == bindparam("task"),
+        request_task.c.fence == bindparam("fence"),
         request_task.c.status == TaskStatus.RUNNING,
     )
-    return await tx.scalar(mine.with_for_update()) is not None
+    .with_for_update()
+)
+
+
+async def _holds(tx: Tx, work: Work) -> bool:
+    return await tx.scalar(_HELD, {"task": work.id, "fence": work.fence}) is not None
 
 
 def _ours(work: Work) -> Update:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import bindparam, func, insert, select
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.clock import iso
@@ -115,10 +115,14 @@ def _place(one: Finding) -> Mapping[str, object]:
     return {"table": one.table, "column": one.column, "type": one.type, "rows": one.rows}
 
 
+_OF_REQUEST = select(certificate_addendum.c.reference, certificate_addendum.c.document).where(
+    certificate_addendum.c.request_id == bindparam("request")
+)
+
+
 async def of_request(tx: Tx, request_id: UUID) -> Addendum | None:
     """The addendum of a request, from its row: that is the original."""
-    found = select(certificate_addendum.c.reference, certificate_addendum.c.document)
-    row = await tx.first(found.where(certificate_addendum.c.request_id == request_id))
+    row = await tx.first(_OF_REQUEST, {"request": request_id})
     return None if row is None else Addendum(row.reference, row.document.encode())
 
 

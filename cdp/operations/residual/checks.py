@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, DateTime, Row, cast, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, DateTime, Row, bindparam, cast, exists, func, insert, literal, select, update
 
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Tx
@@ -80,9 +80,18 @@ class Found:
     findings: tuple[Finding, ...]
 
 
+# Built once: every deletion needs them.
+_WAIT = insert(residual_check)
+_PUBLISHED = (
+    update(residual_check)
+    .where(residual_check.c.request_id == bindparam("request"), residual_check.c.status.in_(OPEN))
+    .values(published_at=func.coalesce(residual_check.c.published_at, func.now()))
+)
+
+
 async def wait(tx: Tx, request_id: UUID) -> None:
     """Let the next pass look for the person of a request whose certificate was just issued."""
-    await tx.execute(insert(residual_check).values(id=new_id(), request_id=request_id))
+    await tx.execute(_WAIT, {"id": new_id(), "request_id": request_id})
 
 
 async def due(tx: Tx, every: timedelta) -> UUID | None:
@@ -222,9 +231,5 @@ def is_waiting(request_id: ColumnElement[Any]) -> ColumnElement[bool]:
 
 async def published(tx: Tx, request_id: UUID) -> bool:
     """Note that the certificate is out; False unless the sealed identifiers are still needed."""
-    noted = await tx.execute(
-        update(residual_check)
-        .where(residual_check.c.request_id == request_id, residual_check.c.status.in_(OPEN))
-        .values(published_at=func.coalesce(residual_check.c.published_at, func.now()))
-    )
+    noted = await tx.execute(_PUBLISHED, {"request": request_id})
     return noted.rowcount == 1
