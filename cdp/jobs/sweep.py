@@ -6,7 +6,7 @@ so sweeping in several workers at once is fine. Work that makes more work is fou
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -125,14 +125,15 @@ async def sweep(place: Workplace, *, concurrency: int) -> int:
         if not found or found == before:
             break
         limit = asyncio.Semaphore(concurrency)
-        await asyncio.gather(*(_within(limit, job({"workplace": place}, str(row_id))) for job, row_id in found))
+        await asyncio.gather(*(_within(limit, place, one) for one in found))
         worked, before = worked + len(found), found
     return worked
 
 
-async def _within(limit: asyncio.Semaphore, work: Awaitable[None]) -> None:
+async def _within(limit: asyncio.Semaphore, place: Workplace, one: Find) -> None:
+    job, row_id = one
     async with limit:
-        await work
+        await job({"workplace": place}, str(row_id))
 
 
 async def tidy(place: Workplace) -> None:
