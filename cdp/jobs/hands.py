@@ -57,22 +57,30 @@ Thing = TypeVar("Thing", _Asked, _Ended)
 
 
 class _Gathering(Generic[Thing]):
-    """Takes things one by one, and hands them on together a moment later; one batch at a time."""
+    """Takes things one by one, and hands them on together a moment later; one batch at a time, as far as ``room``."""
 
-    def __init__(self, take: Callable[[Sequence[Thing]], Awaitable[None]]) -> None:
+    def __init__(self, take: Callable[[Sequence[Thing]], Awaitable[None]], room: Callable[[], int]) -> None:
         self._take: Callable[[Sequence[Thing]], Awaitable[None]] = take
+        self._room = room
         self._waiting: list[Thing] = []
         self._taking: asyncio.Task[None] | None = None
 
     def add(self, thing: Thing) -> None:
         self._waiting.append(thing)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Begin with what waits, if that has not begun and there is room."""
+        if not self._waiting or self._room() <= 0:
+            return
         if self._taking is None or self._taking.done():
             self._taking = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        while self._waiting:
+        while self._waiting and self._room() > 0:
             await asyncio.sleep(GATHER_S)
-            together, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
+            most = min(MOST_TOGETHER, self._room())
+            together, self._waiting = self._waiting[:most], self._waiting[most:]
             try:
                 await self._take(together)
             except BaseException as error:  # noqa: BLE001 - whoever waits for it must not wait for ever
@@ -81,20 +89,26 @@ class _Gathering(Generic[Thing]):
 
 
 class Hands:
-    """Claims, performs and settles the tasks one worker is asked for, under leases it keeps extending."""
+    """Claims, performs and settles the tasks one worker is asked for, under leases it keeps extending.
+
+    It performs ``worker_concurrency`` at a time; the rest waits unclaimed, for whichever worker has a hand free first.
+    """
 
     def __init__(self, platform: Platform, owner: str) -> None:
         self._platform, self._owner = platform, owner
         self._asked: dict[UUID, _Asked] = {}
         self._working: dict[UUID, _Asked] = {}
-        self._claims: _Gathering[_Asked] = _Gathering(self._claim)
-        self._ends: _Gathering[_Ended] = _Gathering(self._settle_together)
+        self._claims: _Gathering[_Asked] = _Gathering(self._claim, self._free)
+        self._ends: _Gathering[_Ended] = _Gathering(self._settle_together, lambda: MOST_TOGETHER)
         self._heartbeat = Heartbeat(platform)
 
     @property
     def are_empty(self) -> bool:
         """Whether nothing is under way."""
         return not (self._asked or self._working)
+
+    def _free(self) -> int:
+        return self._platform.settings.worker_concurrency - len(self._working)
 
     async def work_on(self, task_id: UUID, perform: Perform) -> None:
         """Claim the task with others, perform it, settle it with others; at once when it is no work for now.
@@ -156,12 +170,16 @@ class Hands:
                 await release(self._platform, [work])
         else:
             # Whoever rings for it from now on is heard: settling may wait for others.
-            del self._working[work.id]
+            self._let_go(asked)
             await self._settle(work, performed)
         finally:
-            if self._working.get(work.id) is asked:
-                del self._working[work.id]
+            self._let_go(asked)
             self._heartbeat.remove(work)
+
+    def _let_go(self, asked: _Asked) -> None:
+        if self._working.get(asked.id) is asked:
+            del self._working[asked.id]
+            self._claims.go_on()
 
     async def _give_back(self, asked: _Asked) -> None:
         asked.is_unwanted = True

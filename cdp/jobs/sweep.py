@@ -36,6 +36,8 @@ BATCH = 100
 ROUNDS = 20
 PEOPLE = 1_000
 TIDY_EVERY_S = 60.0
+# What became due this long ago and was not begun has lost its ring, seconds.
+RESTED_S = 1.0
 Find = tuple[Job, UUID]
 
 log = structlog.get_logger()
@@ -74,7 +76,8 @@ class Sweeper:
             if time.monotonic() >= self._tidy_at:
                 await tidy(self._place)
                 self._tidy_at = time.monotonic() + TIDY_EVERY_S
-            found = await _find(self._place)
+            rested_s = min(RESTED_S, self._place.platform.settings.sweep_s)
+            found = await _find(self._place, rested_s=rested_s)
         except Exception:  # a database that is away for a moment must not end the sweeper
             log.exception("sweep.failed")
             return []
@@ -166,17 +169,17 @@ async def _look_up(place: Workplace) -> None:
                 return
 
 
-async def _find(place: Workplace) -> list[Find]:
-    """Everything due, one statement a kind."""
+async def _find(place: Workplace, *, rested_s: float = 0.0) -> list[Find]:
+    """Everything due, one statement a kind; what is not lost, only once it has been due for ``rested_s``."""
     async with place.platform.db.transaction(Role.WORKER) as tx:
         await tasks.forget_orphans(tx)
         await exports.expire_due(tx, limit=BATCH)
         await holds.expire_due(tx, limit=BATCH)
-        due = await tasks.due(tx, limit=BATCH, per_system=place.platform.settings.system_concurrency)
-        still = await phases.standing_still(tx, limit=BATCH)
-        unsent = await messages.due(tx, limit=BATCH)
+        due = await tasks.due(tx, limit=BATCH, per_system=place.platform.settings.system_concurrency, rested_s=rested_s)
+        still = await phases.standing_still(tx, limit=BATCH, rested_s=rested_s)
+        unsent = await messages.due(tx, limit=BATCH, rested_s=rested_s)
         untold = await backchannel_logout.due(tx, limit=BATCH)
-        unclosed = await closing.unclosed(tx, limit=BATCH)
+        unclosed = await closing.unclosed(tx, limit=BATCH, rested_s=rested_s)
         over = await exports.removable(tx, limit=BATCH)
         asked = await working.due(tx, limit=BATCH)
         uncalled = await calls.due(tx, limit=BATCH)

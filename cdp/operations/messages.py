@@ -86,9 +86,11 @@ async def queue(
     return message_id
 
 
-async def due(tx: Tx, *, limit: int) -> list[UUID]:
-    """Messages nobody rang for, or whose worker died."""
-    found = select(message.c.id).where(message.c.status.in_(UNSENT), message.c.next_run_at <= func.now())
+async def due(tx: Tx, *, limit: int, rested_s: float = 0.0) -> list[UUID]:
+    """Messages nobody rang for, those that have been due for ``rested_s``, or whose worker died."""
+    rested = message.c.next_run_at <= func.now() - timedelta(seconds=rested_s)
+    is_lost = (message.c.status == MessageStatus.SENDING) & (message.c.next_run_at <= func.now())
+    found = select(message.c.id).where(message.c.status.in_(UNSENT), or_(rested, is_lost))
     return [row.id for row in await tx.all(found.order_by(message.c.next_run_at).limit(limit))]
 
 

@@ -1,13 +1,16 @@
 """Tasks under leases: one worker at a time, the newest claim alone settles, dead workers are followed, poison stops."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from sqlalchemy import func, select, update
 
 from cdp.connectors.base import Outcome, State
-from cdp.core.db import Role
+from cdp.core.db import Ring, Role
 from cdp.core.ids import TaskId, new_id
+from cdp.jobs.bell import NearDoorbell
 from cdp.jobs.claim import leased, settle
 from cdp.jobs.job import Workplace, job
 from cdp.jobs.run_task import run_task
@@ -17,7 +20,7 @@ from cdp.operations.requests.tasks import Performed, Work
 from cdp.tables.request import RequestStatus, TaskStatus, TaskStep, request_task
 from cdp.tables.system import system
 from tests.connectors.webhook_peer import served
-from tests.engine import Engine
+from tests.engine import Engine, until
 from tests.population import Person, make_person
 
 DONE = Performed(Outcome(State.DONE, "FOUND"))
@@ -314,3 +317,57 @@ async def test_a_row_rung_for_while_it_is_worked_on_is_worked_on_once_more(engin
     await working
     assert [str(one) for one in times] == [row, row]
     assert engine.place.under_way == {}
+
+
+async def test_a_worker_performs_so_many_tasks_at_a_time(engine: Engine) -> None:
+    two = engine.with_settings(worker_concurrency=2)
+    ids = [(await one_task(engine, await make_person(engine.platform.db)))[1] for _ in range(5)]
+    under_way, most = 0, 0
+
+    async def perform(_: tasks.Work) -> Performed:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.02)
+        under_way -= 1
+        return DONE
+
+    await asyncio.gather(*(two.place.hands.work_on(task_id, perform) for task_id in ids))
+    assert [await status_of(engine, task_id) for task_id in ids] == [TaskStatus.DONE] * 5
+    assert most == 2
+
+
+@dataclass
+class Far:
+    """The doorbell of the others."""
+
+    heard: list[Ring] = field(default_factory=list)
+
+    async def ring(self, rings: Sequence[Ring]) -> None:
+        self.heard += rings
+
+
+async def test_a_worker_rings_itself_first_and_others_for_the_rest(engine: Engine) -> None:
+    far, stop = Far(), asyncio.Event()
+    bell = NearDoorbell(engine.place, far, most=2)
+    reference, task_id = await one_task(engine, await make_person(engine.platform.db))
+    before = engine.platform.db.doorbell
+    engine.platform.db.doorbell = far
+    try:
+        running = asyncio.create_task(bell.run(stop))
+        await asyncio.sleep(0)
+        assert engine.platform.db.doorbell is bell
+        now, later = Ring("run_task", task_id), Ring("run_task", new_id(), defer_s=60)
+        beyond = [Ring("run_task", new_id()) for _ in range(2)]
+        await bell.ring([now, later, *beyond, now])
+        assert far.heard == [later, beyond[1]]
+
+        async def is_completed() -> bool:
+            return await engine.status(reference) is RequestStatus.COMPLETED
+
+        await until(is_completed)  # one ring led to all the others
+        stop.set()
+        await running
+        assert engine.platform.db.doorbell is far
+    finally:
+        engine.platform.db.doorbell = before

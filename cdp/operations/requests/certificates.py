@@ -18,6 +18,7 @@ from sqlalchemy import Row, bindparam, func, insert, select
 
 from cdp.access.viewer import SYSTEM
 from cdp.connectors.holds import BASIS
+from cdp.core.blobs import Blobs
 from cdp.core.clock import iso
 from cdp.core.db import Role, Tx
 from cdp.core.ids import new_id, new_reference
@@ -37,6 +38,8 @@ from cdp.tables.system import system
 
 LABELS = {TaskStep.CHECK: "announced", TaskStep.ERASE: "erased", TaskStep.VERIFY: "verified"}
 VERIFIER = "verify_certificate.py"
+# Object stores this process has put the verifier into.
+_PUBLISHED: set[str] = set()
 NOT_SCANNED = (
     ("write-ahead-log", "Removed as the database recycles it; never read for any purpose but recovery."),
     ("dead-rows", "Overwritten as the database vacuums; not readable by any query."),
@@ -212,10 +215,16 @@ def verifier() -> bytes:
 
 
 async def publish(platform: Platform, issued: Issued) -> None:
-    """Put JSON and PDF into the object store, where they outlive the database, with the program that checks them.
+    """Put it into the object store, where it outlives the database, with the program that checks it.
 
-    Doing it again writes the same.
+    Doing it again writes the same. The PDF is made from it whenever somebody asks for one.
     """
-    await platform.blobs.put(f"certificates/{VERIFIER}", verifier())
+    await _publish_verifier(platform.blobs)
     await platform.blobs.put(f"certificates/{issued.reference}.json", issued.document)
-    await platform.blobs.put(f"certificates/{issued.reference}.pdf", issued.pdf())
+
+
+async def _publish_verifier(blobs: Blobs) -> None:
+    """Once a process: it is the same for every certificate of a release."""
+    if blobs.url not in _PUBLISHED:
+        await blobs.put(f"certificates/{VERIFIER}", verifier())
+        _PUBLISHED.add(blobs.url)

@@ -1,4 +1,4 @@
-"""Which tasks may run now, as SQL: due, in a request that is in the state of their step, at a system that has room.
+"""Tasks as SQL, and which may run now: due, in a request in the state of their step, at a system that has room.
 
 Statements every task needs are built once: building one takes longer than Postgres takes to run it.
 """
@@ -32,8 +32,8 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from cdp.connectors.holds import is_effective
 from cdp.operations.requests.progress import OPEN, RUNS_IN
@@ -159,6 +159,39 @@ def _next() -> Select[Any]:
 
 NEXT = _next()
 """Who waits longest at each of some systems, as many as places there are free now."""
+
+
+def _open_tasks() -> ReturningInsert[Any]:
+    rows = (
+        func.unnest(bindparam("ids", type_=ARRAY(Uuid)), bindparam("systems", type_=ARRAY(Uuid)))
+        .table_valued(column("id", Uuid), column("system_id", Uuid), name="opened")
+        .render_derived()
+    )
+    of_all = {
+        "customer_id": bindparam("customer", type_=Uuid),
+        "request_id": bindparam("request", type_=Uuid),
+        "step": bindparam("step", type_=request_task.c.step.type),
+    }
+    values = {"id": rows.c.id, "system_id": rows.c.system_id, **of_all}
+    place = [request_task.c.request_id, request_task.c.system_id, request_task.c.step]
+    written = insert(request_task).from_select(list(values), select(*values.values()), include_defaults=False)
+    return written.on_conflict_do_nothing(index_elements=place).returning(request_task.c.id)
+
+
+OPEN_MANY = _open_tasks()
+"""Write tasks of one step and request, as far as they are not there; answer which are new."""
+
+
+HELD = (
+    select(request_task.c.id)
+    .where(
+        request_task.c.id == bindparam("task"),
+        request_task.c.fence == bindparam("fence"),
+        request_task.c.status == TaskStatus.RUNNING,
+    )
+    .with_for_update()
+)
+"""Lock a task, if this claim (id and fence) is still the newest."""
 
 
 def room(most: int) -> ColumnElement[int]:

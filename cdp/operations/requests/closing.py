@@ -4,9 +4,10 @@ It runs after the request is settled and may run again: ``key_id`` is cut last, 
 an erasure outlives it until the residual pass has looked for what is left of the person; then this runs once more.
 """
 
+from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role, Tx
@@ -24,10 +25,11 @@ _SETTLED = select(privacy_request.c.key_id, privacy_request.c.subject_ref).where
 )
 
 
-async def unclosed(tx: Tx, *, limit: int) -> list[UUID]:
-    """Settled requests whose key is still there."""
+async def unclosed(tx: Tx, *, limit: int, rested_s: float = 0.0) -> list[UUID]:
+    """Settled requests whose key is still there, ``rested_s`` after they were settled."""
     found = select(privacy_request.c.id).where(
         privacy_request.c.status.in_(SETTLED),
+        privacy_request.c.updated_at <= func.now() - timedelta(seconds=rested_s),
         privacy_request.c.key_id.is_not(None),
         ~checks.is_waiting(privacy_request.c.id),
     )

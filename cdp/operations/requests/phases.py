@@ -6,6 +6,7 @@ the outside (object store, key store) happen between transactions, never inside 
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -56,8 +57,11 @@ class _Case:
         ]
 
 
-async def standing_still(tx: Tx, *, limit: int) -> list[UUID]:
-    """Requests that could move on: their waiting time is over, or they are in motion without an open task."""
+async def standing_still(tx: Tx, *, limit: int, rested_s: float = 0.0) -> list[UUID]:
+    """Requests that could move on: their waiting time is over, or they are in motion without an open task.
+
+    Those in motion only once nothing has changed for ``rested_s``: their ring may be on its way.
+    """
     cooled = privacy_request.c.status.in_((RequestStatus.COOLING_OFF, RequestStatus.LIFTING)) & (
         privacy_request.c.cooling_off_until <= func.now()
     )
@@ -66,7 +70,8 @@ async def standing_still(tx: Tx, *, limit: int) -> list[UUID]:
         .where(request_task.c.request_id == privacy_request.c.id, request_task.c.status.in_(OPEN))
         .exists()
     )
-    idle = privacy_request.c.status.in_(IN_MOTION) & ~working
+    is_rested = privacy_request.c.updated_at <= func.now() - timedelta(seconds=rested_s)
+    idle = privacy_request.c.status.in_(IN_MOTION) & is_rested & ~working
     found = await tx.all(select(privacy_request.c.id).where(cooled | idle).order_by(privacy_request.c.id).limit(limit))
     return [row.id for row in found]
 

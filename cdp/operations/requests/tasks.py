@@ -18,15 +18,12 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import (
-    ARRAY,
     Row,
     String,
     Update,
-    Uuid,
     and_,
     bindparam,
     case,
-    column,
     delete,
     func,
     or_,
@@ -34,8 +31,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import cast as sql_cast
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.sql.dml import ReturningInsert
 
 from cdp.access.viewer import SYSTEM
 from cdp.connectors.base import Code, Evidence, Outcome, State, System
@@ -48,9 +43,11 @@ from cdp.operations.backoff import wait_s
 from cdp.operations.requests.claiming import (
     DUE,
     EXTEND,
+    HELD,
     IS_OWN,
     LOCK,
     NEXT,
+    OPEN_MANY,
     SETTLE,
     TOUCH,
     TURN,
@@ -156,26 +153,6 @@ def job_of(step: TaskStep) -> str:
     return PACK if step is TaskStep.PACK else RUN
 
 
-def _open_tasks() -> ReturningInsert[Any]:
-    rows = (
-        func.unnest(bindparam("ids", type_=ARRAY(Uuid)), bindparam("systems", type_=ARRAY(Uuid)))
-        .table_valued(column("id", Uuid), column("system_id", Uuid), name="opened")
-        .render_derived()
-    )
-    of_all = {
-        "customer_id": bindparam("customer", type_=Uuid),
-        "request_id": bindparam("request", type_=Uuid),
-        "step": bindparam("step", type_=request_task.c.step.type),
-    }
-    values = {"id": rows.c.id, "system_id": rows.c.system_id, **of_all}
-    place = [request_task.c.request_id, request_task.c.system_id, request_task.c.step]
-    written = insert(request_task).from_select(list(values), select(*values.values()), include_defaults=False)
-    return written.on_conflict_do_nothing(index_elements=place).returning(request_task.c.id)
-
-
-_OPEN_TASKS = _open_tasks()
-
-
 async def open_tasks(
     tx: Tx, request_id: RequestId, customer_id: CustomerId | None, step: TaskStep, systems: list[SystemId]
 ) -> int:
@@ -183,7 +160,7 @@ async def open_tasks(
     if not systems:
         return 0
     rows = {"ids": [new_id() for _ in systems], "systems": systems}
-    fresh = await tx.all(_OPEN_TASKS, {**rows, "customer": customer_id, "request": request_id, "step": step})
+    fresh = await tx.all(OPEN_MANY, {**rows, "customer": customer_id, "request": request_id, "step": step})
     for row in fresh:
         tx.ring(job_of(step), row.id)
     return len(fresh)
@@ -195,8 +172,13 @@ async def of_request(tx: Tx, request_id: UUID) -> list[Standing]:
     return [Standing(row.id, row.system_id, row.own, row.step, row.status, row.code) for row in found]
 
 
-async def due(tx: Tx, *, limit: int, per_system: int) -> list[tuple[TaskId, TaskStep]]:
-    """Tasks nobody rang for, or whose worker died; of each system only as many as it has room for."""
+async def due(tx: Tx, *, limit: int, per_system: int, rested_s: float = 0.0) -> list[tuple[TaskId, TaskStep]]:
+    """Tasks nobody rang for, or whose worker died; of each system only as many as it has room for.
+
+    Those whose worker did not die are left out until they have been due for ``rested_s``: their ring may be on its way.
+    """
+    is_lost = request_task.c.status == TaskStatus.RUNNING
+    is_rested = or_(is_lost, request_task.c.next_run_at <= func.now() - timedelta(seconds=rested_s))
     place = func.row_number().over(partition_by=request_task.c.system_id, order_by=request_task.c.next_run_at)
     found = (
         select(
@@ -208,7 +190,7 @@ async def due(tx: Tx, *, limit: int, per_system: int) -> list[tuple[TaskId, Task
         )
         .join(privacy_request)
         .join(system)
-        .where(DUE, room(per_system) > 0)
+        .where(DUE, is_rested, room(per_system) > 0)
         .subquery()
     )
     chosen = select(found.c.id, found.c.step).where(or_(found.c.own, found.c.place <= per_system))
@@ -378,19 +360,8 @@ async def _go_on(tx: Tx, settled: Sequence[_Ending]) -> None:
             tx.ring(job_of(row.step), row.id)
 
 
-_HELD = (
-    select(request_task.c.id)
-    .where(
-        request_task.c.id == bindparam("task"),
-        request_task.c.fence == bindparam("fence"),
-        request_task.c.status == TaskStatus.RUNNING,
-    )
-    .with_for_update()
-)
-
-
 async def _holds(tx: Tx, work: Work) -> bool:
-    return await tx.scalar(_HELD, {"task": work.id, "fence": work.fence}) is not None
+    return await tx.scalar(HELD, {"task": work.id, "fence": work.fence}) is not None
 
 
 def _ours(work: Work) -> Update:
