@@ -2,7 +2,8 @@
 
 wide       one deletion over 50 systems that answer in 200 ms each; a peer that asks one after the other is the floor
 local      many deletions at once over five systems of this machine, one worker process
-slow       the same over five systems that answer in 200 ms, one worker process and two
+slow       the same over five systems that answer in 200 ms, one worker process and two that wait for twelve answers at
+           a time; and one as it is delivered, which on two cores is limited by its own core instead
 crowd      100,000 people erased from one database at once (bench.crowd)
 
 Requests are opened first and the workers started then, so a rate is that of the workers alone. What limits it is said
@@ -63,6 +64,8 @@ SECOND_BRINGS = 1.6
 ROUNDS = 3
 # Calls of one system at a time: what these systems were agreed to bear.
 CONCURRENCY = 64
+# Tasks a worker has in hand where waiting is to be the limit, and not one core of Python.
+FEW_HANDS = 12
 
 
 @dataclass
@@ -135,8 +138,11 @@ class Scene:
         return sum(map(cpu_of, [self._postgres_pid, *children_of(self._postgres_pid)]))
 
     @contextmanager
-    def workers(self, count: int) -> Iterator[list[int]]:
-        """Worker processes for the length of the block, up and waiting; their pids."""
+    def workers(self, count: int, *, hands: int | None = None) -> Iterator[list[int]]:
+        """Worker processes for the length of the block, up and waiting; their pids.
+
+        ``hands`` is how many tasks each does at a time, as delivered unless given.
+        """
         settings = self.platform.settings
         given = {name: value for name, value in os.environ.items() if not name.startswith("CDP_")} | {
             "CDP_STATE_DIR": str(settings.state_dir),
@@ -147,6 +153,7 @@ class Scene:
             "CDP_SYSTEM_CONCURRENCY": str(settings.system_concurrency),
             "CDP_ALLOW_PRIVATE_TARGETS": "true",
             "CDP_LOG_FORMAT": "json",
+            **({"CDP_WORKER_CONCURRENCY": str(hands)} if hands else {}),
         }
         me = Account("", os.geteuid(), os.getegid())
         children, logs = [], []
@@ -213,7 +220,7 @@ async def wide(scene: Scene, ports: list[int], found: Found, console: Console) -
     found.targets.append(Target(f"seconds to delete from {WIDE} systems", best, WIDE_WITHIN_S, at_least=False))
 
 
-async def rate(scene: Scene, what: str, count: int, workers: int, found: Found) -> float:
+async def rate(scene: Scene, what: str, count: int, workers: int, found: Found, *, hands: int | None = None) -> float:
     """Deletions a second of so many workers; everything is opened before they start."""
     people = scene.take(count)
     before = await scene.done()
@@ -221,7 +228,7 @@ async def rate(scene: Scene, what: str, count: int, workers: int, found: Found) 
     for one in people:
         await scene.open(one)
     opened_s = time.monotonic() - began
-    with scene.workers(workers) as pids:
+    with scene.workers(workers, hands=hands) as pids:
         began, ahead = time.monotonic(), await scene.done() - before
         cpu, postgres = sum(map(cpu_of, pids)), scene.postgres_cpu_s()
         await scene.finish(before + count)
@@ -305,10 +312,12 @@ async def slow(scene: Scene, ports: list[int], count: int, found: Found, console
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports[0]}", timeout=30) as client:
         await client.put("/people", json=[one.email for one in everybody])
     rates = []
+    what = f"{count} deletions over {FEW} systems of {DELAY_MS} ms"
     for workers in (1, 2):
-        what = f"{count} deletions over {FEW} systems of {DELAY_MS} ms, {workers} worker(s)"
-        rates.append(await rate(scene, what, count, workers, found))
-        console.print(f"slow, {workers} worker(s): {rates[-1]:.1f}/s")
+        each = f"{what}, {workers} worker(s) of {FEW_HANDS} tasks at a time"
+        rates.append(await rate(scene, each, count, workers, found, hands=FEW_HANDS))
+        console.print(f"slow, {workers} worker(s) of {FEW_HANDS}: {rates[-1]:.1f}/s")
+    await rate(scene, f"{what}, one worker as it is delivered", count, 1, found)
     found.targets.append(Target("what a second worker brings", rates[1] / rates[0], SECOND_BRINGS, at_least=True))
 
 

@@ -74,7 +74,16 @@ class KeyStore:
             pass
         finally:
             fresh.unlink()
+        self._keep_names()
         return self.get(name)
+
+    def _keep_names(self) -> None:
+        """Make what the folder lists durable: a key whose name a power cut takes is lost with all it sealed."""
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def get(self, name: str) -> bytes:
         """Read a key. Raises KeyGone when it was destroyed or never made."""

@@ -40,8 +40,9 @@ async def test_a_translated_dataset_erases_one_customer_of_chinook(sqlite_url: s
     assert await connector.probe() == ()
     before = everything(sqlite_url)
     subject = subject_of(Identifier("email", "frantisekw@jetbrains.com", verified=True))
-    check, _, verify = await steps(connector, subject)
-    assert check.records == {"Customer": 1, "Invoice": 7}
+    check, erase, verify = await steps(connector, subject)
+    assert (check.records, erase.records) == ({}, {"Customer": 1, "Invoice": 7})
+    assert check.evidence["tables"] == {"Customer": {"cut": 1}, "Invoice": {"cut": 7}}
     assert {(one.collection, one.basis) for one in verify.retained} == {
         ("Customer", BASIS),
         ("Invoice", BASIS),

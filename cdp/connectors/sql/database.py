@@ -1,10 +1,11 @@
 """Somebody else's database: connections with time-outs, and the functions the dialects spell differently.
 
-A server's connections are kept for some seconds: greeting it anew costs both sides more than most steps do. They are
-theirs, so they are few, never old, looked at before use, and thrown away after any trouble. Files are opened anew each
-time: one that was replaced would be found erased, and the new one would not be. Drivers are imported by SQLAlchemy
-when a system first needs them. On Postgres ``row_security`` is off: a policy that would hide rows from us then raises
-instead, so that hidden rows can not pass as erased ones (https://www.postgresql.org/docs/18/ddl-rowsecurity.html).
+Connections to Postgres are kept for some seconds: greeting it anew costs both sides more than most steps do. They are
+theirs, so they are few, never old, looked at before use, and thrown away after any trouble. MariaDB greets cheaply, and
+is greeted anew each time. So are files: one that was replaced would be found erased, and the new one would not be.
+Drivers are imported by SQLAlchemy when a system first needs them. On Postgres ``row_security`` is off: a policy that
+would hide rows from us then raises instead, so that hidden rows can not pass as erased ones
+(https://www.postgresql.org/docs/18/ddl-rowsecurity.html).
 """
 
 import asyncio
@@ -92,7 +93,7 @@ class Database:
             try:
                 yield connection
             except BaseException:
-                connection.invalidate()  # a temporary table of MariaDB outlives a rollback
+                connection.invalidate()  # whatever happened to it, nobody else shall have it
                 raise
 
     def _engine(self) -> Engine:
@@ -151,7 +152,7 @@ def _mariadb(url: URL, timeout_s: int) -> Engine:
     }
     return create_engine(
         url.set(drivername="mariadb+pymysql").update_query_dict({"charset": "utf8mb4"}),
-        **_KEPT,
+        poolclass=NullPool,  # a greeting is cheap there, and a temporary table would outlive its transaction
         hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,

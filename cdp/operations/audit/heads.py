@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select
 from cdp.core.clock import iso
 from cdp.core.db import Tx
 from cdp.core.sign import Document, Signer, canonical
-from cdp.operations.audit import tree
+from cdp.operations.audit.tree import Grown
 from cdp.operations.proofs.formats import HEAD, VERSION
 from cdp.tables.audit import audit_head
 
@@ -48,13 +48,13 @@ async def latest(tx: Tx) -> Head | None:
     return None if row is None else Head(row.size, row.document, row.signed_at)
 
 
-async def sign(tx: Tx, signer: Signer) -> Head | None:
-    """Sign the tree as it stands, unless the newest head says the same; returns the newest head.
+async def sign(tx: Tx, signer: Signer, grown: Grown | None) -> Head | None:
+    """Sign the tree as it has grown, unless the newest head says the same; returns the newest head.
 
     Who calls this holds the sequencer's lock, in the transaction that appends: a head never outlives its leaves.
     """
-    previous, leaves = await latest(tx), await tree.size(tx)
-    if leaves == (previous.size if previous else 0):
+    previous = await latest(tx)
+    if grown is None or grown.size == (previous.size if previous else 0):
         return previous
     now: datetime = await tx.scalar(_NOW)
     moment = max(now, previous.signed_at) if previous else now
@@ -62,13 +62,13 @@ async def sign(tx: Tx, signer: Signer) -> Head | None:
         {
             "kind": HEAD,
             "version": VERSION,
-            "size": leaves,
-            "root": (await tree.root(tx, leaves)).hex(),
+            "size": grown.size,
+            "root": grown.root.hex(),
             "time": iso(moment),
             "previous": {"size": previous.size, "sha256": previous.sha256} if previous else None,
         }
     )
-    head = Head(leaves, canonical(document).decode(), moment)
-    values = {"size": leaves, "document": head.text, "key_id": signer.key_id, "signed_at": moment}
+    head = Head(grown.size, canonical(document).decode(), moment)
+    values = {"size": grown.size, "document": head.text, "key_id": signer.key_id, "signed_at": moment}
     await tx.execute(_SIGNED, values)
     return head

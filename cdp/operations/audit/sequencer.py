@@ -18,7 +18,7 @@ from cdp.core.platform import Platform
 from cdp.core.sign import Document
 from cdp.operations.audit import entries, heads, tree
 from cdp.operations.audit.heads import Head
-from cdp.operations.audit.tree import Leaf
+from cdp.operations.audit.tree import Grown, Leaf
 from cdp.tables.audit import audit_event, audit_pending
 
 LOCK = 0x61756469
@@ -56,8 +56,9 @@ async def sequence(platform: Platform, *, is_patient: bool = False) -> int:
                 await tx.execute(_LOCK)
             elif not await tx.scalar(_TRY_LOCK):
                 return appended
-            batch = len(await _append(tx, _WAITING))
-            await heads.sign(tx, platform.signer)
+            rows, grown = await _append(tx, _WAITING)
+            await heads.sign(tx, platform.signer, grown)
+            batch = len(rows)
         appended += batch
         if batch < BATCH:
             return appended
@@ -66,12 +67,11 @@ async def sequence(platform: Platform, *, is_patient: bool = False) -> int:
 async def include(tx: Tx, platform: Platform, event_id: UUID) -> Inclusion:
     """Append one event of this very transaction, sign, and prove it. Others wait for the lock until this has ended."""
     await tx.execute(_LOCK)
-    (row,) = await _append(tx, _ONE_WAITING, {"event": event_id})
-    head = await heads.sign(tx, platform.signer)
+    (row,), grown = await _append(tx, _ONE_WAITING, {"event": event_id})
+    head = await heads.sign(tx, platform.signer, grown)
     assert head is not None
-    position = head.size - 1
-    path = await tree.inclusion(tx, position, head.size)
-    return Inclusion(entries.document(row), position, tuple(path), head)
+    assert grown is not None
+    return Inclusion(entries.document(row), grown.size - 1, tuple(grown.inclusion_of_last()), head)
 
 
 def _waiting() -> Select[tuple[object, ...]]:
@@ -91,9 +91,10 @@ _APPENDED = delete(audit_pending).where(audit_pending.c.event_id == any_(bindpar
 
 async def _append(
     tx: Tx, waiting: Select[tuple[object, ...]], given: Mapping[str, UUID] | None = None
-) -> Sequence[Row[Any]]:
+) -> tuple[Sequence[Row[Any]], Grown | None]:
     rows = await tx.all(waiting, given)
-    if rows:
-        await tree.append(tx, [Leaf(row.id, leaf_hash(entries.entry(row))) for row in rows])
-        await tx.execute(_APPENDED, {"events": [row.id for row in rows]})
-    return rows
+    if not rows:
+        return rows, None
+    grown = await tree.append(tx, [Leaf(row.id, leaf_hash(entries.entry(row))) for row in rows])
+    await tx.execute(_APPENDED, {"events": [row.id for row in rows]})
+    return rows, grown

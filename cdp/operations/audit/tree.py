@@ -4,7 +4,7 @@ Appending reads the right edge (one row a level at most) and writes a batch in t
 subtrees it is folded from, at most two for each level, in one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -60,6 +60,23 @@ class Leaf:
 _SIZE = select(func.coalesce(func.max(audit_leaf.c.position) + 1, 0))
 
 
+@dataclass(frozen=True)
+class Grown:
+    """A tree that leaves were just added to; ``known`` are the complete subtrees that were read or made for it."""
+
+    size: int
+    known: Mapping[Place, bytes]
+
+    @property
+    def root(self) -> bytes:
+        """Hash of the whole tree."""
+        return merkle.fold([self.known[place] for place in merkle.subtrees(0, self.size)])
+
+    def inclusion_of_last(self) -> list[bytes]:
+        """The path that proves the newest leaf to be in it: the right edge of the tree before it."""
+        return merkle.proof(merkle.inclusion(self.size - 1, self.size), self.known)
+
+
 async def size(tx: Tx) -> int:
     """Number of leaves."""
     found: int = await tx.scalar(_SIZE)
@@ -73,8 +90,8 @@ async def root(tx: Tx, leaves: int) -> bytes:
     return merkle.fold([known[place] for place in places])
 
 
-async def append(tx: Tx, leaves: Sequence[Leaf]) -> int:
-    """Add leaves in this order; returns the tree's new size. Who calls this holds the sequencer's lock."""
+async def append(tx: Tx, leaves: Sequence[Leaf]) -> Grown:
+    """Add leaves in this order. Who calls this holds the sequencer's lock."""
     start = await size(tx)
     places = merkle.subtrees(0, start)
     known = await _nodes(tx, set(places))
@@ -94,7 +111,8 @@ async def append(tx: Tx, leaves: Sequence[Leaf]) -> int:
         position=(BigInteger, [place for (_, place), _ in completed]),
         hash=(LargeBinary, [hashed for _, hashed in completed]),
     )
-    return tree.size
+    new = {(0, start + number): leaf.hash for number, leaf in enumerate(leaves)}
+    return Grown(tree.size, known | new | dict(completed))
 
 
 @cache
