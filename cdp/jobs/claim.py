@@ -49,7 +49,7 @@ class Heartbeat:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._held: dict[UUID, tuple[Work, asyncio.Task[Any]]] = {}
+        self._held: dict[UUID, tuple[Work, asyncio.Task[Any] | None]] = {}
         self._lost: set[tuple[UUID, int]] = set()
         self._beating: asyncio.Task[None] | None = None
 
@@ -58,6 +58,12 @@ class Heartbeat:
         self._held[work.id] = (work, working)
         if self._beating is None or self._beating.done():
             self._beating = asyncio.create_task(self._beat())
+
+    def settling(self, work: Work) -> None:
+        """Keep its lease, but cancel nothing any more: one that is no longer ours may just have been settled by us."""
+        held = self._held.get(work.id)
+        if held is not None and held[0].fence == work.fence:
+            self._held[work.id] = (work, None)
 
     def remove(self, work: Work) -> None:
         """Let go of it; the claim of somebody newer stays."""
@@ -81,7 +87,8 @@ class Heartbeat:
                 async with self._platform.db.transaction(Role.WORKER) as tx:
                     kept = await tasks.extend(tx, [work for work, _ in held], lease_s=lease_s)
                 for work, working in held:
-                    if work.id not in kept and not working.done() and self._held.get(work.id) == (work, working):
+                    is_lost = work.id not in kept and self._held.get(work.id) == (work, working)
+                    if is_lost and working is not None and not working.done():
                         self._lost.add((work.id, work.fence))
                         log.warning("task.lease_lost", task=str(work.id), fence=work.fence)
                         working.cancel()

@@ -153,6 +153,8 @@ class Hands:
     async def _see_through(self, work: Work, asked: _Asked) -> None:
         try:
             await self._work(work, asked)
+        except asyncio.CancelledError:  # this task was, not whoever waits for it
+            _resolve(asked.over)
         except BaseException as error:  # noqa: BLE001 - raised where it was asked for
             _resolve(asked.over, error)
         else:
@@ -171,6 +173,7 @@ class Hands:
         else:
             # Whoever rings for it from now on is heard: settling may wait for others.
             self._let_go(asked)
+            self._heartbeat.settling(work)
             await self._settle(work, performed)
         finally:
             self._let_go(asked)

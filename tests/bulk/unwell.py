@@ -53,6 +53,10 @@ class Unwell:
                 await writer.drain()
                 return
             inner, outer = await asyncio.open_connection("127.0.0.1", self._upstream)
+            if self.refusals:  # it fell ill meanwhile
+                outer.close()
+                writer.close()
+                return
             self._open |= {writer, outer}
             await asyncio.gather(_pass(reader, outer, self._bear), _pass(inner, writer))
         writer.close()
