@@ -118,7 +118,7 @@ class Hands:
         if task_id in self._working:
             return
         asked = self._asked.get(task_id)
-        if asked is None:
+        if asked is None or asked.is_unwanted:
             asked = _Asked(task_id, perform, asyncio.get_running_loop().create_future())
             self._asked[task_id] = asked
             self._claims.add(asked)
@@ -140,7 +140,8 @@ class Hands:
             log.exception("task.not_claimed", tasks=len(wanted))
         finally:
             for one in together:
-                self._asked.pop(one.id, None)
+                if self._asked.get(one.id) is one:
+                    del self._asked[one.id]
         for work in claimed:
             asked = wanted.pop(work.id)
             asked.working = asyncio.create_task(self._see_through(work, asked))

@@ -45,7 +45,7 @@ MACHINES = frozenset(
 )
 DECIDED = frozenset({S.COMPLETED, S.CANCELLED, S.REFUSED, S.FAILED})
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -337,6 +337,31 @@ async def test_a_worker_performs_so_many_tasks_at_a_time(engine: Engine) -> None
     assert most == 2
 
 
+async def test_a_task_asked_for_again_is_heard_though_its_first_asker_left(engine: Engine) -> None:
+    one = engine.with_settings(worker_concurrency=1)
+    ids = [(await one_task(engine, await make_person(engine.platform.db)))[1] for _ in range(2)]
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def perform(_: tasks.Work) -> Performed:
+        begun.set()
+        await release.wait()
+        return DONE
+
+    hands = one.place.hands
+    first = asyncio.create_task(hands.work_on(ids[0], perform))
+    await begun.wait()
+    leaving = asyncio.create_task(hands.work_on(ids[1], perform))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    again = asyncio.create_task(hands.work_on(ids[1], perform))
+    await asyncio.sleep(0)
+    release.set()
+    await asyncio.gather(first, again)
+    assert [await status_of(engine, task_id) for task_id in ids] == [TaskStatus.DONE] * 2
+    assert hands.are_empty
+
+
 @dataclass
 class Far:
     """The doorbell of the others."""

@@ -9,9 +9,10 @@ from cdp.core.blobs import ObjectMissing
 from cdp.core.db import Role
 from cdp.core.ids import new_id
 from cdp.core.keys import KeyGone
-from cdp.operations import messages
-from cdp.operations.letters import Letter
+from cdp.operations import messages, moves, subjects
+from cdp.operations.letters import Letter, Template
 from cdp.operations.reference import Purpose
+from cdp.operations.requests import survey
 from cdp.operations.requests.exports import key_name
 from cdp.tables.account import account, session
 from cdp.tables.export import export
@@ -75,3 +76,35 @@ async def test_a_session_that_begins_meanwhile_ends(engine: Engine) -> None:
     async with engine.platform.db.transaction(Role.WORKER) as tx:
         left = await tx.all(select(session.c.customer_id, session.c.revoked_at))
     assert [tuple(row) for row in left] == [(bystander.customer_id, None)]
+
+
+@pytest.mark.parametrize(
+    ("template", "status", "expected"),
+    [
+        ("offer", MessageStatus.QUEUED, (True, False)),
+        ("offer", MessageStatus.SENDING, (False, True)),
+        (Template.ERASURE_FINAL, MessageStatus.QUEUED, (False, True)),
+        (Template.ERASURE_FINAL, MessageStatus.SENT, (False, False)),
+    ],
+)
+async def test_an_erasure_waits_for_letters_on_their_way_and_cancels_the_others(
+    engine: Engine, template: str, status: MessageStatus, expected: tuple[bool, bool]
+) -> None:
+    ada, bystander = await make_person(engine.platform.db), await make_person(engine.platform.db)
+    opened, untouched = await engine.open_erasure(ada), await engine.open_erasure(bystander)
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        theirs = message.c.customer_id.in_((ada.customer_id, bystander.customer_id))
+        await tx.execute(update(message).where(theirs).values(status=MessageStatus.SENT))
+        message_id = await messages.queue(tx, ada.customer_id, ada.email, OFFER)
+        now_is = {"template": template, "status": status}
+        await tx.execute(update(message).where(message.c.id == message_id).values(now_is))
+        found = []
+        for reference in (opened.reference, untouched.reference):
+            row = await engine.request(reference)
+            request = await moves.lock(tx, row.id)
+            person = await subjects.gather(tx, row.customer_id)
+            assert request is not None
+            assert person is not None
+            outside = await survey.look(tx, request, person, last=Template.ERASURE_FINAL)
+            found.append((outside.has_letters, outside.has_unsent))
+    assert found == [expected, (False, False)]

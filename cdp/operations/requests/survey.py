@@ -42,8 +42,9 @@ from cdp.tables.system import system
 class Outside:
     """What there is: other requests and exports by id, of the rest whether there is any.
 
-    ``has_letters`` are queued ones but the last, ``has_unsent`` any not handed over yet. ``was_told``: the last letter
-    was queued before; ``has_begun``: the erasure of our own rows was begun.
+    ``has_letters`` are queued ones but the last, which can be cancelled; ``has_unsent`` others that are not handed over
+    yet, which are waited for. ``was_told``: the last letter was queued before; ``has_begun``: the erasure of our own
+    rows was begun.
     """
 
     requests: list[UUID]
@@ -79,7 +80,7 @@ def _survey(*, is_guest: bool) -> Select[Any]:
     owner, last = bindparam("owner", type_=Uuid), bindparam("last", type_=Text)
     letters = messages.of(None if is_guest else owner, request)
     queued = (message.c.status == MessageStatus.QUEUED) & (message.c.template != last)
-    unsent = message.c.status.in_(messages.UNSENT)
+    unsent = message.c.status.in_(messages.UNSENT) & ~queued
     own = select(system.c.id).where(system.c.kind == OWN)
     begun = (
         request_task.c.request_id == request,
