@@ -419,3 +419,76 @@ async def test_of_two_freezes_at_once_one_takes_the_people(office: Office) -> No
     assert set(found) == {None, R.ALREADY_SOLD}
     for deal, other in zip(pair, reversed(others), strict=True):
         assert (await office.member(deal, other)).cohort_id is not None
+
+
+async def test_somebody_goes_on_the_basis_they_were_told_or_not_at_all(office: Office) -> None:
+    """A contract that has ended is no contract to assume, and who agreed may change their mind."""
+    brand_id = await office.brand("told-basis")
+    ended, runs, withdrew, bystander = [await office.person(brand_id) for _ in range(4)]
+
+    async def order_of(person: Person, status: OrderStatus) -> None:
+        async with office.tx() as tx:
+            mine = sales_order.c.customer_id == person.customer_id
+            await tx.execute(update(sales_order).where(mine).values(status=status))
+
+    for person in (ended, runs):
+        await order_of(person, OrderStatus.SHIPPED)
+    for person in (withdrew, bystander):
+        await order_of(person, OrderStatus.COMPLETED)
+    cohorts = (
+        CohortTerms("contracts", CohortBasis.CONTRACT_ASSUMPTION, CohortRule.RUNNING_CONTRACT, FIELDS),
+        CohortTerms("agreed", CohortBasis.OPT_IN, CohortRule.ENDED_CONTRACT, FIELDS, purpose="promotions"),
+        CohortTerms("others", CohortBasis.OPT_OUT, CohortRule.EVERYBODY, FIELDS),
+    )
+    deal = await office.create(brand="told-basis", cohorts=cohorts)
+    await office.told(deal)
+    assert (await office.row(deal)).counts["included"] == {"agreed": 2, "contracts": 2}
+    await order_of(ended, OrderStatus.COMPLETED)
+    await order_of(withdrew, OrderStatus.SHIPPED)  # another cohort fits now
+    await _decline(office, withdrew)
+    await office.freeze(deal)
+    assert (await office.member(deal, ended)).reason is R.NO_BASIS
+    assert (await office.member(deal, withdrew)).reason is R.NO_CONSENT
+    assert (await office.row(deal)).counts == {
+        "selected": 4,
+        "included": {"agreed": 1, "contracts": 1},
+        "excluded": {"no_basis": 1, "no_consent": 1},
+    }
+    assert (await office.member(deal, bystander)).reason is None
+
+
+async def test_who_objected_by_telephone_before_anybody_was_told_gets_no_letter(office: Office) -> None:
+    brand_id = await office.brand("telephone")
+    objector, other = [await office.person(brand_id) for _ in range(2)]
+    deal = await office.create(brand="telephone")
+    await office.classify(deal)
+    async with office.tx() as tx:
+        await objections.record(tx, office.agent, deal.id, objector.customer_id)
+    counts = await office.classify(deal)
+    assert (counts.included, counts.excluded) == ({"everybody": 1}, {"objected": 1})
+    await office.confirm(deal)
+    assert await office.notify(deal) == 1
+    assert [one.template for one in await office.letters(other)] == ["transfer_notice"]
+    assert "transfer_notice" not in [one.template for one in await office.letters(objector)]
+
+
+async def test_an_objection_concerns_every_record_of_somebody_who_was_merged(office: Office) -> None:
+    """Two records of a completed deal became one customer: both objections, one entry, and their use begins again."""
+    brand_id = await office.brand("merged-since")
+    person, other, bystander = [await office.person(brand_id) for _ in range(3)]
+    deal = await office.create(brand="merged-since")
+    await office.approved(deal)
+    await office.change(deal, status=S.COMPLETED, completed_at=func.now())
+    async with office.tx() as tx:
+        mine = transfer_customer.c.transfer_id == deal.id
+        await tx.execute(update(transfer_customer).where(mine).values(stopped_at=func.now()))
+        theirs = transfer_customer.c.customer_id == other.customer_id
+        await tx.execute(update(transfer_customer).where(mine, theirs).values(customer_id=person.customer_id))
+    await office.object_to(deal, person)
+    members = [await office.member(deal, one) for one in (person, other, bystander)]
+    assert [(one.objected_at is not None, one.stopped_at is None) for one in members] == [
+        (True, True),
+        (True, True),
+        (False, False),
+    ]
+    assert (await office.ledger(deal)).count("transfer.objected") == 1

@@ -227,7 +227,37 @@ async def test_what_was_approved_counts_for_that_hash_alone(office: Office) -> N
     assert not await office.approve(deal, office.first, again)
     async with office.tx() as tx:
         given = select(func.count()).select_from(transfer_approval).where(transfer_approval.c.transfer_id == deal.id)
-        assert await tx.scalar(given) == 2
+        assert await tx.scalar(given) == 1
+
+
+async def test_what_was_given_up_is_approved_anew_also_by_the_same_hash(office: Office) -> None:
+    await office.person(await office.brand("approved-anew"))
+    deal = await office.create(brand="approved-anew")
+    sha256 = await office.approved(deal)
+    async with office.tx() as tx:
+        await freezing.thaw(tx, office.maker, office.engine.platform, deal.id)
+    assert await office.freeze(deal) == sha256
+    assert not await office.approve(deal, office.first, f" {sha256.upper()} "), "nobody has approved this freeze yet"
+    assert await office.approve(deal, office.second, sha256)
+    async with office.tx() as tx:
+        given = select(audit_event.c.details).where(
+            audit_event.c.object_id == deal.id, audit_event.c.action == "transfer.approval_given"
+        )
+        said = {row.details["sha256"] for row in await tx.all(given)}
+    assert said == {sha256}, "the ledger has it as the chain of custody compares it"
+
+
+async def test_who_approved_and_then_froze_anew_does_not_count_as_another_person(office: Office) -> None:
+    await office.person(await office.brand("two-hats"))
+    deal = await office.create(brand="two-hats")
+    await office.told(deal)
+    sha256 = await office.freeze(deal)
+    other = replace(office.second, roles=frozenset({"privacy_officer", "administrator"}))
+    await office.approve(deal, other, sha256)
+    async with office.tx() as tx:
+        await freezing.thaw(tx, office.maker, office.engine.platform, deal.id)
+        assert await freezing.freeze(tx, other, office.engine.platform, deal.id) == sha256
+    assert not await office.approve(deal, office.first, sha256), "one approval by somebody who did not freeze it"
 
 
 async def test_a_deal_is_frozen_only_after_everybody_had_their_days(office: Office) -> None:

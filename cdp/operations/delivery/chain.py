@@ -113,7 +113,8 @@ def _approval_problems(packages: Sequence[Document], entries: Sequence[Document]
     frozen = _of(entries, "transfer.frozen")[-1]
     makers = {one["actor"]["ref"] for one in (*_of(entries, "transfer.created"), frozen)}
     hashed = frozen["details"]["sha256"]
-    given = [one for one in _of(entries, "transfer.approval_given") if one["details"]["sha256"] == hashed]
+    since = entries[entries.index(frozen) :]  # what was approved before it was given up counts no more
+    given = [one for one in _of(since, "transfer.approval_given") if one["details"]["sha256"] == hashed]
     people = {one["actor"]["ref"] for one in given}
     if len(people) < APPROVALS_NEEDED or people & makers:
         yield "Two approvals by others than its makers are missing."

@@ -58,6 +58,7 @@ async def classify(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID
     states.require_state(row, TransferStatus.DRAFT, TransferStatus.CLASSIFIED)
     mine = transfer_customer.c.transfer_id == transfer_id
     await tx.execute(delete(transfer_customer).where(mine, transfer_customer.c.objected_at.is_(None)))
+    await withdraw(tx, transfer_id)
     kept = await tx.scalar(select(func.count()).select_from(transfer_customer).where(mine))
     written = await _judge(tx, platform, transfer_id, CLASSIFY_OTHERS if kept else CLASSIFY)
     found = await counts(tx, transfer_id)

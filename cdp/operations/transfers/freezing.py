@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, LargeBinary, Row, and_, func, insert, literal, or_, select, text
+from sqlalchemy import ColumnElement, LargeBinary, Row, and_, delete, func, insert, literal, or_, select, text
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from cdp.access.viewer import SYSTEM, Viewer
@@ -148,7 +148,7 @@ async def approve(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID,
     written = {"id": new_id(), "transfer_id": transfer_id, "staff_id": staff_id, "sha256": row.frozen_sha256}
     await tx.execute(insert(transfer_approval).values(written))
     count = len(before) + 1
-    details = {"sha256": sha256, "approvals": count}
+    details = {"sha256": bytes(row.frozen_sha256).hex(), "approvals": count}
     await states.note(tx, viewer, "transfer.approval_given", transfer_id, details=details)
     if count >= APPROVALS_NEEDED:
         wrote = {"approved_at": func.now()}
@@ -157,14 +157,13 @@ async def approve(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID,
 
 
 async def thaw(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID) -> None:
-    """Give up what is frozen, before it is packed; it is frozen and approved anew then.
+    """Give up what is frozen, before it is packed; it is frozen and approved anew then, whatever its hash will be.
 
     Raises MissingScope, TransferRoleNeeded, StepUpRequired, TransferMoved.
     """
     states.require_maker(viewer, platform)
     row = await states.find(tx, transfer_id, lock=True)
-    wrote = {"frozen_at": None, "frozen_by_id": None, "frozen_sha256": None, "approved_at": None}
-    await states.move(tx, row, TransferStatus.WINDOW, viewer=viewer, wrote=wrote)
+    await _give_up(tx, viewer, row)
 
 
 async def hash_of(tx: Tx, transfer_id: UUID) -> bytes:
@@ -240,10 +239,16 @@ async def break_if_changed(tx: Tx, transfer_id: UUID) -> bool:
     try:
         await require_whole(tx, row)
     except FreezeBroken as broken:
-        wrote = {"frozen_at": None, "frozen_by_id": None, "frozen_sha256": None, "approved_at": None}
-        await states.move(tx, row, TransferStatus.WINDOW, viewer=SYSTEM, code=broken.code, wrote=wrote)
+        await _give_up(tx, SYSTEM, row, code=broken.code)
         return True
     return False
+
+
+async def _give_up(tx: Tx, viewer: Viewer, row: Row[Any], *, code: str | None = None) -> None:
+    """Open the window again. Approvals go: the same people are the same hash, and who approved may freeze next."""
+    await tx.execute(delete(transfer_approval).where(transfer_approval.c.transfer_id == row.id))
+    wrote = {"frozen_at": None, "frozen_by_id": None, "frozen_sha256": None, "approved_at": None}
+    await states.move(tx, row, TransferStatus.WINDOW, viewer=viewer, code=code, wrote=wrote)
 
 
 def _waiting(transfer_id: UUID) -> ColumnElement[bool]:

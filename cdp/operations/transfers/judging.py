@@ -11,7 +11,7 @@ whom another deal of the brand has frozen or handed over, unless it was recalled
 from cdp.operations.merging.duplicates import TWINS
 
 # Customers, their orders and what became of them under the sold brand alone; everything else is looked at as a whole.
-JUDGED = f"""
+_JUDGED = """
 WITH deal AS MATERIALIZED (SELECT * FROM transfer WHERE id = :transfer_id),
 touched AS (
   SELECT c.customer_id,
@@ -34,7 +34,7 @@ held AS (
    WHERE status IN ('proposed', 'active', 'releasing') AND customer_id IS NOT NULL
 ),
 minors AS (SELECT customer_id FROM preference WHERE key = 'minor' AND value = 'true'),
-twins AS ({TWINS}),
+twins AS ({twins}),
 sold AS (
   SELECT DISTINCT m.customer_id
     FROM transfer s JOIN deal d ON d.brand_id = s.brand_id AND d.id <> s.id
@@ -59,7 +59,7 @@ accepted AS (
   SELECT DISTINCT ON (customer_id) customer_id, policy_version_id FROM policy_acceptance
    WHERE decision = 'accepted' ORDER BY customer_id, decided_at DESC, id DESC
 ),
-cohorts AS (SELECT k.* FROM transfer_cohort k JOIN deal d ON d.id = k.transfer_id),
+cohorts AS (SELECT k.* FROM transfer_cohort k JOIN deal d ON d.id = k.transfer_id),{told}
 fitting AS MATERIALIZED (
   SELECT kind, k.id, k.basis, k.purpose
     FROM unnest(ARRAY['running_contract', 'ended_contract', 'prospect', 'nothing']) AS kind
@@ -89,8 +89,8 @@ judged AS (
       WHEN twins.customer_id IS NOT NULL THEN 'unresolved_merge'
       WHEN against.customer_id IS NOT NULL THEN 'objected'
       WHEN permitted.id IS NULL THEN 'policy_forbids'
-      WHEN f.id IS NULL THEN 'no_basis'
-      WHEN f.basis = 'opt_in' AND agreed.customer_id IS NULL THEN 'no_consent'
+      WHEN f.id IS NULL {ended} THEN 'no_basis'
+      WHEN {of}.basis = 'opt_in' AND agreed.customer_id IS NULL THEN 'no_consent'
       WHEN d.inactive_days IS NOT NULL AND greatest(t.collected_at, bought.placed_at, account.last_sign_in_at)
            < now() - make_interval(days => d.inactive_days) THEN 'inactive'
       WHEN d.bounce = 'exclude' AND reachable.customer_id IS NULL THEN 'undeliverable_notice'
@@ -115,11 +115,23 @@ judged AS (
     WHEN bought.customer_id IS NOT NULL THEN 'ended_contract'
     WHEN asked.customer_id IS NOT NULL THEN 'prospect'
     ELSE 'nothing' END
-  LEFT JOIN agreed ON agreed.customer_id = u.id AND agreed.purpose = f.purpose
-  LEFT JOIN against ON against.customer_id = u.id AND against.purpose = f.purpose
+  {join}
+  LEFT JOIN agreed ON agreed.customer_id = u.id AND agreed.purpose = {of}.purpose
+  LEFT JOIN against ON against.customer_id = u.id AND against.purpose = {of}.purpose
   WHERE u.brand_id = d.brand_id OR t.in_brand
 )
-"""  # noqa: S608  # constants of this module and of duplicates
+"""
+JUDGED = _JUDGED.format(twins=TWINS, of="f", told="", join="", ended="")
+# Again: by the cohort that people were told they are in, not by the one that fits now. They do not change into another;
+# and a contract that has ended meanwhile can be assumed by nobody.
+JUDGED_AGAIN = _JUDGED.format(
+    twins=TWINS,
+    of="told",
+    told="""
+told AS (SELECT m.customer_id, k.* FROM transfer_customer m JOIN cohorts k ON k.id = m.cohort_id),""",
+    join="LEFT JOIN told ON told.customer_id = u.id",
+    ended="OR told.basis = 'contract_assumption' AND told.rule = 'running_contract' AND bought.running IS NOT TRUE",
+)
 # A UUID of version 8: SHA-256 over the deal's salt and who it is in the log. ``digest`` is the first half of that.
 _NAME = """encode(set_byte(set_byte(digest, 6, (get_byte(digest, 6) & 15) | 128), 8, (get_byte(digest, 8) & 63) | 128),
               'hex')::uuid"""
@@ -141,7 +153,7 @@ CLASSIFY_OTHERS = f"""{_NAMED}
 # Who no longer may go, of those who were to.
 RECHECK = f"""
 UPDATE transfer_customer m SET cohort_id = NULL, reason = j.reason
-  FROM ({JUDGED} SELECT customer_id, reason FROM judged WHERE reason IS NOT NULL) j
+  FROM ({JUDGED_AGAIN} SELECT customer_id, reason FROM judged WHERE reason IS NOT NULL) j
  WHERE m.transfer_id = :transfer_id AND m.cohort_id IS NOT NULL AND m.customer_id = j.customer_id"""  # noqa: S608
 # Who objected or is gone; before the freeze that takes them out of the deal.
 WITHDRAWN = """

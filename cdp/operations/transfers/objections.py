@@ -81,7 +81,7 @@ async def _object(
         .where(member.transfer_id == transfer_id, member.customer_id == customer_id, member.objected_at.is_(None))
         .values(objected_at=func.now(), objection_channel=channel, **by)
     )
-    if written.rowcount == 1:
+    if written.rowcount:  # two rows of somebody whose records were merged since
         await stopping.resume(tx, transfer_id, customer_id=customer_id)
         details = {"channel": channel.value, "state": row.status.value}
         await states.note(tx, viewer, "transfer.objected", transfer_id, subject_ref=row.audit_ref, details=details)
