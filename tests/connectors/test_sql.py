@@ -266,6 +266,17 @@ async def test_tombstones_are_found_only_with_the_secret_of_their_request(either
     assert (iban[:7], token[:7]) == ("hashed-", "random-")
 
 
+@pytest.mark.parametrize("column", ["iban", "token"])
+async def test_what_only_begins_like_a_hash_of_ours_is_cut_too(either_shop: Shop, column: str) -> None:
+    subject = await either_shop.person()
+    mark = shop.mark_of(subject)
+    prefix = {"iban": "hashed-", "token": "random-"}[column]
+    with either_shop.engine.begin() as connection:
+        connection.execute(shop.ledger.update().values({column: f"{prefix}walker-{mark}@example.com"}))
+    assert (await steps(either_shop.connector, subject))[2].state is State.DONE
+    assert not await either_shop.held(subject)
+
+
 @pytest.mark.parametrize("elsewhere", ["postgres", "mariadb"])
 async def test_all_databases_make_the_same_tombstones(
     sqlite_shop: Shop, request: pytest.FixtureRequest, elsewhere: str

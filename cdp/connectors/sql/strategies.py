@@ -7,11 +7,11 @@ what was there before.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, Text, and_, case, cast, false, func, literal, null, or_
+from sqlalchemy import Column, ColumnElement, Table, Text, and_, case, cast, false, func, literal, not_, null, or_
 
 from cdp.connectors.sql.database import Functions, TextColumn, hmac_of, keyed
 from cdp.connectors.sql.mapping import ColumnRule, Normalise, Strategy, TableRule
-from cdp.connectors.sql.schema import constant
+from cdp.connectors.sql.schema import TOMBSTONE_MIN_LENGTH, constant
 
 TOMBSTONE = "erased-"
 PREFIXES: Mapping[Strategy, str] = {
@@ -20,6 +20,8 @@ PREFIXES: Mapping[Strategy, str] = {
     Strategy.RANDOM: "random-",
 }
 _DIGEST_LENGTH = 32
+# What follows a prefix: as much of the digest as the shortest column that takes one has room for, or all of it.
+_DIGITS = f"[0-9a-f]{{{TOMBSTONE_MIN_LENGTH - len(TOMBSTONE)},{_DIGEST_LENGTH}}}"
 
 
 def column_key(secret: bytes, system: str, table: str, column: str) -> bytes:
@@ -114,7 +116,11 @@ def _still(column: Column[Any], decided: ColumnRule) -> ColumnElement[bool] | No
 
 
 def _unhashed(column: Column[Any], prefix: str) -> ColumnElement[bool]:
-    return and_(column.is_not(None), cast(column, Text).not_like(f"{prefix}%"))
+    """Whether a value is not one we wrote: random-walker@example.com only begins like one."""
+    held = cast(column, Text)
+    return and_(
+        column.is_not(None), or_(held.not_like(f"{prefix}%"), not_(held.regexp_match(f"^{prefix}{_DIGITS}$")))
+    )
 
 
 def _digest(strategy: Strategy, plain: TextColumn, functions: Functions, key: bytes) -> TextColumn:
