@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url, text
@@ -11,10 +13,10 @@ from sqlalchemy.exc import OperationalError
 
 from cdp.connectors.base import State
 from cdp.connectors.sql.database import KEPT, Database
-from tests.connectors.conformance import key_of, steps
-from tests.connectors.test_sql import DEAF, Shop, mariadb_shop, postgres_shop
+from tests.connectors.conformance import key_of, records_of, steps
+from tests.connectors.test_sql import DEAF, Shop, mariadb_shop, postgres_shop, sqlite_shop
 
-__all__ = ["mariadb_shop", "postgres_shop"]
+__all__ = ["mariadb_shop", "postgres_shop", "sqlite_shop"]
 
 # The sessions of the platform in the shop's database.
 SESSIONS = {
@@ -101,3 +103,65 @@ async def test_kept_connections_are_let_go(served: Shop) -> None:
         await until(lambda: len(sessions(served)) == 1)
         database.let_go_soon()
         await until(lambda: not sessions(served))
+
+
+@dataclass
+class Wire:
+    """A way to the shop's server which, cut, still carries the greeting and then nothing, as a stopped server does."""
+
+    server: Path
+    carries: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_unix_connection(self.server)
+        with suppress(OSError):
+            await asyncio.gather(self._copy(reader, forth), self._copy(back, writer))
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while words := await reader.read(65536):
+            if words[:1] in (b"Q", b"P"):  # a statement
+                await self.carries.wait()
+            writer.write(words)
+            await writer.drain()
+        writer.close()
+
+
+@pytest.fixture
+async def wired(postgres_shop: Shop) -> AsyncIterator[tuple[Shop, Wire]]:
+    """The shop behind a wire."""
+    url = make_url(postgres_shop.url)
+    wire = Wire(Path(str(url.query["host"])) / f".s.PGSQL.{url.port or 5432}")
+    wire.carries.set()
+    listening = await asyncio.start_server(wire.carry, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    yield Shop(postgres_shop.platform, url.set(host="127.0.0.1", port=port, query={}), postgres_shop.engine), wire
+    wire.carries.set()
+    listening.close()
+
+
+async def test_a_server_that_falls_silent_holds_up_no_other(wired: tuple[Shop, Wire], sqlite_shop: Shop) -> None:
+    silent, wire = wired
+    subject, elsewhere = await silent.person(), await sqlite_shop.person()
+    assert (await silent.connector.check(subject, "k")).state is State.DONE
+    wire.carries.clear()
+
+    asked = [asyncio.create_task(silent.connector.check(subject, "k")) for _ in range(48)]
+    await asyncio.sleep(0)
+    assert (await sqlite_shop.connector.erase(elsewhere, "k")).state is State.DONE
+    assert not any(one.done() for one in asked)
+    wire.carries.set()
+    assert {outcome.state for outcome in await asyncio.gather(*asked)} == {State.DONE}
+    assert (await silent.connector.erase(subject, "k")).state is State.DONE
+
+
+async def test_a_reader_whose_server_falls_silent_can_be_stopped(wired: tuple[Shop, Wire]) -> None:
+    silent, wire = wired
+    subject = await silent.person()
+    whole = await records_of(silent.connector, subject)
+    wire.carries.clear()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await records_of(silent.connector, subject)
+    wire.carries.set()
+    assert await records_of(silent.connector, subject) == whole
+    end_all(silent)

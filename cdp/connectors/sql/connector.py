@@ -1,9 +1,12 @@
 """Any SQL database with a declared mapping: synchronous drivers in a thread, one transaction a step."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 import anyio.to_thread
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -37,6 +40,10 @@ from cdp.core.ids import SystemId, new_id
 from cdp.core.platform import Platform
 
 T = TypeVar("T")
+# Steps of one system at a time in one process.
+THREADS = 16
+# How long a reader that stops waits for its connection to be closed.
+CLOSE_S = 5.0
 
 
 class MappingMismatch(Exception):
@@ -55,6 +62,26 @@ class Address:
     timeout_s: Annotated[int, Field(gt=0, le=600)] = 15
 
 
+class _Turning:
+    """Turns a reader's pages in threads, of which one may be given up while it waits for the next page."""
+
+    def __init__(self, pages: Generator[Page | Outcome]) -> None:
+        self._pages = pages
+        self.is_over = False
+
+    def on(self) -> Page | Outcome | None:
+        """The next page, None after the last."""
+        page = next(self._pages, None)
+        if self.is_over:  # nobody waits for it any more
+            self.close()
+        return page
+
+    def close(self) -> None:
+        """End the reading, unless a page is still being waited for: then whoever waits does."""
+        with suppress(ValueError):  # the generator is running
+            self._pages.close()
+
+
 class Known(NamedTuple):
     """A schema as it was read, by which mapping, and the mark it had."""
 
@@ -66,6 +93,7 @@ class Known(NamedTuple):
 _ADDRESS = TypeAdapter(Address)
 # One entry a system of this process; a change of the database or of the mapping replaces it.
 _SCHEMAS: dict[SystemId, Known] = {}
+_THREADS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[SystemId, anyio.CapacityLimiter]] = WeakKeyDictionary()
 
 
 class Sql:
@@ -81,16 +109,16 @@ class Sql:
         """Yield every reached row from one snapshot, fetched page by page."""
         if refused := self._unsearchable(subject):
             raise Unfinished(refused)
-        pages = self._pages(subject)
+        turning = _Turning(self._pages(subject))
         try:
-            while (page := await anyio.to_thread.run_sync(next, pages, None)) is not None:
+            while (page := await self._in_thread(turning.on)) is not None:
                 if isinstance(page, Outcome):
                     raise Unfinished(page)
                 yield page
         finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(pages.close)
-            self._database.let_go_soon()
+            turning.is_over = True
+            with anyio.move_on_after(CLOSE_S, shield=True):
+                await self._in_thread(turning.close)
 
     async def check(self, subject: Subject, key: str) -> Outcome:  # noqa: ARG002
         """Count what would go and what would stay."""
@@ -209,11 +237,21 @@ class Sql:
             return _failure(error)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """A cancelled step lets go of its thread: time-outs end the work, and every step may be called again."""
+        """A cancelled step lets go of its thread: time-outs end the work, and every step may be called again.
+
+        The thread itself ends when its server says something. So that one which does not holds up no other, each system
+        has threads of its own.
+        """
         try:
-            return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+            return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._threads())
         finally:
             self._database.let_go_soon()
+
+    def _threads(self) -> anyio.CapacityLimiter:
+        known = _THREADS.setdefault(asyncio.get_running_loop(), {})
+        if self._system.id not in known:
+            known[self._system.id] = anyio.CapacityLimiter(THREADS)
+        return known[self._system.id]
 
     def _unsearchable(self, subject: Subject) -> Outcome | None:
         """Nobody can be looked for without a verified identifier of a type that this database is searched by."""

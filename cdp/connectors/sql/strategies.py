@@ -118,9 +118,7 @@ def _still(column: Column[Any], decided: ColumnRule) -> ColumnElement[bool] | No
 def _unhashed(column: Column[Any], prefix: str) -> ColumnElement[bool]:
     """Whether a value is not one we wrote: random-walker@example.com only begins like one."""
     held = cast(column, Text)
-    return and_(
-        column.is_not(None), or_(held.not_like(f"{prefix}%"), not_(held.regexp_match(f"^{prefix}{_DIGITS}$")))
-    )
+    return and_(column.is_not(None), or_(held.not_like(f"{prefix}%"), not_(held.regexp_match(f"^{prefix}{_DIGITS}$"))))
 
 
 def _digest(strategy: Strategy, plain: TextColumn, functions: Functions, key: bytes) -> TextColumn:
