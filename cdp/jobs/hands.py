@@ -26,6 +26,8 @@ from cdp.operations.requests.tasks import Performed, Work
 GATHER_S = 0.005
 # As many as one transaction takes; each holds the lock of its request until it commits.
 MOST_TOGETHER = 64
+# A task that takes longer than this waits for its system and costs no hand: those that hang leave room for all others.
+SLOW_S = 5.0
 
 Perform: TypeAlias = Callable[[Work], Coroutine[Any, Any, Performed]]
 Over: TypeAlias = "asyncio.Future[None]"
@@ -42,6 +44,8 @@ class _Asked:
     over: Over
     working: asyncio.Task[None] | None = None
     is_unwanted: bool = False
+    slow_at: asyncio.TimerHandle | None = None
+    is_slow: bool = False
 
 
 @dataclass(eq=False)
@@ -91,11 +95,12 @@ class _Gathering(Generic[Thing]):
 class Hands:
     """Claims, performs and settles the tasks one worker is asked for, under leases it keeps extending.
 
-    It performs ``worker_concurrency`` at a time; the rest waits unclaimed, for whichever worker has a hand free first.
+    It performs ``worker_concurrency`` at a time, not counting those under way for ``slow_s`` already; the rest waits
+    unclaimed, for whichever worker has a hand free first.
     """
 
-    def __init__(self, platform: Platform, owner: str) -> None:
-        self._platform, self._owner = platform, owner
+    def __init__(self, platform: Platform, owner: str, *, slow_s: float = SLOW_S) -> None:
+        self._platform, self._owner, self._slow_s = platform, owner, slow_s
         self._asked: dict[UUID, _Asked] = {}
         self._working: dict[UUID, _Asked] = {}
         self._claims: _Gathering[_Asked] = _Gathering(self._claim, self._free)
@@ -108,7 +113,12 @@ class Hands:
         return not (self._asked or self._working)
 
     def _free(self) -> int:
-        return self._platform.settings.worker_concurrency - len(self._working)
+        busy = sum(not one.is_slow for one in self._working.values())
+        return self._platform.settings.worker_concurrency - busy
+
+    def _slow(self, asked: _Asked) -> None:
+        asked.is_slow = True
+        self._claims.go_on()
 
     async def work_on(self, task_id: UUID, perform: Perform) -> None:
         """Claim the task with others, perform it, settle it with others; at once when it is no work for now.
@@ -145,6 +155,7 @@ class Hands:
         for work in claimed:
             asked = wanted.pop(work.id)
             asked.working = asyncio.create_task(self._see_through(work, asked))
+            asked.slow_at = asyncio.get_running_loop().call_later(self._slow_s, self._slow, asked)
             self._working[work.id] = asked
             self._heartbeat.add(work, asked.working)
         for one in together:
@@ -181,6 +192,8 @@ class Hands:
             self._heartbeat.remove(work)
 
     def _let_go(self, asked: _Asked) -> None:
+        if asked.slow_at is not None:
+            asked.slow_at.cancel()
         if self._working.get(asked.id) is asked:
             del self._working[asked.id]
             self._claims.go_on()

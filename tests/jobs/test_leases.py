@@ -12,6 +12,7 @@ from cdp.core.db import Ring, Role
 from cdp.core.ids import TaskId, new_id
 from cdp.jobs.bell import NearDoorbell
 from cdp.jobs.claim import leased, settle
+from cdp.jobs.hands import Hands
 from cdp.jobs.job import Workplace, job
 from cdp.jobs.run_task import run_task
 from cdp.operations.backoff import LONGEST_S, wait_s
@@ -335,6 +336,29 @@ async def test_a_worker_performs_so_many_tasks_at_a_time(engine: Engine) -> None
     await asyncio.gather(*(two.place.hands.work_on(task_id, perform) for task_id in ids))
     assert [await status_of(engine, task_id) for task_id in ids] == [TaskStatus.DONE] * 5
     assert most == 2
+
+
+async def test_tasks_that_hang_leave_room_for_others(engine: Engine) -> None:
+    two = engine.with_settings(worker_concurrency=2)
+    ids = [(await one_task(engine, await make_person(engine.platform.db)))[1] for _ in range(4)]
+    release = asyncio.Event()
+
+    async def hang(_: tasks.Work) -> Performed:
+        await release.wait()
+        return DONE
+
+    async def answer(_: tasks.Work) -> Performed:
+        return DONE
+
+    hands = Hands(two.platform, "a worker", slow_s=0.05)
+    hanging = [asyncio.create_task(hands.work_on(task_id, hang)) for task_id in ids[:2]]
+    await asyncio.sleep(0)
+    await asyncio.gather(*(hands.work_on(task_id, answer) for task_id in ids[2:]))
+    assert [await status_of(engine, task_id) for task_id in ids] == [TaskStatus.RUNNING] * 2 + [TaskStatus.DONE] * 2
+    release.set()
+    await asyncio.gather(*hanging)
+    assert [await status_of(engine, task_id) for task_id in ids] == [TaskStatus.DONE] * 4
+    assert hands.are_empty
 
 
 async def test_a_task_asked_for_again_is_heard_though_its_first_asker_left(engine: Engine) -> None:
