@@ -29,7 +29,8 @@ from cdp.access import departures
 from cdp.access.decision import Columns, Everything, RowRule, Rule, Rules, Who
 from cdp.access.rules import NOBODYS, PROFILE, SUBJECT
 from cdp.access.viewer import Actor
-from cdp.tables.consent import consent
+from cdp.tables.consent import consent, preference
+from cdp.tables.hold import EFFECTIVE, legal_hold
 from cdp.tables.request import objection, privacy_request
 
 EXPORT_SCOPE = "bulk:export"
@@ -71,6 +72,8 @@ class Reason(StrEnum):
     OBJECTED = "objected"
     SUPPRESSED = "suppressed"
     NO_CONSENT = "no_consent"
+    HELD = "held"
+    MINOR = "minor"
 
 
 def exclusion(
@@ -97,6 +100,25 @@ def exclusion(
     if needs_consent:
         whens.append((~_agreed(key, purpose), _text(Reason.NO_CONSENT)))
     return case(*whens, else_=literal_column("NULL::text", Text))
+
+
+def staying(row: Columns, *, agreed_to: ColumnElement[str]) -> ColumnElement[str]:
+    """Why somebody whom a deal has frozen stays here after all, or NULL; beside what ``exclusion`` says.
+
+    ``agreed_to`` is the purpose on whose consent their cohort goes, null where it goes on another basis.
+    """
+    key, kept, said = row["id"], legal_hold.alias("kept"), preference.alias("said")
+    effective = ", ".join(f"'{status.value}'" for status in sorted(EFFECTIVE))
+    holds: ColumnElement[bool] = literal_column(f"kept.status IN ({effective})")
+    held = select(kept.c.customer_id).where(kept.c.customer_id.is_not(None), holds)
+    young: ColumnElement[bool] = literal_column("said.key = 'minor' AND said.value = 'true'")
+    return case(
+        (key.in_(held), _text(Reason.HELD)),
+        (exists(literal_column("1")).select_from(said).where(said.c.customer_id == key, young), _text(Reason.MINOR)),
+        (and_(agreed_to.is_not(None), key.in_(_objected(agreed_to))), _text(Reason.OBJECTED)),
+        (and_(agreed_to.is_not(None), ~_agreed(key, agreed_to)), _text(Reason.NO_CONSENT)),
+        else_=literal_column("NULL::text", Text),
+    )
 
 
 def _text(value: str) -> ColumnElement[str]:

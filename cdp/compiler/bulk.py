@@ -37,7 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import asyncpg
 
 from cdp.access import departures
-from cdp.access.bulk import BULK_RULES, PERSONAL_SCOPE, READ_BY_EXCLUSION, Reason, exclusion
+from cdp.access.bulk import BULK_RULES, PERSONAL_SCOPE, READ_BY_EXCLUSION, Reason, exclusion, staying
 from cdp.access.decision import Decision, Deny, Rules
 from cdp.access.viewer import MissingScope, Viewer
 from cdp.compiler import cohort
@@ -356,7 +356,8 @@ class _Export:
         if not self._options.transfer:
             return left_out
         objected = cohort.members().where(transfer_customer.c.objected_at.is_not(None))
-        return case((row["id"].in_(objected), quoted(Reason.OBJECTED.value)), else_=left_out)
+        since = func.coalesce(left_out, staying(row, agreed_to=bound("agreed_to", Text())))
+        return case((row["id"].in_(objected), quoted(Reason.OBJECTED.value)), else_=since)
 
     def _changed(self, key: ColumnElement[Any]) -> Conditions:
         """Whether anything this query reads of the customer changed; a change of what all share concerns all."""

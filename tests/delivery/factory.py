@@ -49,6 +49,7 @@ FIELDS = (
     "orders.items.sku",
     "collection.source",
 )
+EVERYBODY = CohortTerms("Everybody", CohortBasis.OPT_OUT, CohortRule.EVERYBODY, FIELDS)
 
 
 @dataclass
@@ -138,7 +139,7 @@ async def new_buyer(platform: Platform, *, scopes: Sequence[str] = ("transfers:r
     return Buyer(made.client.client_id, key, age.new_identity())
 
 
-def terms(buyer: Buyer, brand_code: str, versions: Sequence[str], fields: Sequence[str] = FIELDS) -> Terms:
+def terms(buyer: Buyer, brand_code: str, versions: Sequence[str], cohort: CohortTerms) -> Terms:
     return Terms(
         name="Sale of a brand",
         seller="Seller AG",
@@ -146,7 +147,7 @@ def terms(buyer: Buyer, brand_code: str, versions: Sequence[str], fields: Sequen
             "Buyer Inc.", "US-DE", "deals@example.org", age.recipient_of(buyer.identity), buyer.client_id
         ),
         brand=brand_code,
-        cohorts=[CohortTerms("Everybody", CohortBasis.OPT_OUT, CohortRule.EVERYBODY, fields)],
+        cohorts=[cohort],
         reviews=dict.fromkeys(versions, True),
         notice_version="1",
         notice={"en": NoticeText("Your data moves", "We sell this brand. {link}")},
@@ -154,7 +155,7 @@ def terms(buyer: Buyer, brand_code: str, versions: Sequence[str], fields: Sequen
     )
 
 
-async def sold(seller: Seller, *, fields: Sequence[str] = FIELDS) -> Deal:
+async def sold(seller: Seller, *, cohort: CohortTerms = EVERYBODY) -> Deal:
     """A deal that was recorded, classified, told to everybody, frozen and approved; nobody has time to object.
 
     It calls off the deals before it, so that the same people can go again.
@@ -166,7 +167,7 @@ async def sold(seller: Seller, *, fields: Sequence[str] = FIELDS) -> Deal:
     code = (await seller.rows(select(brand.c.code).order_by(brand.c.id)))[0].code
     async with platform.db.transaction(Role.WORKER) as tx:
         await tx.execute(update(transfer).values(status=TransferStatus.RECALLED))
-        made = await deals.create(tx, maker, platform, terms(buyer, code, versions, fields))
+        made = await deals.create(tx, maker, platform, terms(buyer, code, versions, cohort))
         await deals.confirm_key(tx, second, platform, made.id, given=made.fingerprint)
         await classifying.classify(tx, maker, platform, made.id)
         await notices.notify(tx, maker, platform, made.id)

@@ -220,6 +220,9 @@ def _statement_problems(found: Document, entries: Sequence[Document]) -> Iterato
         taken = _of(entries, "transfer.receipted")
         if not taken or taken[-1]["details"]["rejected"] != 0:
             yield "It was completed without a receipt for everything."
+    for entry in _of(entries, "transfer.completed"):
+        if entry["details"]["customers"] != found["packages"][-1]["delivered"]:
+            yield "Other people were marked as transferred than were delivered."
 
 
 def _said(found: Document, entry: Document, one: Document) -> Iterator[str]:

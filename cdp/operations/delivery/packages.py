@@ -19,7 +19,7 @@ from cdp.core.errors import Conflict
 from cdp.core.ids import new_id
 from cdp.core.platform import Platform
 from cdp.core.sign import Document
-from cdp.operations.delivery import bag, parts
+from cdp.operations.delivery import bag, missing, parts
 from cdp.operations.delivery.bag import Payload
 from cdp.operations.delivery.writing import cohort_folder, folder
 from cdp.operations.transfers import freezing, states
@@ -101,6 +101,7 @@ async def issue(platform: Platform, deal_id: UUID) -> bool:
             return False
         made, newest = await parts.of_deal(tx, deal_id), await latest(tx, deal_id)
         await freezing.require_whole(tx, row)
+        await missing.note(tx, deal_id, made)
         revision = newest.revision + 1 if newest else 1
         files = await parts.files_of(tx, deal_id)
         document = await _document(tx, row, made, files, revision=revision, now=platform.clock())
@@ -214,26 +215,22 @@ async def _document(
 async def _cohort(tx: Tx, cohort: Row[Any], made: list[Row[Any]]) -> Document:
     """A cohort's sums. Raises PackageMiscounted."""
     member = transfer_customer.c
-    gone = func.count().filter(member.customer_id.is_(None)).label("gone")
-    counted = select(func.count().label("frozen"), gone).where(member.cohort_id == cohort.id)
-    sums = await tx.first(counted)
-    assert sums is not None, "a count is a row"
+    frozen = await tx.scalar(select(func.count()).where(member.cohort_id == cohort.id))
     mine = [part for part in made if part.cohort_id == cohort.id]
     delivered, left_out = sum(part.row_count for part in mine), Counter[str]()
     for part in mine:
         left_out.update(part.left_out or {})
-    erased = sums.frozen - delivered - left_out.total()  # after the first part was made, before their own was
-    if not 0 <= erased <= sums.gone:
-        raise PackageMiscounted(cohort=cohort.name)
-    if erased:
+    if erased := await missing.count(tx, cohort.id, made):
         left_out[ChangeReason.ERASED.value] += erased
+    if frozen != delivered + left_out.total():
+        raise PackageMiscounted(cohort=cohort.name)
     return {
         "name": cohort.name,
         "folder": cohort_folder(cohort),
         "basis": cohort.basis.value,
         "purpose": cohort.purpose,
         "fields": list(cohort.fields),
-        "frozen": sums.frozen,
+        "frozen": frozen,
         "delivered": delivered,
         "leftOut": dict(sorted(left_out.items())),
     }

@@ -27,7 +27,8 @@ from cdp.operations.delivery.parts import MadeFile, MadePart, PartWork
 from cdp.operations.delivery.readme import README
 from cdp.operations.delivery.selection import Plans
 from cdp.operations.transfers.roll import LEAF_BYTES
-from cdp.tables.delivery import ChangeReason, FileKind
+from cdp.tables.delivery import FileKind
+from cdp.tables.transfer import CohortBasis
 
 PURPOSE = "asset_transfer"
 ROW_GROUP_BYTES = 1024 * 1024
@@ -43,7 +44,6 @@ SELECT EXISTS (SELECT 1 FROM collection k WHERE k.brand_id <> $4 AND k.customer_
     SELECT customer_id FROM transfer_customer
      WHERE cohort_id = $1 AND ($2::uuid IS NULL OR customer_id >= $2) AND ($3::uuid IS NULL OR customer_id < $3)))
 """
-ERASED = "SELECT id FROM transfer_customer WHERE cohort_id = $1 AND customer_id IS NULL"
 LEAVES = """
 SELECT coalesce(string_agg(sha256(convert_to(id || ' ' || $5, 'UTF8')), ''::bytea ORDER BY id), ''::bytea)
   FROM transfer_customer
@@ -132,9 +132,6 @@ async def write(platform: Platform, plans: Plans, work: PartWork, places: Places
             raise PartInconsistent
         if len(leaves) != rows * LEAF_BYTES:
             raise PartInconsistent
-        if work.lower is None:  # who was erased since the freeze is in no range: the first part speaks of them
-            erased = await seen.first.fetch(ERASED, work.cohort.id)
-            omissions |= {UUID(str(row[0])): ChangeReason.ERASED.value for row in erased}
         return MadePart([*made, *more], rows, omissions, seen.at, leaves)
 
 
@@ -186,6 +183,7 @@ async def _bounds(platform: Platform, connection: asyncpg.Connection, work: Part
         "purpose": PURPOSE,
         "since": None,
         "areas": [],
+        "agreed_to": work.cohort.purpose if work.cohort.basis is CohortBasis.OPT_IN else None,
         "suppressed": await suppressed(connection, platform.pepper, work.lower, work.upper),
     }
 
