@@ -25,18 +25,21 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql.selectable import Subquery
 
+from cdp.access.decision import OutsideGrant
 from cdp.compiler.arguments import Leaf, Lifted, page_shape
 from cdp.compiler.context import Context, Selected, Sets
 from cdp.compiler.filters import TYPES, predicates, searches
 from cdp.compiler.graph import Connection, Kind, Ordering
 from cdp.compiler.limits import DEFAULT_PAGE, PageTooLarge
 from cdp.compiler.plan import Call, Path
-from cdp.compiler.render import EMPTY_LIST, Json, Pair, Source, constant, json_object, position, quoted
+from cdp.compiler.render import EMPTY_LIST, NULL, Json, Pair, Source, constant, json_object, position, quoted
 from cdp.core.errors import InvalidInput
 
 ObjectJson: TypeAlias = Callable[[Sets, Source, Path], Json]
 Conditions: TypeAlias = list[ColumnElement[bool]]
 _ONE = literal_column("1", Integer)
+TELLS_NOBODY = frozenset({"Customer.kind", "Customer.country", "Customer.locale"})
+"""What a partner may filter and sort by and still hear how many are withheld."""
 
 
 @dataclass(frozen=True)
@@ -88,21 +91,41 @@ class Page:
         """Whether ``shown`` is asked for: then the page's rows stand in a common table expression."""
         self.withheld: Callable[[Source], ColumnElement[bool]] | None = None
         """Whether a row is on the page but not shown, where that can be."""
+        self.left_out: Callable[[Source], ColumnElement[bool]] | None = None
+        """The same where who is not shown is not on the page either."""
         self._kept: CTE | None = None
 
     def sql(self, type_name: str, sets: Sets, conditions: Callable[[Source], Conditions], node: ObjectJson) -> Json:
         """The connection object. ``conditions`` tie a row to its parent and to the viewer."""
         fields = self.context.collect(type_name, sets)
         self.needs_more = any(one.name == "pageInfo" for one in fields)
+        filters = predicates(self.context, self.field, self.filter, self.inner, self.path)
+        is_telling = self._keep_quiet()
         pairs = [(one.key, self._member(type_name, one, node)) for one in fields]
         totals = {one.key for one in fields if one.name == "totalCount"}
-        filters = predicates(self.context, self.field, self.filter, self.inner, self.path)
         wanted = conditions(self.inner) + filters
+        if self.left_out is not None:
+            wanted.append(~self.left_out(self.inner))
+        if is_telling:
+            for key in totals:
+                self.context.deny((*self.path, key), OutsideGrant())
+            pairs, totals = [(key, NULL if key in totals else value) for key, value in pairs], set()
         counted = [(key, self._total(wanted) if key in totals else value) for key, value in pairs]
         if all(one.name in {"totalCount", "__typename"} for one in fields):
             return json_object(counted)
         page = select(json_object(counted)).select_from(self._rows(wanted))
         return page.having(literal_column("true")).scalar_subquery()  # one row, even where nothing aggregates
+
+    def _keep_quiet(self) -> bool:
+        """Leave out who is withheld where their number would tell who they are; whether it would.
+
+        Whoever asks for an address or a part of a name and hears that one was withheld has found them. Nor is anybody
+        only counted then, since a count leaves no disclosure.
+        """
+        if self.withheld is None or self.context.matched <= TELLS_NOBODY:
+            return False
+        self.left_out, self.withheld = self.withheld, None
+        return True
 
     def _member(self, type_name: str, one: Selected, node: ObjectJson) -> Json:
         path = (*self.path, one.key)

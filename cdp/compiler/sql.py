@@ -109,7 +109,8 @@ class Statement:
     def _record(self, root: str) -> None:
         """Note what a root field shows, where reading leaves a trace."""
         context = self.context
-        shown, matched = tuple(sorted(context.shown)), tuple(sorted(context.matched))
+        told = context.shown | context.matched if context.viewer.sharing is not None else context.shown
+        shown, matched = tuple(sorted(told)), tuple(sorted(context.matched))
         if is_recorded(context.viewer) and (shown or matched):
             self.reads.append(Recorded(root, self._named, shown, matched, tuple(self._listed)))
         context.shown, context.matched, self._named = set(), set(), None

@@ -18,10 +18,10 @@ from cdp.tables.audit import audit_event
 from cdp.tables.consent import Channel, ConsentAction, consent
 from cdp.tables.customer import CustomerSuppression, customer
 from cdp.tables.hold import legal_hold
-from cdp.tables.partner import disclosure, partner_grant
+from cdp.tables.partner import PartnerFunction, disclosure, partner_grant
 from cdp.tables.policy import LegalBasis
 from cdp.tables.request import RequestStatus, RequestType, privacy_request
-from tests.partners.conftest import Desk
+from tests.partners.conftest import NAMES, Desk
 from tests.population import Person, make_person, picture
 from tests.schema.conftest import Ask
 
@@ -337,3 +337,43 @@ async def test_mixed_documents_are_narrowed_too(desk: Desk) -> None:
     query = "query($id: ID!) { customer(id: $id) { id } __typename }"
     told = await party.ask(token, query, id=global_id("Customer", ada.customer_id))
     assert (told["data"]["customer"], told["extensions"]["withheld"]) == (None, {"customer": 1})
+
+
+ASKED_BY = {
+    "address": 'filter: {email: {eq: "%(email)s"}}',
+    "part of a name": 'filter: {name: {contains: "%(name)s"}}',
+    "name as an order": "orderBy: {field: NAME}",
+}
+
+
+@pytest.mark.parametrize("by", ASKED_BY)
+async def test_nobody_finds_out_by_asking_who_is_withheld(desk: Desk, by: str) -> None:
+    """Neither the count, nor a page without anybody on it, nor a total tells that an address or a name is known."""
+    names = NAMES | {"Customer.displayName", "Customer.organisationName", "Customer.country"}
+    terms = {"function": PartnerFunction.PROMOTIONS, "fields": names, "countries": frozenset({"PW"})}
+    party = await desk.partner()
+    token = await party.token(await desk.grant(party, **terms))
+    ada = await make_person(desk.platform.db, country="PW")
+    asked = ASKED_BY[by] % {"email": ada.email, "name": "Ada"}
+    page = f"{{ customers({asked}, first: 1) {{ nodes {{ __typename }} pageInfo {{ hasNextPage endCursor }} }} }}"
+    await _hide_others(desk, ada)
+    shown = await party.ask(token, page)
+    assert len(shown["data"]["customers"]["nodes"]) == 1
+    (one,) = await _disclosed(desk.platform, ada)
+    assert set(one.fields) & {"EmailAddress.address", "Customer.familyName"}, "what was matched was disclosed too"
+    total = await party.ask(token, f"{{ customers({asked}) {{ totalCount }} }}")
+    assert total["data"]["customers"] is None or total["data"]["customers"]["totalCount"] is None
+    assert {error["extensions"]["code"] for error in total["errors"]} == {"OUTSIDE_GRANT"}
+    await _restrict(desk.platform, ada)
+    told = await party.ask(token, page)
+    nobody = {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}
+    assert (told["data"]["customers"], told.get("extensions", {}).get("withheld")) == (nobody, None)
+    counted = await party.ask(token, '{ customers(filter: {country: {eq: "PW"}}) { totalCount nodes { id } } }')
+    assert counted["extensions"]["withheld"]["customers"] >= 1, "how many of a country are withheld tells of nobody"
+    assert len(await _disclosed(desk.platform, ada)) == 1
+
+
+async def _hide_others(desk: Desk, ada: Person) -> None:
+    async with desk.platform.db.transaction(Role.WORKER) as tx:
+        others = (customer.c.country == "PW", customer.c.id != ada.customer_id)
+        await tx.execute(update(customer).where(*others).values(restricted_at=func.now()))
