@@ -71,6 +71,7 @@ def test_directions_strategies_and_skipped_collections_are_taken_over() -> None:
     )
     ignored = {"name": "log", "fields": [column("x")], "fides_meta": {"skip_processing": True}}
     mapping = translate(dataset(client, order, session, ignored), basis=BASIS).mapping
+    assert mapping["unrelated"] == ["log"]
     assert mapping["tables"] == [
         {
             "name": "client",

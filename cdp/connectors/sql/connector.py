@@ -34,8 +34,9 @@ from cdp.connectors.sql.database import Database, DriverMissing, functions
 from cdp.connectors.sql.fingerprint import fingerprint
 from cdp.connectors.sql.mapping import Declared, parse
 from cdp.connectors.sql.reach import Search
-from cdp.connectors.sql.schema import Schema, problems, reflect, undeclared
+from cdp.connectors.sql.schema import Schema, problems, reflect
 from cdp.connectors.sql.steps import LeftBehind, Step
+from cdp.connectors.sql.surroundings import undeclared
 from cdp.core.ids import SystemId, new_id
 from cdp.core.platform import Platform
 

@@ -56,7 +56,8 @@ def translate(document: object, *, basis: str) -> Translated:
     """
     dataset = _dataset(document)
     found: list[Problem] = []
-    used = [one for one in dataset.collections if not (one.fides_meta and one.fides_meta.skip_processing)]
+    skipped: list[Json] = [one.name for one in dataset.collections if one.fides_meta and one.fides_meta.skip_processing]
+    used = [one for one in dataset.collections if one.name not in skipped]
     references = _references(dataset, found)
     tables: list[Json] = []
     for number, collection in enumerate(used):
@@ -68,6 +69,8 @@ def translate(document: object, *, basis: str) -> Translated:
         ]
         tables.append(_table(dataset, collection, references.get(collection.name, []), basis))
     mapping: dict[str, Json] = {"tables": tables}
+    if skipped:
+        mapping["unrelated"] = skipped
     parse(mapping)
     return Translated(mapping, tuple(found))
 

@@ -112,9 +112,10 @@ class TableRule:
 
 @dataclass(frozen=True, config=_STRICT)
 class Declared:
-    """The mapping of one database."""
+    """The mapping of one database. ``unrelated``: tables and views that look like somebody's, and are nobody's."""
 
     tables: Annotated[tuple[TableRule, ...], Field(min_length=1, max_length=1000)]
+    unrelated: tuple[str, ...] = ()
 
     def table(self, key: str) -> TableRule | None:
         """The rule of a table, if there is one."""

@@ -124,23 +124,6 @@ def _column(one: ReflectedColumn, primary_key: set[str]) -> Column[Any]:
     )
 
 
-def undeclared(connection: Connection, declared: Declared) -> Iterator[Problem]:
-    """Tables outside the mapping that point to rows that go: the erasure would fail on them, or cascade unseen."""
-    inspector = inspect(connection)
-    home = inspector.default_schema_name
-    going = {(rule.schema or home, rule.name) for rule in declared.tables if rule.rows is Rows.DELETE}
-    mapped = {(rule.schema or home, rule.name) for rule in declared.tables}
-    for schema in inspector.get_schema_names():
-        if schema in SYSTEM_SCHEMAS:
-            continue
-        for (_, name), constraints in inspector.get_multi_foreign_keys(schema=schema).items():
-            for one in constraints:
-                target = (one["referred_schema"] or schema, one["referred_table"])
-                if target in going and (schema, name) not in mapped:
-                    why = f"{name} points to {target[1]}, whose rows go: declare it"
-                    yield Problem("REFERENCE_UNDECLARED", "mapping.tables", why)
-
-
 def problems(declared: Declared, schema: Schema) -> Iterator[Problem]:
     """Everything a mapping gets wrong about the real tables."""
     for number, rule in enumerate(declared.tables):

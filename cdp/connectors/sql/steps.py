@@ -33,6 +33,8 @@ PAGE_RECORDS = 500
 # More tables than this in one statement would cost a planner more than temporary tables cost.
 MOST_NESTED = 50
 MOST_COUNTED = 100
+# Triggers copy what goes into tables that may have been emptied before.
+REPEATS = 2
 # More than one row of the person misses the value; which of them is meant nobody said.
 AMBIGUOUS = "AMBIGUOUS"
 
@@ -80,6 +82,11 @@ class Step:
         retained = self._retained(reach)
         touched = {**self._cut(reach), **self._delete(reach)}
         left = self._left(reach.rows_afterwards)  # also those whose way there is gone
+        for _ in range(REPEATS):
+            if not left:
+                break
+            self._delete(reach, again=True)
+            left = self._left(reach.rows_afterwards)
         if left:
             raise LeftBehind(left)
         reach.close()
@@ -195,7 +202,7 @@ class Step:
                 counts[rule.key] = self.connection.execute(self.search.cut(rule, reach)).rowcount
         return counts
 
-    def _delete(self, reach: Remembered) -> dict[str, int]:
+    def _delete(self, reach: Remembered, *, again: bool = False) -> dict[str, int]:
         """One DELETE a table, children first; rings of foreign keys are deferred or loosened."""
         order = delete_order(self.search.declared, self.search.schema)
         is_deferrable = any(reference.deferrable for reference in self.search.schema.references)
@@ -212,7 +219,7 @@ class Step:
         counts: dict[str, int] = {}
         loosened = {key for key, _ in order.loosen}
         for key in order.tables:
-            where = self._whole(reach, self._rule(key), changed=key in loosened)
+            where = self._whole(reach, self._rule(key), changed=again or key in loosened)
             counts[key] = self.connection.execute(delete(self.search.schema.tables[key]).where(where)).rowcount
         return counts
 
