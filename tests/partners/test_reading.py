@@ -339,6 +339,14 @@ async def test_mixed_documents_are_narrowed_too(desk: Desk) -> None:
     assert (told["data"]["customer"], told["extensions"]["withheld"]) == (None, {"customer": 1})
 
 
+async def test_what_is_open_to_everybody_is_open_to_partners(desk: Desk) -> None:
+    party = await desk.partner()
+    told = await party.ask(await party.token(await desk.grant(party)), "{ policies { version } purposes { code } }")
+    assert "errors" not in told
+    assert told["data"]["policies"]
+    assert told["data"]["purposes"]
+
+
 ASKED_BY = {
     "address": 'filter: {email: {eq: "%(email)s"}}',
     "part of a name": 'filter: {name: {contains: "%(name)s"}}',
