@@ -1,5 +1,6 @@
 """After a package: late objections and erasures told as deltas, a recall, and the chain of custody of all of it."""
 
+import asyncio
 import copy
 import json
 from collections.abc import Callable, Iterator
@@ -12,8 +13,9 @@ from sqlalchemy import select
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role
 from cdp.core.sign import Verdict, canonical, decode, encode
+from cdp.operations.audit import sequencer
 from cdp.operations.delivery import chain, custody, deltas
-from cdp.operations.transfers import objections, roll
+from cdp.operations.transfers import objections, roll, states
 from cdp.tables.delivery import transfer_delta_entry
 from cdp.tables.transfer import ReceiptState, TransferStatus, transfer_customer
 from tests.delivery.factory import Deal, Seller, sold
@@ -174,6 +176,8 @@ TAMPERED: dict[str, Tamper] = {
     "the freeze": without("frozen"),
     "an approval": without("approval_given"),
     "the packing": without("packaged"),
+    "the comparison of the key": without("key_confirmed"),
+    "whose key was compared": lambda found: found["packages"][0].update(keyFingerprint="0" * 64),
     "the receipt's entry": without("receipted"),
     "the completion": without("completed"),
     "the recall's entry": without("recalled"),
@@ -191,6 +195,35 @@ def test_not_even_who_holds_the_key_can_change(what: str, seller: Seller, carrie
     found = chain.verify(canonical(seller.platform.signer.sign(copied)), seller.platform.signer.keys())
     assert found.problems, what
     assert found.verdict is Verdict.VALID  # its signature fits: it is the rest that does not
+
+
+def test_no_entry_can_be_left_out(seller: Seller, carried: Carried) -> None:
+    """Whoever signs can not leave one out either, once a file was written that counted it."""
+    signer, keys = seller.platform.signer, seller.platform.signer.keys()
+    for place, one in enumerate(carried.chain["ledger"]):
+        copied = copy.deepcopy(carried.chain)
+        del copied["ledger"][place]
+        assert chain.verify(canonical(signer.sign(copied)), keys).problems, one["entry"]["action"]
+
+
+async def test_what_happens_while_it_is_written_is_for_the_next_one(seller: Seller, carried: Carried) -> None:
+    deal, platform, keys = carried.deal, seller.platform, seller.platform.signer.keys()
+
+    async def look() -> None:
+        async with platform.db.transaction(Role.WORKER) as tx:
+            await states.note(tx, SYSTEM, "transfer.previewed", deal.id)
+        await sequencer.sequence(platform)
+
+    async def looks() -> None:
+        for _ in range(20):
+            await look()
+
+    written, _ = await asyncio.gather(custody.write(platform, SYSTEM, deal.id), looks())
+    again = await custody.write(platform, SYSTEM, deal.id)
+    for one in (written, again):
+        assert chain.verify(canonical(one), keys).problems == ()
+    assert written["ledger"][-1]["entry"]["action"] == "transfer.custody_written"
+    assert len(again["ledger"]) > len(carried.chain["ledger"]) + 20
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b'{"kind":"cdp.transfer-custody","version":1}', b"\xff"])

@@ -82,6 +82,11 @@ def _of(entries: Sequence[Document], action: str) -> list[Document]:
     return [one for one in entries if one["action"] == action and one["outcome"] == "ok"]
 
 
+def ledger_hash(entries: Sequence[Document]) -> str:
+    """The hash over entries in their order: SHA-256 over the SHA-256 of each."""
+    return bag.sha256("".join(bag.sha256(canonical(one)) for one in entries).encode())
+
+
 def _ledger_problems(found: Document, entries: Sequence[Document]) -> Iterator[str]:
     """One deal, in the order of the log, through every status."""
     places = [one["index"] for one in found["ledger"]]
@@ -95,6 +100,7 @@ def _ledger_problems(found: Document, entries: Sequence[Document]) -> Iterator[s
         yield "The chain is of a transfer with another reference."
     if not entries or entries[-1]["action"] != "transfer.custody_written":
         yield "The chain does not end with its own writing."
+    yield from _gaps(entries)
     at = TransferStatus.DRAFT
     for one in entries:
         status = one["action"].removeprefix("transfer.")
@@ -104,6 +110,16 @@ def _ledger_problems(found: Document, entries: Sequence[Document]) -> Iterator[s
         if before != at or new not in TRANSFER_TRANSITIONS[at]:
             yield f"An entry is missing between {at.value} and {status}."
         at = new
+
+
+def _gaps(entries: Sequence[Document]) -> Iterator[str]:
+    """Each writing of a chain has counted what came before it."""
+    for place, one in enumerate(entries):
+        if one["action"] != "transfer.custody_written":
+            continue
+        count = one["details"]["entries"]
+        if not 0 <= count <= place or ledger_hash(entries[:count]) != one["details"]["sha256"]:
+            yield f"Entries before the writing of {one['occurredAt']} are not all here."
 
 
 def _approval_problems(packages: Sequence[Document], entries: Sequence[Document]) -> Iterator[str]:
@@ -118,7 +134,13 @@ def _approval_problems(packages: Sequence[Document], entries: Sequence[Document]
     people = {one["actor"]["ref"] for one in given}
     if len(people) < APPROVALS_NEEDED or people & makers:
         yield "Two approvals by others than its makers are missing."
+    creator = entries[0]["actor"]["ref"]
+    compared = [one for one in _of(entries, "transfer.key_confirmed") if one["actor"]["ref"] != creator]
+    keys = {one["details"]["keyFingerprint"] for one in compared if entries.index(one) < entries.index(frozen)}
     for one in packages:
+        key = bag.sha256(str(one["terms"]["acquirer"]["key"]).encode())
+        if key != one["keyFingerprint"] or key not in keys:
+            yield f"Nobody but its maker has compared the key of revision {one['revision']}."
         if one["frozen"]["sha256"] != hashed:
             yield f"Revision {one['revision']} is not of what was frozen and approved."
         if {said["staff"] for said in one["frozen"]["approvals"]} != people:

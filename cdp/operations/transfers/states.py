@@ -149,9 +149,9 @@ async def note(
     subject_ref: UUID | None = None,
     code: str | None = None,
     details: Mapping[str, object] | None = None,
-) -> None:
-    """Write an entry of the custody ledger: an audit event about the deal, about somebody only if named."""
-    await audit.record(
+) -> UUID:
+    """Write an entry of the custody ledger: an audit event about the deal, about somebody only if named. Its id."""
+    return await audit.record(
         tx,
         viewer,
         action,
