@@ -36,7 +36,7 @@ from cdp.connectors.sql.mapping import Declared, parse
 from cdp.connectors.sql.reach import Search
 from cdp.connectors.sql.schema import Schema, problems, reflect
 from cdp.connectors.sql.steps import LeftBehind, Step
-from cdp.connectors.sql.surroundings import undeclared
+from cdp.connectors.sql.surroundings import misspelt, undeclared
 from cdp.core.ids import SystemId, new_id
 from cdp.core.platform import Platform
 
@@ -197,10 +197,10 @@ class Sql:
         )
         try:
             with self._database.looking(writes=True) as connection:
-                found = tuple(undeclared(connection, self._declared))
-                step = Step(connection, self._search(connection, nobody, b"rehearsal"))
-                step.erase()
-                return found
+                search = self._search(connection, nobody, b"rehearsal")
+                Step(connection, search).erase()
+                said = misspelt(connection, self._declared, search.schema)
+                return (*undeclared(connection, self._declared), *said)
         except MappingMismatch as error:
             return error.found
         except (SQLAlchemyError, OSError, DriverMissing, LeftBehind) as error:

@@ -132,7 +132,7 @@ class Crowd(Search):
         found: dict[str, str] = {}
         for subject in subjects:
             for one in subject.proven:
-                if value := sought(identity, one):
+                for value in sought(identity, one):
                     found[value] = TOMBSTONE + hmac_of(keyed(subject.secret, context), value)[:room]
         return found
 

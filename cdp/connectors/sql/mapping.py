@@ -10,6 +10,7 @@ from dataclasses import field
 from enum import StrEnum
 from typing import Annotated
 
+from phonenumbers import SUPPORTED_REGIONS
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from cdp.connectors.base import ConfigurationInvalid, Json, Problem
 from cdp.tables.customer import IdentityType
 
 _STRICT = ConfigDict(extra="forbid")
+_NUMBER = IdentityType.CUSTOMER_NUMBER
 
 
 class Normalise(StrEnum):
@@ -24,6 +26,7 @@ class Normalise(StrEnum):
 
     NONE = "none"  # as it is stored; the only one that uses an ordinary index
     LOWER = "lower"
+    TRIMMED = "trimmed"  # lower case, without blanks around it
     DIGITS = "digits"
 
 
@@ -47,12 +50,16 @@ class Strategy(StrEnum):
 
 @dataclass(frozen=True, config=_STRICT)
 class IdentityRule:
-    """A column that carries identifiers of one type. ``issuer`` for numbers somebody hands out."""
+    """A column that carries identifiers of one type. ``issuer`` for numbers somebody hands out.
+
+    ``region`` (``DE``): phone numbers without a country code are of there.
+    """
 
     column: str
     type: IdentityType
     issuer: str = ""
     normalise: Normalise = Normalise.NONE
+    region: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = None
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -161,6 +168,7 @@ def declared_problems(declared: Declared) -> Iterator[Problem]:
         at = f"mapping.tables[{number}]"
         if keys.index(rule.key) != number:
             yield Problem("TABLE_TWICE", at, f"{rule.key} is declared twice")
+        yield from _identity_problems(rule, at)
         yield from _reference_problems(declared, rule, at)
         yield from _row_problems(declared, rule, at)
         yield from _correction_problems(declared, rule, at)
@@ -168,6 +176,17 @@ def declared_problems(declared: Declared) -> Iterator[Problem]:
         yield Problem("NO_IDENTITY", "mapping.tables", "No table says how a person is found")
     for key in sorted(set(keys) - _reachable(declared)):
         yield Problem("TABLE_UNREACHED", "mapping.tables", f"Nothing leads from an identity to {key}")
+
+
+def _identity_problems(rule: TableRule, at: str) -> Iterator[Problem]:
+    for number, identity in enumerate(rule.identities):
+        if identity.normalise is Normalise.DIGITS and identity.type not in (IdentityType.PHONE, _NUMBER):
+            yield Problem("VALUE_INVALID", f"{at}.identities[{number}].normalise", "Only numbers are their digits")
+        if identity.region and (identity.type, identity.normalise) != (IdentityType.PHONE, Normalise.DIGITS):
+            why = "A region is for phone numbers that are compared by their digits"
+            yield Problem("VALUE_INVALID", f"{at}.identities[{number}].region", why)
+        elif identity.region and identity.region not in SUPPORTED_REGIONS:
+            yield Problem("VALUE_UNKNOWN", f"{at}.identities[{number}].region", "Nobody has phone numbers there")
 
 
 def _reference_problems(declared: Declared, rule: TableRule, at: str) -> Iterator[Problem]:

@@ -7,9 +7,12 @@ ends when a round finds nothing new.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import normalize
 
+import phonenumbers
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -39,6 +42,7 @@ from cdp.connectors.sql.database import FUNCTIONS, Functions, digits_of
 from cdp.connectors.sql.mapping import Declared, IdentityRule, Normalise, Rows, Strategy, TableRule
 from cdp.connectors.sql.schema import Schema, delete_order, is_text
 from cdp.connectors.sql.strategies import column_key, new_values, normalised, tombstone, uncut
+from cdp.tables.customer import IdentityType
 
 MIN_DIGITS = 6
 KeySet = tuple[str, tuple[str, ...]]
@@ -57,7 +61,7 @@ class Search:
 
     def values(self, identity: IdentityRule) -> list[str]:
         """The person's identifiers for a column, in its normalised form."""
-        return sorted({value for one in self.identifiers if (value := sought(identity, one))})
+        return sorted({value for one in self.identifiers for value in sought(identity, one)})
 
     def key(self, rule: TableRule, column: str) -> bytes:
         """The key of a column's tombstones for this request."""
@@ -276,18 +280,40 @@ def same_keys(keys: FromClause, columns: Iterable[ColumnElement[Any]]) -> Column
     return and_(*(keys.c[f"k{place}"] == column for place, column in enumerate(columns)))
 
 
-def sought(identity: IdentityRule, one: Identifier) -> str:
-    """The value an identity column is searched by, in its normalised form; empty where an identifier is not for it."""
+def sought(identity: IdentityRule, one: Identifier) -> tuple[str, ...]:
+    """The values an identity column is searched by, in its normalised form; none where an identifier is not for it."""
     if one.type != identity.type or one.issuer != identity.issuer:
-        return ""
+        return ()
     match identity.normalise:
         case Normalise.NONE:
-            return one.value
-        case Normalise.LOWER:
-            return one.value.lower()
+            return _spelt(one.value)
+        case Normalise.LOWER | Normalise.TRIMMED:
+            return _spelt(one.value.lower())
         case Normalise.DIGITS:
             digits = digits_of(one.value)
-            return digits if len(digits) >= MIN_DIGITS else ""
+            if len(digits) < MIN_DIGITS:
+                return ()
+            return _dialled(digits, one.value, identity.region) if one.type == IdentityType.PHONE else (digits,)
+
+
+def _spelt(value: str) -> tuple[str, ...]:
+    """A text in each form that Unicode takes for the same (https://www.unicode.org/reports/tr15/); first as it is."""
+    if value.isascii():
+        return (value,)
+    return tuple(dict.fromkeys([value, normalize("NFC", value), normalize("NFD", value)]))
+
+
+def _dialled(digits: str, number: str, region: str | None) -> tuple[str, ...]:
+    """The digits of a number as people write it: with +, with 00; with +49 (0), and as it is dialled in its region."""
+    written = [digits]
+    if region is not None:
+        with suppress(phonenumbers.NumberParseException):
+            read = phonenumbers.parse(number)
+            within = digits_of(phonenumbers.format_number(read, phonenumbers.PhoneNumberFormat.NATIONAL))
+            written.append(f"{read.country_code}{within}")
+            if phonenumbers.region_code_for_number(read) == region:
+                return tuple(dict.fromkeys([*written, *(f"00{one}" for one in written), within]))
+    return tuple(dict.fromkeys([*written, *(f"00{one}" for one in written)]))
 
 
 def preserved(rule: TableRule, identity: IdentityRule) -> bool:

@@ -11,13 +11,14 @@ from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from sqlalchemy import Column, Connection, MetaData, Table, TextClause, inspect, text
+from sqlalchemy import Column, ColumnElement, Connection, MetaData, Table, TextClause, inspect, text
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.types import Boolean, Date, DateTime, Enum, Integer, Numeric, String
 
 from cdp.connectors.base import Problem
 from cdp.connectors.sql.database import MARIADB, functions
 from cdp.connectors.sql.mapping import ColumnRule, Declared, Normalise, Rows, Strategy, TableRule
+from cdp.tables.customer import IdentityType
 
 TOMBSTONE_MIN_LENGTH = 24
 SYSTEM_SCHEMAS = {"information_schema", "pg_catalog", "temp", "mysql", "performance_schema", "sys"}
@@ -170,8 +171,16 @@ def _identity_problems(schema: Schema, rule: TableRule, at: str) -> Iterator[Pro
         column = schema.tables[rule.key].columns.get(identity.column)
         if identity.normalise is Normalise.DIGITS and known.digits is None:
             yield Problem("NOT_ON_THIS_DATABASE", path, f"digits is not available on {schema.dialect}")
-        if column is not None and identity.normalise is not Normalise.NONE and not is_text(column):
+        if column is None or is_text(column):
+            continue
+        is_number = isinstance(column.type, Integer | Numeric)
+        if identity.type is IdentityType.PHONE and is_number:
+            if identity.normalise is not Normalise.DIGITS:
+                yield Problem("COLUMN_TYPE", path, f"{rule.key}.{column.name} is a number: normalise digits")
+        elif identity.normalise is not Normalise.NONE:
             yield Problem("COLUMN_TYPE", path, f"{rule.key}.{column.name} is not text: normalise none")
+        elif is_number and identity.type is IdentityType.EMAIL:
+            yield Problem("COLUMN_TYPE", path, f"{rule.key}.{column.name} is a number: no address is one")
 
 
 def _correction_problems(declared: Declared, schema: Schema, rule: TableRule, at: str) -> Iterator[Problem]:
@@ -245,7 +254,7 @@ def _strategy_problems(
             yield Problem("COLUMN_TYPE", path, f"{name} has no room for a hash")
 
 
-def is_text(column: Column[Any]) -> bool:
+def is_text(column: ColumnElement[Any]) -> bool:
     """Whether a column takes any text."""
     return isinstance(column.type, String) and not isinstance(column.type, Enum)
 

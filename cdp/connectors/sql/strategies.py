@@ -11,7 +11,7 @@ from sqlalchemy import Column, ColumnElement, Table, Text, and_, case, cast, fal
 
 from cdp.connectors.sql.database import Functions, TextColumn, hmac_of, keyed
 from cdp.connectors.sql.mapping import ColumnRule, Normalise, Strategy, TableRule
-from cdp.connectors.sql.schema import TOMBSTONE_MIN_LENGTH, constant
+from cdp.connectors.sql.schema import TOMBSTONE_MIN_LENGTH, constant, is_text
 
 TOMBSTONE = "erased-"
 PREFIXES: Mapping[Strategy, str] = {
@@ -39,7 +39,7 @@ def tombstone(column: Column[str], key: bytes, value: str) -> str:
     return TOMBSTONE + hmac_of(key, value)[: tombstone_room(column)]
 
 
-def buries(column: Column[Any]) -> ColumnElement[bool]:
+def buries(column: ColumnElement[Any]) -> ColumnElement[bool]:
     """Whether a column holds a tombstone at all: cheaper to ask than whose."""
     return cast(column, Text).like(f"{TOMBSTONE}%")
 
@@ -49,15 +49,17 @@ def tombstone_room(column: Column[str]) -> int:
     return _room(column, TOMBSTONE)
 
 
-def normalised(column: Column[str], rule: Normalise, functions: Functions) -> TextColumn:
+def normalised(column: ColumnElement[str], rule: Normalise, functions: Functions) -> TextColumn:
     """A stored value in the form identifiers have."""
     match rule:
         case Normalise.LOWER:
             return functions.lower(column)
-        case Normalise.DIGITS:
+        case Normalise.TRIMMED:
+            return functions.lower(func.trim(column))
+        case Normalise.DIGITS if is_text(column):
             assert functions.digits is not None
             return functions.digits(column)
-        case Normalise.NONE:
+        case Normalise.NONE | Normalise.DIGITS:  # a number has nothing but digits
             return column
 
 

@@ -7,14 +7,25 @@ has to be mapped, or named as unrelated, before an erasure here can be believed.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Inspector, TextClause, inspect, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Inspector,
+    TextClause,
+    exists,
+    inspect,
+    not_,
+    select,
+    text,
+)
 
 from cdp.connectors.base import Problem
-from cdp.connectors.sql.database import MARIADB
-from cdp.connectors.sql.mapping import Declared, Rows
-from cdp.connectors.sql.schema import SYSTEM_SCHEMAS
+from cdp.connectors.sql.database import MARIADB, Functions, functions
+from cdp.connectors.sql.mapping import Declared, IdentityRule, Normalise, Rows
+from cdp.connectors.sql.schema import SYSTEM_SCHEMAS, Schema, is_text
+from cdp.connectors.sql.strategies import buries, normalised
 from cdp.tables.customer import IdentityType
 
 AT = "mapping.tables"
@@ -24,6 +35,13 @@ _WRITES = re.compile(
     r"\b(?:INSERT\s+(?:OR\s+\w+\s+|IGNORE\s+)?INTO|REPLACE\s+INTO)\s+((?:[\w$]+|[`\"\[][^`\"\]]+[`\"\]]|\.)+)",
     re.IGNORECASE,
 )
+# So many values of a column are looked at for whether they are written as they are compared.
+LOOKED_AT = 100_000
+_E164 = r"^\+[1-9][0-9]{5,14}$"
+_ADVICE = {
+    IdentityType.EMAIL: "normalise lower, or trimmed where there are blanks",
+    IdentityType.PHONE: "normalise digits, with the region of numbers without a country code",
+}
 _QUOTES = str.maketrans("", "", '`"[]')
 _INHERITED = text("""
 SELECT cn.nspname, c.relname, pn.nspname, p.relname FROM pg_inherits i
@@ -77,6 +95,36 @@ class _Around:
 
     def schemas(self) -> list[str]:
         return [one for one in self.inspector.get_schema_names() if one not in SYSTEM_SCHEMAS]
+
+
+def misspelt(connection: Connection, declared: Declared, schema: Schema) -> Iterator[Problem]:
+    """Identity columns with values that are written otherwise than they are compared: nobody is found by those."""
+    known = functions(schema.dialect)
+    for number, rule in enumerate(declared.tables):
+        for place, identity in enumerate(rule.identities):
+            column = schema.tables[rule.key].c[identity.column]
+            some = select(column.label("value")).where(column.is_not(None)).limit(LOOKED_AT).subquery()
+            odd = _odd(some.c.value, identity, known) if is_text(column) else None
+            if odd is not None and connection.scalar(select(exists(select(some.c.value).where(odd)))):
+                why = (
+                    f"{rule.key}.{identity.column} has values that no {identity.type} equals: {_ADVICE[identity.type]}"
+                )
+                yield Problem("IDENTITY_NOT_NORMAL", f"mapping.tables[{number}].identities[{place}]", why)
+
+
+def _odd(value: ColumnElement[Any], identity: IdentityRule, known: Functions) -> ColumnElement[bool] | None:
+    """Whether a value is in no form that is looked for; None where anything may be."""
+    match identity.type, identity.normalise:
+        case IdentityType.EMAIL, Normalise.NONE | Normalise.LOWER:
+            plain, form = normalised(value, identity.normalise, known), normalised(value, Normalise.TRIMMED, known)
+            return plain != form if known.exact is None else known.exact(plain) != known.exact(form)
+        case IdentityType.PHONE, Normalise.NONE:
+            return not_(value.regexp_match(_E164)) & not_(buries(value))
+        case IdentityType.PHONE, Normalise.DIGITS if identity.region is None:
+            digits = normalised(value, Normalise.DIGITS, known)
+            return digits.like("0%") & digits.not_like("00%") & not_(buries(value))
+        case _:
+            return None
 
 
 def undeclared(connection: Connection, declared: Declared) -> Iterator[Problem]:
