@@ -10,7 +10,7 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from cdp.operations.oauth.proofs import PublicKey
 
 SCOPE = "transfers:receive"
 PARTIAL = "partial"
+ANSWERED = ".answer"
+GONE = 410
 ASSERTION_LIFE_S = 60
 TOKEN_EARLY_S = 30.0
 
@@ -83,14 +85,20 @@ class Receiver:
         return self._folder / reference
 
     async def receive(self, reference: str, *, keep_plain: bool = False) -> Received:
-        """Pull the newest package, check it, sign for it. Raises SellerRefused, PackageRefused."""
-        opened = (await self._call("POST", f"{reference}/pull")).json()
+        """Pull the newest package, check it, sign for it. Raises SellerRefused, PackageRefused.
+
+        Where the seller's answer to a receipt was lost, the one that was kept is sent again.
+        """
+        try:
+            await self._call("POST", f"{reference}/pull")
+        except SellerRefused as refusal:
+            if refusal.extensions.get("status") == GONE and (kept := self._unanswered(reference)) is not None:
+                return await self._send_again(reference, kept)
+            raise
         place = self.place(reference)
         folder = place / "bag"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in opened["tags"]:
-            if name not in bag.TAGS:
-                raise PackageRefused(file=name)
+        for name in bag.TAGS:
             (folder / name).write_bytes((await self._call("GET", f"{reference}/files/{name}")).content)
         package = self._package(folder, reference)
         self._remove_others(folder, package)
@@ -104,8 +112,20 @@ class Receiver:
             "files": verdicts,
         }
         await self._sign(reference, f"{reference}/receipt", said, f"receipt-{package['revision']:04d}")
-        rejected = tuple(one["name"] for one in verdicts if one["verdict"] == "rejected")
-        return Received(reference, package["revision"], len(verdicts), rejected, package["delivered"])
+        return _received(package, verdicts)
+
+    def _unanswered(self, reference: str) -> str | None:
+        """The newest receipt that was kept and never answered, if it is of the package that lies here."""
+        kept = sorted((self.place(reference) / "statements").glob("receipt-*.jws"))
+        if not kept or kept[-1].with_suffix(ANSWERED).exists():
+            return None
+        return kept[-1].read_text()
+
+    async def _send_again(self, reference: str, statement: str) -> Received:
+        package = self._package(self.place(reference) / "bag", reference)
+        said, _ = statements.read(statement, {"keys": [self._account.key.as_dict(private=False)]})
+        await self._send(f"{reference}/receipt", statement, f"receipt-{package['revision']:04d}")
+        return _received(package, said["files"])
 
     def _package(self, folder: Path, reference: str) -> dict[str, Any]:
         """The signed list, checked as far as it goes without the files. Raises PackageRefused."""
@@ -114,13 +134,18 @@ class Receiver:
             raise PackageRefused(reason="signature")
         try:
             manifest = bag.read_manifest((folder / bag.MANIFEST).read_text())
-            paths = {one["encrypted"]["path"] for one in package["files"]}
+            sums = {one["encrypted"]["path"]: one["encrypted"]["sha256"] for one in package["files"]}
+            are_named = all(
+                one["encrypted"]["path"] == bag.path_of(one["name"]) and isinstance(one["encrypted"]["bytes"], int)
+                for one in package["files"]
+            )
             is_ours = package["reference"] == reference and package["terms"]["acquirer"]["key"] == age.recipient_of(
                 self._account.identity
             )
         except (KeyError, TypeError, ValueError, UnicodeDecodeError):
             raise PackageRefused(reason="form") from None
-        if not is_ours or paths != set(manifest):
+        # A path of the manifest leads nowhere else, and a hash of it is one: names and places follow from them alone.
+        if not is_ours or not are_named or sums != manifest or len(sums) != len(package["files"]):
             raise PackageRefused(reason="form")
         return package
 
@@ -169,27 +194,35 @@ class Receiver:
         async with self._http.stream("GET", url, headers=headers) as answer:
             if answer.status_code not in {200, 206}:
                 raise await _refusal(answer)
-            with path.open("ab" if answer.status_code == 206 else "wb") as file:
+            is_rest = answer.status_code == 206
+            left = one["encrypted"]["bytes"] - (have if is_rest else 0)
+            with path.open("ab" if is_rest else "wb") as file:
                 async for chunk in answer.aiter_bytes():
-                    file.write(chunk)
+                    file.write(chunk[: left + 1])
+                    left -= len(chunk)
+                    if left < 0:
+                        return  # one byte too many is enough to be refused by its hash
 
     async def follow(self, reference: str) -> list[dict[str, Any]]:
         """Apply and acknowledge every change that was told since; a recall destroys what is here.
 
         Returns the changes that were new, with their entries. Raises SellerRefused, DeltaRefused.
         """
-        listed = (await self._call("GET", f"{reference}/deltas")).json()["deltas"]
         folder = self.place(reference) / "deltas"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        listed = _in_order((await self._call("GET", f"{reference}/deltas")).content, least=len([*folder.iterdir()]))
         previous, applied = None, []
         for one in listed:
             raw = (await self._call("GET", f"{reference}/deltas/{one['ordinal']}")).content
             delta = self._delta(raw, reference, one["ordinal"], previous)
+            known = folder / f"{one['ordinal']:04d}.json"
+            if known.exists() and known.read_bytes() != raw:
+                raise DeltaRefused(ordinal=one["ordinal"])
             previous = bag.sha256(raw)
             if one["isAcknowledged"]:
                 continue
             entries = self._entries(delta)
-            (folder / f"{one['ordinal']:04d}.json").write_bytes(raw)
+            known.write_bytes(raw)
             is_recall = delta["change"] == "recall"
             if is_recall:
                 self._destroy(reference)
@@ -233,12 +266,19 @@ class Receiver:
             shutil.rmtree(self.place(reference) / name, ignore_errors=True)
 
     async def _sign(self, reference: str, path: str, said: Mapping[str, Any], name: str) -> None:
-        """Sign a statement, keep it, then send it: what was kept is sent again after a break."""
+        """Sign a statement, keep it, then send it."""
         folder = self.place(reference) / "statements"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         statement = statements.sign(said, self._account.key)
         (folder / f"{name}.jws").write_text(statement)
-        await self._call("POST", path, content=statement, media_type="application/jose")
+        (folder / f"{name}{ANSWERED}").unlink(missing_ok=True)
+        await self._send(path, statement, name)
+
+    async def _send(self, path: str, statement: str, name: str) -> None:
+        """Send a statement, and keep that it was answered."""
+        answer = await self._call("POST", path, content=statement, media_type="application/jose")
+        reference = path.partition("/")[0]
+        (self.place(reference) / "statements" / f"{name}{ANSWERED}").write_bytes(answer.content)
 
     async def _call(self, method: str, path: str, *, content: str = "", media_type: str = "") -> httpx.Response:
         headers = {**await self._authorization(), **({"Content-Type": media_type} if media_type else {})}
@@ -276,6 +316,24 @@ class Receiver:
             "jti": encode(secrets.token_bytes(16)),
         }
         return statements.sign(claims, self._account.key, kind="JWT")
+
+
+def _received(package: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> Received:
+    rejected = tuple(one["name"] for one in verdicts if one["verdict"] == "rejected")
+    return Received(package["reference"], package["revision"], len(verdicts), rejected, package["delivered"])
+
+
+def _in_order(raw: bytes, *, least: int) -> list[dict[str, Any]]:
+    """What a seller lists, from the first on and without a gap, none gone that was there. Raises DeltaRefused."""
+    try:
+        listed = [
+            {"ordinal": one["ordinal"], "isAcknowledged": one["isAcknowledged"]} for one in json.loads(raw)["deltas"]
+        ]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DeltaRefused(reason="form") from None
+    if [one["ordinal"] for one in listed] != [*range(1, len(listed) + 1)] or len(listed) < least:
+        raise DeltaRefused(reason="gap")
+    return listed
 
 
 def _size(path: Path) -> int:
