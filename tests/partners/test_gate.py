@@ -4,12 +4,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
 from cdp.core.db import Role
-from cdp.core.ids import global_id
+from cdp.core.ids import global_id, new_id
 from cdp.operations.partners import orders
+from cdp.tables.audit import audit_event
 from cdp.tables.message import message
+from cdp.tables.order import sales_order
 from cdp.tables.partner import disclosure
 from cdp.tables.sharing import legal_order
 from tests.partners.conftest import Desk, colleague
@@ -78,6 +80,37 @@ async def test_an_order_is_agreed_to_by_two_others_and_followed_once(desk: Desk,
     steps = {f"legal_order.{step}" for step in ("proposed", "endorsed", "approved", "disclosed")}
     assert steps <= set(await audited(desk.platform.db, ada))
     assert await picture(desk.platform.db, bystander) == before
+
+
+async def test_an_order_is_answered_whole_however_much_there_is(desk: Desk, ask: Ask) -> None:
+    ada = await make_person(desk.platform.db)
+    async with desk.platform.db.transaction(Role.WORKER) as tx:
+        known = await tx.first(select(sales_order).where(sales_order.c.customer_id == ada.customer_id))
+        assert known is not None
+        more = [{**known._mapping, "id": new_id(), "number": f"{known.number}-{at}"} for at in range(120)]
+        await tx.execute(insert(sales_order), more)
+    order_id = await _order(desk, ask, ada, fields=["Order.number", "OrderItem.sku", "Inquiry.subject"])
+    for viewer in (desk.second, desk.third):
+        await _agree(ask, viewer, order_id)
+    found = (await _disclose(ask, desk.third, order_id))["data"]["discloseUnderOrder"]["document"]["customer"]
+    assert len({node["number"] for node in found["orders"]["nodes"]}) == 121
+    assert set(found["orders"]) == set(found["inquiries"]) == {"nodes"}
+
+
+async def test_who_was_erased_before_they_could_be_told_is_not_said_to_have_been(desk: Desk, ask: Ask) -> None:
+    ada = await make_person(desk.platform.db)
+    order_id = await _order(desk, ask, ada)
+    for viewer in (desk.second, desk.third):
+        await _agree(ask, viewer, order_id)
+    assert not _codes(await _disclose(ask, desk.third, order_id))
+    async with desk.platform.db.transaction(Role.WORKER) as tx:
+        mine = legal_order.c.customer_id == ada.customer_id
+        await tx.execute(update(legal_order).where(mine).values(customer_id=None))
+        await orders.tell_due(tx, limit=100)
+        said = select(audit_event.c.code).where(
+            audit_event.c.action == "legal_order.told", audit_event.c.subject_ref == ada.audit_ref
+        )
+        assert [row.code for row in await tx.all(said)] == ["NO_ADDRESS"]
 
 
 async def test_a_silent_order_is_told_when_its_silence_is_over(desk: Desk, ask: Ask) -> None:

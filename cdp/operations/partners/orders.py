@@ -36,6 +36,7 @@ SCOPE = MANAGE_SCOPE
 OBJECT = "LegalOrder"
 TEMPLATE = "legal_disclosure"
 PURPOSE = "legal_order"
+UNREACHABLE = "NO_ADDRESS"
 COVERABLE = frozenset().union(*SHAREABLE.values())
 WAYS: Mapping[str, tuple[str, str]] = {
     "Customer": ("", ""),
@@ -44,12 +45,18 @@ WAYS: Mapping[str, tuple[str, str]] = {
     "PhoneNumber": ("contacts { phones {", "} }"),
     "PostalAddress": ("contacts { addresses {", "} }"),
     "Preference": ("preferences {", "}"),
-    "Order": ("orders(first: 100) { nodes {", "} }"),
-    "OrderItem": ("orders(first: 100) { nodes { id items {", "} } }"),
-    "Inquiry": ("inquiries(first: 100) { nodes {", "} }"),
-    "Quotation": ("quotations(first: 100) { nodes {", "} }"),
+    "Order": ("orders(first: 100, after: $after) { nodes {", "} pageInfo { hasNextPage endCursor } }"),
+    "OrderItem": ("orders(first: 100, after: $after) { nodes { id items {", "} } pageInfo { hasNextPage endCursor } }"),
+    "Inquiry": ("inquiries(first: 100, after: $after) { nodes {", "} pageInfo { hasNextPage endCursor } }"),
+    "Quotation": ("quotations(first: 100, after: $after) { nodes {", "} pageInfo { hasNextPage endCursor } }"),
 }
 """How a query gets to a type from its customer, and back."""
+PAGED: Mapping[str, frozenset[str]] = {
+    "orders": frozenset({"Order", "OrderItem"}),
+    "inquiries": frozenset({"Inquiry"}),
+    "quotations": frozenset({"Quotation"}),
+}
+"""What comes in pages: the field, and the types that are reached through it."""
 
 
 class OrderIncomplete(InvalidInput):
@@ -142,11 +149,17 @@ async def refuse(tx: Tx, viewer: Viewer, platform: Platform, order_id: UUID, *, 
 
 
 async def disclose(platform: Platform, reader: Reader, viewer: Viewer, order_id: UUID) -> Mapping[str, Any]:
-    """Follow an approved order, once: note the disclosure, then read exactly what it covers.
+    """Follow an approved order, once: read exactly what it covers, note the disclosure, and only then hand it out.
 
-    Raises MissingScope, PartnerRoleNeeded, StepUpRequired, NotFound, OrderNotOpen.
+    A read that fails leaves the order as it was. Raises MissingScope, PartnerRoleNeeded, StepUpRequired, NotFound,
+    OrderNotOpen.
     """
     require(viewer, platform)
+    async with platform.db.transaction(Role.WORKER) as tx:
+        row = await _locked(tx, order_id)
+    if row.status is not OrderStatus.APPROVED or row.customer_id is None:
+        raise OrderNotOpen
+    found = await _read(reader, row.fields, global_id("Customer", row.customer_id))
     async with platform.db.transaction(Role.WORKER) as tx:
         row = await _locked(tx, order_id)
         if row.customer_id is None:
@@ -166,8 +179,22 @@ async def disclose(platform: Platform, reader: Reader, viewer: Viewer, order_id:
                 hidden_until=row.silent_until,
             )
         )
-    found = await reader.one(covering(row.fields), SYSTEM, id=global_id("Customer", row.customer_id))
-    return {"order": str(order_id), "caseRef": row.case_ref, "customer": found["customer"]}
+    return {"order": str(order_id), "caseRef": row.case_ref, "customer": found}
+
+
+async def _read(reader: Reader, fields: list[str], customer_id: str) -> dict[str, Any]:
+    """What an order covers, all of it, however many pages that is. Raises OrderNotOpen for somebody who is gone."""
+    found: dict[str, Any] | None = (await reader.one(covering(fields), SYSTEM, id=customer_id, after=None))["customer"]
+    if found is None:
+        raise OrderNotOpen
+    for name, kinds in PAGED.items():
+        rest = covering([one for one in fields if one.partition(".")[0] in kinds]) if name in found else ""
+        while rest and (page := found[name].pop("pageInfo"))["hasNextPage"]:
+            more = (await reader.one(rest, SYSTEM, id=customer_id, after=page["endCursor"]))["customer"]
+            if more is None:
+                raise OrderNotOpen
+            found[name] = {"nodes": found[name]["nodes"] + more[name]["nodes"], "pageInfo": more[name]["pageInfo"]}
+    return found
 
 
 async def tell_due(tx: Tx, *, limit: int) -> int:
@@ -194,7 +221,9 @@ async def tell_due(tx: Tx, *, limit: int) -> int:
         if address is not None:
             await messages.queue(tx, CustomerId(row.customer_id), address, _letter())
         await tx.execute(update(legal_order).where(legal_order.c.id == row.id).values(told_at=func.now()))
-        await _note(tx, SYSTEM, "legal_order.told", row.id, row.subject_ref)
+        # Who was erased since, or has no address, was told nothing: the log does not say so either.
+        code = None if address is not None else UNREACHABLE
+        await _note(tx, SYSTEM, "legal_order.told", row.id, row.subject_ref, code=code)
     return len(found)
 
 
@@ -205,7 +234,8 @@ def covering(fields: list[str]) -> str:
         type_name, _, name = one.partition(".")
         wanted.setdefault(type_name, []).append(name)
     parts = [" ".join((WAYS[kind][0], *names, WAYS[kind][1])) for kind, names in wanted.items()]
-    return f"query($id: ID!) {{ customer(id: $id) {{ id {' '.join(parts)} }} }}"
+    given = "$id: ID!, $after: String" if any("$after" in part for part in parts) else "$id: ID!"
+    return f"query({given}) {{ customer(id: $id) {{ id {' '.join(parts)} }} }}"
 
 
 def _letter() -> Letter:
@@ -238,9 +268,11 @@ async def _move(
     await _note(tx, viewer, action, row.id, row.subject_ref)
 
 
-async def _note(tx: Tx, viewer: Viewer, action: str, order_id: UUID, subject_ref: UUID) -> None:
+async def _note(
+    tx: Tx, viewer: Viewer, action: str, order_id: UUID, subject_ref: UUID, *, code: str | None = None
+) -> None:
     """An event; what a silent order is about is kept from the person it is about by naming nobody."""
     silent = select(legal_order.c.silent_until).where(legal_order.c.id == order_id)
     is_silent = await tx.scalar(silent) is not None
     about = None if is_silent and action != "legal_order.told" else subject_ref
-    await audit.record(tx, viewer, action, subject_ref=about, object_type=OBJECT, object_id=order_id)
+    await audit.record(tx, viewer, action, subject_ref=about, object_type=OBJECT, object_id=order_id, code=code)
