@@ -74,6 +74,7 @@ class Reason(StrEnum):
     NO_CONSENT = "no_consent"
     HELD = "held"
     MINOR = "minor"
+    UNDELIVERABLE_NOTICE = "undeliverable_notice"
 
 
 def exclusion(

@@ -357,7 +357,12 @@ class _Export:
             return left_out
         objected = cohort.members().where(transfer_customer.c.objected_at.is_not(None))
         since = func.coalesce(left_out, staying(row, agreed_to=bound("agreed_to", Text())))
-        return case((row["id"].in_(objected), quoted(Reason.OBJECTED.value)), else_=since)
+        back = cohort.members().where(transfer_customer.c.notice == quoted("bounced"))
+        return case(
+            (row["id"].in_(objected), quoted(Reason.OBJECTED.value)),
+            (and_(bound("bounced_stay", Boolean()), row["id"].in_(back)), quoted(Reason.UNDELIVERABLE_NOTICE.value)),
+            else_=since,
+        )
 
     def _changed(self, key: ColumnElement[Any]) -> Conditions:
         """Whether anything this query reads of the customer changed; a change of what all share concerns all."""

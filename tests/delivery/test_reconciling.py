@@ -12,12 +12,13 @@ from cdp.core.db import Role
 from cdp.core.ids import new_id
 from cdp.core.sign import Verdict, canonical
 from cdp.operations.delivery import chain, checks, custody, packages
+from cdp.operations.transfers import notices
 from cdp.operations.transfers.deals import CohortTerms
 from cdp.tables.consent import Channel, ConsentAction, consent, preference
 from cdp.tables.delivery import transfer_delta, transfer_omission, transfer_part
 from cdp.tables.hold import legal_hold
 from cdp.tables.request import ObjectionStatus, RequestStatus, RequestType, objection, privacy_request
-from cdp.tables.transfer import CohortBasis, CohortRule, TransferStatus, transfer_customer
+from cdp.tables.transfer import CohortBasis, CohortRule, TransferStatus, transfer, transfer_customer
 from tests.delivery.factory import FIELDS, Deal, Seller, lines, sold
 from tests.delivery.test_after import erase
 from tests.population import Person, make_person
@@ -131,11 +132,23 @@ async def _write(seller: Seller, statement: Any) -> None:
         await tx.execute(statement)
 
 
+async def _unreached(seller: Seller, person: Person) -> None:
+    """Their notice comes back after all."""
+    letters = select(transfer_customer.c.transfer_id, transfer_customer.c.message_id).where(
+        transfer_customer.c.customer_id == person.customer_id, transfer_customer.c.cohort_id.is_not(None)
+    )
+    mine = transfer.c.id == transfer_customer.c.transfer_id
+    newest = (await seller.rows(letters.join(transfer, mine).order_by(transfer.c.created_at.desc())))[0]
+    async with seller.platform.db.transaction(Role.WORKER) as tx:
+        assert await notices.returned(tx, SYSTEM, newest.transfer_id, newest.message_id)
+
+
 SINCE: dict[str, tuple[Callable[[Seller, Person], Awaitable[None]], str]] = {
     "withdrew": (_withdraw, "no_consent"),
     "objected": (_object, "objected"),
     "is held": (_hold, "held"),
     "is a child": (_is_young, "minor"),
+    "was not reached": (_unreached, "undeliverable_notice"),
 }
 
 
@@ -154,7 +167,7 @@ async def test_whoever_may_not_go_any_more_since_the_freeze_is_left_out(
         .where(transfer_customer.c.transfer_id == deal.id)
     )
     found = {row.customer_id: row.reason for row in omitted}
-    assert [found.get(one.customer_id) for one in people] == [*(SINCE[why][1] for why in stay), None, None, None]
+    assert [found.get(one.customer_id) for one in people] == [*(SINCE[why][1] for why in stay), None, None]
     assert sum(package["cohorts"][0]["leftOut"].values()) == len(omitted)
     gone = {one["contacts"]["emails"][0]["address"] for one in lines(tmp_path, "customers-*.ndjson")}
     assert not gone & {one.email for one in stay.values()}

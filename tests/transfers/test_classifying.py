@@ -492,3 +492,36 @@ async def test_an_objection_concerns_every_record_of_somebody_who_was_merged(off
         (False, False),
     ]
     assert (await office.ledger(deal)).count("transfer.objected") == 1
+
+
+async def test_who_may_not_go_any_more_when_the_letters_are_written_gets_none(office: Office) -> None:
+    brand_id = await office.brand("written-late")
+    held, told = [await office.person(brand_id) for _ in range(2)]
+    deal = await office.create(brand="written-late")
+    await office.classify(deal)
+    await _hold(office, held)
+    assert await office.notify(deal) == 1
+    assert (await office.member(deal, held)).reason is R.HELD
+    assert (await office.row(deal)).counts == {
+        "selected": 2,
+        "included": {"everybody": 1},
+        "excluded": {"held": 1},
+    }
+    assert "transfer_notice" not in [one.template for one in await office.letters(held)]
+    assert "transfer_notice" in [one.template for one in await office.letters(told)]
+
+
+async def test_a_notice_that_comes_back_after_the_freeze_is_noted(office: Office) -> None:
+    person, other = [await office.person(await office.brand(f"back-{at}")) for at in range(2)]
+    deal = await office.create(brand="back-0")
+    await office.told(deal)
+    sha256 = await office.freeze(deal)
+    message_id = (await office.member(deal, person)).message_id
+    async with office.tx() as tx:
+        assert await notices.returned(tx, SYSTEM, deal.id, message_id)
+        assert not await notices.returned(tx, SYSTEM, deal.id, message_id)
+    member = await office.member(deal, person)
+    assert (member.notice.value, member.bounced_at is not None, member.cohort_id is not None) == ("bounced", True, True)
+    assert not await office.approve(deal, office.first, sha256), "what was frozen is what was approved"
+    assert "transfer.notice_returned" in await office.ledger(deal)
+    assert await office.letters(other) == []

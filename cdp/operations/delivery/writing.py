@@ -28,7 +28,7 @@ from cdp.operations.delivery.readme import README
 from cdp.operations.delivery.selection import Plans
 from cdp.operations.transfers.roll import LEAF_BYTES
 from cdp.tables.delivery import FileKind
-from cdp.tables.transfer import CohortBasis
+from cdp.tables.transfer import BouncePolicy, CohortBasis
 
 PURPOSE = "asset_transfer"
 ROW_GROUP_BYTES = 1024 * 1024
@@ -184,6 +184,7 @@ async def _bounds(platform: Platform, connection: asyncpg.Connection, work: Part
         "since": None,
         "areas": [],
         "agreed_to": work.cohort.purpose if work.cohort.basis is CohortBasis.OPT_IN else None,
+        "bounced_stay": work.deal.bounce is BouncePolicy.EXCLUDE,
         "suppressed": await suppressed(connection, platform.pepper, work.lower, work.upper),
     }
 

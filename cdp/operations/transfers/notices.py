@@ -19,6 +19,8 @@ from cdp.tables.transfer import BouncePolicy, NoticeState, TransferStatus, trans
 
 TEMPLATE = "transfer_notice"
 TELLING = (TransferStatus.NOTIFYING, TransferStatus.WINDOW)
+# The frozen list stays what was approved; whose letter comes back now is left out of what is not packed yet.
+FIXED = (TransferStatus.FROZEN, TransferStatus.APPROVED, TransferStatus.PACKAGING, TransferStatus.DELIVERING)
 # The primary address of everybody who goes; who has none has bounced before a letter was written.
 WRITE = """
 WITH deal AS (SELECT * FROM transfer WHERE id = :transfer_id),
@@ -60,13 +62,14 @@ UPDATE transfer_customer SET cohort_id = NULL, reason = 'undeliverable_notice', 
 
 
 async def notify(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID) -> int:
-    """Write to everybody who goes; returns how many letters. What they say of the deal is final from now on.
+    """Look at everybody again, then write to who goes; returns how many letters. What they say is final from now on.
 
     Raises MissingScope, TransferRoleNeeded, StepUpRequired, TransferMoved.
     """
     states.require_maker(viewer, platform)
     row = await states.find(tx, transfer_id, lock=True)
     states.require_state(row, TransferStatus.CLASSIFIED)
+    late = await classifying.recheck(tx, platform, transfer_id)
     written = await tx.execute(
         text(WRITE),
         {
@@ -79,10 +82,11 @@ async def notify(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID) 
     await tx.execute(text(UNREACHABLE), {"transfer_id": transfer_id})
     details = {
         "letters": written.rowcount,
+        "excludedSince": late,
         "noticeVersion": row.notice_version,
         "noticeSha256": bytes(row.notice_sha256).hex(),
     }
-    wrote = {"notified_at": func.now()}
+    wrote = {"notified_at": func.now(), "counts": (await classifying.counts(tx, transfer_id)).document}
     await states.move(tx, row, TransferStatus.NOTIFYING, viewer=viewer, details=details, wrote=wrote)
     return int(written.rowcount)
 
@@ -112,23 +116,30 @@ async def settle(tx: Tx, transfer_id: UUID) -> None:
 
 
 async def returned(tx: Tx, viewer: Viewer, transfer_id: UUID, message_id: UUID) -> bool:
-    """Note that a letter came back after the next hop had taken it; False if it is none of this deal, or too late.
+    """Note that a letter came back after the next hop had taken it; False if it is none of this deal, or it is over.
 
     For the operator who reads the mailbox that bounces go to.
     """
     row = await states.find(tx, transfer_id, lock=True)
-    if row.status not in TELLING:
+    if row.status not in (*TELLING, *FIXED):
         return False
     mine = (transfer_customer.c.transfer_id == transfer_id, transfer_customer.c.message_id == message_id)
     noted = await tx.execute(
         update(transfer_customer)
         .where(*mine, transfer_customer.c.notice.in_((NoticeState.QUEUED, NoticeState.DELIVERED)))
-        .values(notice=NoticeState.BOUNCED, notified_at=None, bounced_at=func.now(), deadline=None)
+        .values(
+            notice=NoticeState.BOUNCED,
+            notified_at=None,
+            bounced_at=func.now(),
+            **({"deadline": None} if row.status in TELLING else {}),
+        )
     )
     if noted.rowcount != 1:
         return False
-    await _apply(tx, row)
-    await states.note(tx, viewer, "transfer.notice_returned", transfer_id, details={"message": str(message_id)})
+    if row.status in TELLING:
+        await _apply(tx, row)
+    details = {"message": str(message_id), "state": row.status.value}
+    await states.note(tx, viewer, "transfer.notice_returned", transfer_id, details=details)
     return True
 
 
