@@ -256,6 +256,47 @@ async def test_an_answer_of_another_shape_has_failed(harness: CrmHarness, raw: R
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        {"errors": [{"message": "Eve's shard is away"}]},
+        {"error": "timeout"},
+        {"ok": False},
+        {"success": False},
+        {"status": "Error"},
+    ],
+    ids=str,
+)
+async def test_an_empty_list_beside_an_error_is_not_nothing(harness: CrmHarness, said: dict[str, Any]) -> None:
+    subject = await harness.person()
+    harness.crm.answer = answer(200, {"items": [], **said})
+    assert {(o.state, o.code) for o in await each_step(harness.connector, subject)} == {(State.FAILED, "ERROR_IN_BODY")}
+    harness.crm.answer = answer(200, {"items": [], "errors": [], "error": None, "ok": True, "status": "ok"})
+    assert "ERROR_IN_BODY" not in {o.code for o in await steps(harness.connector, subject)}
+
+
+async def test_a_sign_that_is_an_error_by_description_means_nothing(harness: CrmHarness) -> None:
+    customers = description(harness.crm)["collections"]["customers"]
+    unknown = {"status": 200, "at": "/error/code", "equals": "UNKNOWN"}
+    customers["read"]["nothing"] = [unknown]
+    connector = harness.connected(collections={"customers": customers})
+    subject = await harness.person()
+    harness.crm.answer = answer(200, {"error": {"code": "UNKNOWN"}})
+    assert (await connector.verify(subject, "k")).state is State.DONE
+    harness.crm.answer = answer(200, {"error": {"code": "UNKNOWN"}, "errors": ["half of it"]})
+    assert (await connector.verify(subject, "k")).code == "ERROR_IN_BODY"
+
+
+async def test_a_change_whose_answer_says_that_it_was_none(harness: CrmHarness) -> None:
+    tickets = description(harness.crm)["collections"]["tickets"]
+    tickets["erase"] |= {"path": "/tickets/say", "done": [{"status": 200}]}
+    subject = await harness.person()
+    before = await harness.everything()
+    outcome = await harness.connected(collections={"tickets": tickets}).erase(subject, "k")
+    assert (outcome.state, outcome.code) == (State.FAILED, "ERROR_IN_BODY")
+    assert await harness.everything() == before
+
+
+@pytest.mark.parametrize(
     ("raw", "state", "code", "wait_s"),
     [
         (answer(401, b""), State.FAILED, "NOT_ALLOWED", None),

@@ -8,14 +8,17 @@ from cdp.connectors.http.description import Change, Search, Sign, Verdict
 from cdp.connectors.templates import Values, pointed
 from cdp.core.http import Answer
 
+ERROR_IN_BODY = "ERROR_IN_BODY"
+
 
 def records_in(answer: Answer, search: Search) -> list[Record] | Outcome:
     """The records of an answer; empty only when it says so, by an empty list or a sign of the description.
 
     A verification that names no records counts an answer without the sign as one record.
     """
-    if any(_shows(answer, sign) for sign in search.nothing):
-        return []
+    shown = [sign for sign in search.nothing if _shows(answer, sign)]
+    if shown:
+        return _otherwise(answer, search.otherwise) if _complains(answer, shown) else []
     if answer.status != search.found:
         return _otherwise(answer, search.otherwise)
     try:
@@ -26,12 +29,16 @@ def records_in(answer: Answer, search: Search) -> list[Record] | Outcome:
         return [{}]
     listed = said if isinstance(said, list) else [said]
     records = [one for one in listed if isinstance(one, dict)]
+    # a body that is nothing but the record may well have a member of that name
+    if (search.records or not records) and _complains(answer):
+        return _otherwise(answer, search.otherwise)
     return records if len(records) == len(listed) else _bad(answer)
 
 
 def trouble_with(answer: Answer, change: Change) -> Outcome | None:
-    """None when the change was made."""
-    if any(_shows(answer, sign) for sign in change.done):
+    """None when the change was made, as far as its answer says."""
+    shown = [sign for sign in change.done if _shows(answer, sign)]
+    if shown and not _complains(answer, shown):
         return None
     return _otherwise(answer, change.otherwise)
 
@@ -58,7 +65,30 @@ def _otherwise(answer: Answer, verdicts: Iterable[Verdict]) -> Outcome:
             return Outcome(State(verdict.state), verdict.code, retry_after_s=retry_after_s(answer))
     if answer.status == 403:
         return Outcome(State.FAILED, Code.NOT_ALLOWED)
+    if answer.status < 300 and _complains(answer):
+        return Outcome(State.FAILED, ERROR_IN_BODY, {"status": answer.status})
     return trouble(answer)
+
+
+def _complains(answer: Answer, expected: Iterable[Sign] = ()) -> bool:
+    """Whether the body of a success says that it is none, unless that is what a description ``expected``.
+
+    GraphQL answers 200 with ``errors``, JSend with ``status``, others with ``ok`` or ``success``; what lists nothing
+    beside it proves nothing. https://spec.graphql.org/, https://github.com/omniti-labs/jsend
+    """
+    if not 200 <= answer.status < 300:
+        return False
+    try:
+        said = strict_json(answer.body)
+    except ValueError:
+        return False
+    if not isinstance(said, dict):
+        return False
+    told = {name for name in ("error", "errors") if said.get(name)}
+    told |= {name for name in ("ok", "success") if said.get(name) is False}
+    told |= {"status"} if str(said.get("status")).casefold() in {"error", "fail", "failed"} else set()
+    whole = [sign.at.split("/") for sign in expected if sign.at is not None]
+    return bool(told - {path[1] for path in whole if len(path) > 1})
 
 
 def _bad(answer: Answer) -> Outcome:
