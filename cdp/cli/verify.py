@@ -124,6 +124,7 @@ def show(report: Report, about: bool | None = None, *, as_json: bool) -> None:
             "files": report.files,
             "entries": report.entries,
             "problems": report.problems,
+            "leftOut": report.left_out,
         }
         print(json.dumps(found if about is None else {**found, "aboutIdentifier": about}))
         return
@@ -132,6 +133,8 @@ def show(report: Report, about: bool | None = None, *, as_json: bool) -> None:
         print(f"valid: {named}, signed by key {report.signer}")
     elif report.is_consistent:
         print(f"consistent, signer unknown: {named}, key {report.signer}")
+    for line in report.left_out if report.is_valid or report.is_consistent else ():
+        print(f"it leaves out {line}")
     for problem in report.problems:
         print(f"not valid: {problem}", file=sys.stderr)
     if about is not None:

@@ -31,6 +31,7 @@ WITH_A_LINK = frozenset(
         "erasure_opened",
         "erasure_refused",
         "erasure_final",
+        "erasure_partly",
         "erasure_held",
     }
 )
@@ -54,6 +55,7 @@ class Template(StrEnum):
     ERASURE_CANCELLED = "erasure_cancelled"
     ERASURE_REFUSED = "erasure_refused"
     ERASURE_FINAL = "erasure_final"
+    ERASURE_PARTLY = "erasure_partly"
     ERASURE_HELD = "erasure_held"
 
 
@@ -192,6 +194,20 @@ The certificate, with what the law makes us keep and until when: {link}
 Your status key, if the page asks for it: {secret}
 The salt of the hash in the certificate, known only to you: {salt}
 """,
+    Template.ERASURE_PARTLY: """Your data is deleted, but not everywhere ({reference})
+Hello,
+
+the connected systems have deleted your data and this was checked, but not these: they could not delete it, or could
+not be read again to make sure.
+
+{systems}
+
+Ours follows now, so this is the last message. You may complain to a supervisory authority or go to court.
+
+The certificate, with what each system did and what the law makes us keep and until when: {link}
+Your status key, if the page asks for it: {secret}
+The salt of the hash in the certificate, known only to you: {salt}
+""",
     Template.ERASURE_HELD: """Your data is deleted but for what a legal hold keeps ({reference})
 Hello,
 
@@ -324,6 +340,21 @@ die verbundenen Systeme haben Ihre Daten gelöscht, und das wurde geprüft. Unse
 Nachricht.
 
 Die Bescheinigung, mit allem, was wir von Gesetzes wegen wie lange behalten: {link}
+Ihr Statusschlüssel, falls die Seite danach fragt: {secret}
+Das Salz des Hashwerts in der Bescheinigung, das nur Sie kennen: {salt}
+""",
+    Template.ERASURE_PARTLY: """Ihre Daten sind gelöscht, aber nicht überall ({reference})
+Guten Tag,
+
+die verbundenen Systeme haben Ihre Daten gelöscht, und das wurde geprüft, aber nicht diese: Sie konnten sie nicht
+löschen, oder es ließ sich nicht noch einmal nachsehen.
+
+{systems}
+
+Unsere folgen jetzt; dies ist die letzte Nachricht. Sie können sich bei einer Aufsichtsbehörde beschweren oder vor
+Gericht gehen.
+
+Die Bescheinigung, mit allem, was jedes System tat und was wir von Gesetzes wegen wie lange behalten: {link}
 Ihr Statusschlüssel, falls die Seite danach fragt: {secret}
 Das Salz des Hashwerts in der Bescheinigung, das nur Sie kennen: {salt}
 """,

@@ -1,7 +1,7 @@
 """Connected systems: registered after they were tried, their secrets sealed; ``own`` is always there."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -178,6 +178,12 @@ async def connections(tx: Tx) -> list[tuple[str, System]]:
     columns = (system.c.id, system.c.name, system.c.kind, system.c.configuration, system.c.secrets_sealed)
     found = await tx.all(select(*columns, system.c.title).where(system.c.enabled).order_by(system.c.position))
     return [(row.title, System.of(row)) for row in found]
+
+
+async def titles(tx: Tx, system_ids: Collection[UUID]) -> list[str]:
+    """What people call these systems."""
+    found = select(system.c.title).where(system.c.id.in_(system_ids)).order_by(system.c.position, system.c.name)
+    return [row.title for row in await tx.all(found)]
 
 
 async def own_id(tx: Tx) -> SystemId:

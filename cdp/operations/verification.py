@@ -38,6 +38,7 @@ from cdp.operations.packages.formats import (
 )
 from cdp.operations.proofs.checks import Findings, SignedHead, check_inclusion, read_head
 from cdp.operations.proofs.log import LogCheck, is_log, witnessed
+from cdp.operations.proofs.verify_certificate import left_out
 
 READ_BYTES = 1024 * 1024
 LARGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
@@ -73,6 +74,8 @@ class Report:
     signer: str | None = None
     files: int = 0
     entries: int = 0
+    left_out: tuple[str, ...] = ()
+    """What a certificate does not say was erased and read again, in words."""
 
     @property
     def is_valid(self) -> bool:
@@ -160,7 +163,8 @@ def verify_certificate(document: bytes, keys: Keys) -> Report:
     read = _json_object(document)
     if read is None or read.get("kind") != CERTIFICATE:
         return Report(Kind.UNKNOWN, Verdict.INVALID, ("This is not an erasure certificate.",))
-    return _statement(document, read, Kind.CERTIFICATE, "Certificate", keys)
+    report = _statement(document, read, Kind.CERTIFICATE, "Certificate", keys)
+    return replace(report, left_out=tuple(left_out(read)))
 
 
 def verify_addendum(document: bytes, keys: Keys, *, certificate: bytes | None = None) -> Report:

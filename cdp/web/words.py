@@ -66,7 +66,7 @@ TASK_STATUS: Mapping[TaskStatus, Said] = {
     TaskStatus.DONE: ("Done", "good"),
     TaskStatus.REFUSED: ("Refused", "bad"),
     TaskStatus.HELD: ("Held by law", "warn"),
-    TaskStatus.UNSUPPORTED: ("Nothing to do", ""),
+    TaskStatus.UNSUPPORTED: ("Not possible there", "warn"),
     TaskStatus.FAILED: ("Failed", "bad"),
     TaskStatus.NEEDS_ATTENTION: ("Waiting for a person", "warn"),
 }

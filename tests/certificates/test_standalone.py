@@ -183,6 +183,24 @@ async def test_they_agree_about_everything(standalone: ModuleType, issued: Issue
         assert both(standalone, issued, issued.certificate, case, issued.keys) == {1}, (case[:80], SEED)
 
 
+def test_what_a_certificate_leaves_out_is_said(standalone: ModuleType) -> None:
+    done = {"state": "done", "code": "ERASED"}
+    systems = [
+        {"title": "CRM", "erased": done, "verified": done},
+        {"title": "News\x1bletter", "erased": {"state": "unsupported", "code": "NO_IDENTIFIER"}},
+        {"title": "Shop", "erased": done, "verified": {"state": "unsupported", "code": None}},
+        {"title": "Till", "erased": done},
+        "garbage",
+    ]
+    assert standalone.left_out({"systems": systems}) == [
+        "Newsletter: not erased (NO_IDENTIFIER)",
+        "Shop: not verified",
+        "Till: not verified",
+        "None: not erased",
+    ]
+    assert standalone.left_out({"systems": 7}) == standalone.left_out({}) == []
+
+
 async def test_both_commands(issued: Issued, tmp_path: Path) -> None:
     """Each call starts a program, so the calls run side by side. The file runs isolated, in an empty folder."""
     files = {"certificate.json": issued.certificate, "addendum.json": issued.addendum, "other.json": issued.other}

@@ -11,6 +11,9 @@ from cdp.core.errors import NotFound
 from cdp.core.ids import new_id
 from cdp.operations.requests import callbacks, requests
 from cdp.operations.requests.requests import NothingToRetry
+from cdp.operations.verification import verify_certificate
+from cdp.tables.contact import email_address, phone_number
+from cdp.tables.customer import identity
 from cdp.tables.request import RequestStatus, TaskStatus, request_task
 from cdp.tables.system import system
 from tests.connectors.webhook_peer import Peer, served
@@ -143,6 +146,39 @@ async def test_unsupported_is_not_failed_and_stands_in_the_certificate(engine: E
     assert (newsletter["erased"]["state"], newsletter["erased"]["code"]) == ("unsupported", "NO_ERASE")
     assert "verified" not in newsletter
     assert own["verified"]["state"] == "done"
+    await engine.closed(reference)
+    last = engine.letters(ada)[-1]
+    assert last.startswith("Your data is deleted, but not everywhere")
+    assert "\n- Newsletter\r\n" in last
+    told = verify_certificate((await engine.certificate(reference)).document, engine.platform.signer.keys())
+    assert (told.is_valid, told.left_out) == (True, ("Newsletter: not erased (NO_ERASE)",))
+
+
+async def test_who_proved_no_address_is_told_which_systems_never_looked(engine: Engine, peer: Peer) -> None:
+    """Nobody is looked for by an address that is not proven: that system keeps what it has, and the person knows."""
+    ada, bystander = await connected(engine, peer)
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        for table in (email_address, phone_number, identity):
+            await tx.execute(update(table).where(table.c.customer_id == ada.customer_id).values(verified_at=None))
+    opened = await engine.open_erasure(ada)
+    await engine.work()
+    assert await engine.status(opened.reference) is S.COMPLETED
+    assert peer.people.keys() == {ada.email, bystander.email}
+    assert (await engine.outcomes(opened.reference))["newsletter.erase"] == (T.UNSUPPORTED, "NO_IDENTIFIER")
+    await engine.closed(opened.reference)
+    assert "\n- Newsletter\r\n" in engine.letters(ada)[-1]
+    told = verify_certificate((await engine.certificate(opened.reference)).document, engine.platform.signer.keys())
+    assert told.left_out == ("Newsletter: not erased (NO_IDENTIFIER)",)
+
+
+async def test_who_is_deleted_everywhere_is_told_so(engine: Engine, peer: Peer) -> None:
+    ada, _ = await connected(engine, peer)
+    opened = await engine.open_erasure(ada)
+    await engine.work()
+    await engine.closed(opened.reference)
+    assert engine.letters(ada)[-1].startswith("Your data is deleted (")
+    issued = await engine.certificate(opened.reference)
+    assert verify_certificate(issued.document, engine.platform.signer.keys()).left_out == ()
 
 
 async def test_a_waiting_system_is_asked_again_with_the_same_key(engine: Engine, peer: Peer) -> None:

@@ -226,6 +226,22 @@ def check_addendum(document: bytes, keys: dict[str, str], certificate: bytes | N
     return found
 
 
+def left_out(read: dict[str, Any]) -> list[str]:
+    """Systems of which a certificate does not say that they erased and were read again, and the code that says why."""
+    found: list[str] = []
+    systems = read.get("systems")
+    for system in systems if isinstance(systems, list) else []:
+        for step in ("erased", "verified"):
+            told = system.get(step) if isinstance(system, dict) else None
+            told = told if isinstance(told, dict) else {}
+            if told.get("state") != "done":
+                why = f" ({told['code']})" if told.get("code") else ""
+                title = system.get("title") if isinstance(system, dict) else None
+                found.append("".join(filter(str.isprintable, f"{title}: not {step}{why}")))
+                break
+    return found
+
+
 def read_keys(path: Path) -> dict[str, str]:
     """Read a list of public keys. Raises OSError and ValueError."""
     keys = _object(_object(json.loads(path.read_bytes())).get("keys"))
@@ -261,6 +277,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not found.problems:
             signed = f"signed by {', '.join(found.unknown)}, who is not known" if found.unknown else "signer known"
             print(f"{'consistent' if found.unknown else 'valid'}: {name} {found.reference}, {signed}")
+            for line in left_out(found.read) if name == "certificate" else ():
+                print(f"it leaves out {line}")
     codes = {found.code for _, found in checks}
     return NOT_VALID if NOT_VALID in codes else max(codes)
 

@@ -10,6 +10,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from cdp.operations.proofs.verify_certificate import left_out
+
 if TYPE_CHECKING:
     from fpdf import FPDF
 
@@ -74,6 +76,8 @@ def _head(pdf: "FPDF", read: dict[str, Any]) -> None:
     if subject is not None:
         _line(pdf, f"Subject ({subject['identifierType']}), {subject['algorithm']}:", ink=SOFT)
         _line(pdf, subject["hash"], size=8.5)
+    for line in left_out(read):
+        _line(pdf, f"Left out: {line}", style="B")
     pdf.ln(3)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 from cdp.access.viewer import SYSTEM, Viewer
 from cdp.connectors.base import Outcome, State, Subject, System
@@ -119,12 +120,17 @@ async def _check(platform: Platform, known: System, subject: Subject) -> Outcome
         return outcome_of(error)
 
 
-async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) -> None:
-    """Do all that goes before our own rows, then open their task; nothing while the last message is on its way."""
+async def bury(
+    platform: Platform, request: RequestRow, sealed: SealedPerson, *, left_out: frozenset[UUID] = frozenset()
+) -> None:
+    """Do all that goes before our own rows, then open their task; nothing while the last message is on its way.
+
+    ``left_out`` are the systems that the last message names, since they did not erase or were not read again.
+    """
     async with platform.db.transaction(Role.WORKER) as tx:
         await moves.lock(tx, request.id)
         held = await effective(tx, sealed.person.customer_id)
-        outside = await _withdraw(tx, platform, request, sealed, is_held=bool(held))
+        outside = await _withdraw(tx, platform, request, sealed, is_held=bool(held), left_out=left_out)
     is_gone = await _destroy(platform, request, sealed.person, outside, held)
     if not is_gone or outside.has_unsent:
         return
@@ -141,13 +147,21 @@ async def bury(platform: Platform, request: RequestRow, sealed: SealedPerson) ->
 
 
 async def _withdraw(
-    tx: Tx, platform: Platform, request: RequestRow, sealed: SealedPerson, *, is_held: bool
+    tx: Tx,
+    platform: Platform,
+    request: RequestRow,
+    sealed: SealedPerson,
+    *,
+    is_held: bool,
+    left_out: frozenset[UUID],
 ) -> survey.Outside:
     """Stop the person's exports and letters, and queue the last letter; what there was besides.
 
     While a legal hold keeps part of it, that letter says so, and the last one comes after the hold.
     """
-    person, last = sealed.person, Template.ERASURE_HELD if is_held else Template.ERASURE_FINAL
+    person, last = sealed.person, Template.ERASURE_PARTLY if left_out else Template.ERASURE_FINAL
+    if is_held:
+        last = Template.ERASURE_HELD
     outside = await survey.look(tx, request, person, last=last)
     if outside.is_signed_in:
         # Who signed in to watch or undo is signed out too, and every app is told.
@@ -169,6 +183,7 @@ async def _withdraw(
         link=letters.status_link(platform.settings.url, request.reference, sealed.status_key),
         secret=sealed.status_key,
         salt=subjects.salt_of(sealed.status_key),
+        systems="\n".join(f"- {title}" for title in await systems.titles(tx, left_out)) if left_out else "",
     )
     await messages.queue(tx, request.customer_id, person.recipient, letter, request_id=request.id)
     return replace(outside, has_unsent=True)

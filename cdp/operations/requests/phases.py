@@ -49,6 +49,12 @@ class _Case:
     sealed: SealedPerson
     left_s: float | None
 
+    @property
+    def left_out(self) -> frozenset[UUID]:
+        """Systems that could not erase, or not be read again."""
+        acted = (TaskStep.ERASE, TaskStep.VERIFY)
+        return frozenset(t.system_id for t in self.tasks if t.step in acted and t.status is TaskStatus.UNSUPPORTED)
+
     def systems(self, step: TaskStep, *, status: TaskStatus | None = None) -> list[SystemId]:
         return [
             SystemId(task.system_id)
@@ -81,7 +87,7 @@ async def advance(platform: Platform, request_id: UUID) -> None:
     async with platform.db.transaction(Role.WORKER) as tx:
         buried = await _decide(tx, platform, request_id)
     if buried is not None:
-        await erasure.bury(platform, buried.request, buried.sealed)
+        await erasure.bury(platform, buried.request, buried.sealed, left_out=buried.left_out)
 
 
 async def _decide(tx: Tx, platform: Platform, request_id: UUID) -> _Case | None:

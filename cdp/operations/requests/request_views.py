@@ -130,6 +130,16 @@ class RequestView:
         return sum(known.is_through(self.step) for known in self.systems)
 
     @property
+    def left_out(self) -> tuple[SystemView, ...]:
+        """Systems that did not delete, or could not be read again: what is there still is not known."""
+        acted = {TaskStep.ERASE, TaskStep.VERIFY}
+        return tuple(
+            known
+            for known in self.systems
+            if any(one.step in acted and one.status is TaskStatus.UNSUPPORTED for one in known.steps)
+        )
+
+    @property
     def retained(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
         """What stays, system by system, as the signed certificate says it, else as the systems announce it."""
         if self.certificate:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from cdp.connectors.base import Code
 from cdp.operations.accounts.sessions import COOKIES
 from cdp.operations.requests import erasure, requests
 from cdp.operations.requests.erasure import ConfirmationMissing, SystemPreview
@@ -71,6 +72,7 @@ async def _page(visit: Visit, problems: list[Problem]) -> Response:
         kept=_parts(preview, _kept),
         anonymous=_parts(preview, _anonymous),
         silent=_parts(preview, _silent),
+        unproven=_parts(preview, _unproven),
         cooling_off=visit.platform.settings.cooling_off,
         word=WORD,
         username=visit.session.username,
@@ -100,5 +102,12 @@ def _anonymous(one: SystemPreview) -> Iterable[Line]:
 
 def _silent(one: SystemPreview) -> Iterable[Line]:
     """Systems with nothing to delete, and those that could not say."""
-    if not one.is_known or not (one.outcome.records or one.outcome.retained):
+    says_nothing = not one.is_known or not (one.outcome.records or one.outcome.retained)
+    if says_nothing and one.outcome.code != Code.NO_IDENTIFIER:
+        yield reason(one.outcome.code), ""
+
+
+def _unproven(one: SystemPreview) -> Iterable[Line]:
+    """Systems that know people by nothing that was proven to be the visitor's."""
+    if one.outcome.code == Code.NO_IDENTIFIER:
         yield reason(one.outcome.code), ""

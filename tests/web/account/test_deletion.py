@@ -91,6 +91,33 @@ async def test_what_a_database_deletes_keeps_and_cuts_is_told_apart(desk: Desk, 
     ]
 
 
+async def test_systems_that_can_not_look_for_somebody_are_named_before_and_after(desk: Desk, tmp_path: Path):
+    _, browser = await desk.newcomer()
+    with sqlite3.connect(tmp_path / "crm.sqlite") as books:
+        books.execute("CREATE TABLE client (id INTEGER PRIMARY KEY, number TEXT NOT NULL)")
+    books.close()
+    identities = [{"column": "number", "type": "customer_number", "issuer": "crm"}]
+    mapping = {"tables": [{"name": "client", "rows": "delete", "identities": identities}]}
+    configuration = {"url": f"sqlite:///{tmp_path}/crm.sqlite", "mapping": mapping}
+    await systems.add(desk.engine.platform, SYSTEM, Registration("crm", "Old CRM", "sql", configuration, {}))
+    try:
+        shown = (await browser.get(DELETE)).text
+        unproven = shown.partition("Systems that can not look for you")[2].partition("What happens next")[0]
+        assert "<dt>Old CRM</dt>" in unproven.partition("<h2>Other systems")[0]
+        reference = await desk.deletion(browser)
+        await desk.finish(reference)
+        page = f"/account/requests/{reference}"
+        after = (await browser.get(page)).text
+        assert "Your data is deleted, but not everywhere" in after
+        assert "Every system below has deleted" not in after
+        document = await browser.get(f"{page}/certificate.json")
+        checked = await submit(browser, "/verify", pasted=document.text)
+        assert "It does not say that all is deleted." in checked.text
+        assert "Old CRM: not erased (NO_IDENTIFIER)" in checked.text
+    finally:
+        await forget(desk, "crm")
+
+
 @pytest.mark.parametrize("typed", ["", "DELET", "delete it", "somebody@example.com"])
 async def test_nothing_happens_without_the_word(desk: Desk, typed):
     person, browser = await desk.newcomer()
