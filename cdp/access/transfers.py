@@ -2,6 +2,7 @@
 
 READ_SCOPE = "transfers:read"
 MANAGE_SCOPE = "transfers:manage"
+RECEIVE_SCOPE = "transfers:receive"
 MAKERS = frozenset({"privacy_officer", "administrator"})
 """Who records a deal and moves it on."""
 APPROVERS = MAKERS | {"supervisor"}

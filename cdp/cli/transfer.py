@@ -179,6 +179,23 @@ def approve(
 
 
 @app.command()
+def client(
+    reference: Reference,
+    client_id: Annotated[str, typer.Argument(metavar="CLIENT", help="Its public name; it proves itself by a key.")],
+    *,
+    token: Token,
+    as_json: AsJson = False,
+) -> None:
+    """Say, as a second person, which program of the acquirer pulls and signs, also in place of one that is lost."""
+
+    async def work(tx: Tx, viewer: Viewer, platform: Platform) -> None:
+        await deals.name_client(tx, viewer, platform, await states.id_of(tx, reference), client_id=client_id)
+
+    _as_somebody(token, work)
+    _say({"reference": reference, "client": client_id}, as_json=as_json)
+
+
+@app.command()
 def cancel(
     reference: Reference,
     *,
@@ -250,6 +267,7 @@ def _shown(deal: Deal) -> dict[str, Any]:
         "seller": row.seller,
         "acquirer": row.acquirer_name,
         "jurisdiction": row.acquirer_jurisdiction,
+        "client": deal.client_id,
         "keyFingerprint": deals.fingerprint(row.acquirer_key),
         "keyConfirmed": row.key_confirmed_at is not None,
         "retainDays": row.retain_days,

@@ -10,12 +10,15 @@ import pytest
 from joserfc.jwk import ECKey
 from sqlalchemy import select, update
 
+from cdp.access.viewer import SYSTEM, Viewer
 from cdp.core import age
 from cdp.core.db import Role
-from cdp.core.sign import Verdict
-from cdp.operations.delivery import checks, packages, statements
+from cdp.core.sign import Verdict, canonical
+from cdp.operations.delivery import chain, checks, custody, packages, statements
 from cdp.operations.delivery.receiver import PackageRefused, Receiver, SellerRefused
-from cdp.operations.transfers import objections
+from cdp.operations.transfers import deals, objections
+from cdp.operations.transfers.deals import TransferInvalid
+from cdp.operations.transfers.states import SecondPersonNeeded, TransferRoleNeeded
 from cdp.tables.customer import CustomerStatus, customer
 from cdp.tables.delivery import (
     transfer_delta,
@@ -261,3 +264,33 @@ async def test_a_receipt_that_does_not_fit_is_refused_and_recorded(
     for _ in range(2):  # the same receipt again is fine
         await receiver._call("POST", f"{packed.reference}/receipt", content=good, media_type="application/jose")
     assert (await seller.row(packed.id)).status is TransferStatus.COMPLETED
+
+
+async def test_an_acquirer_that_lost_its_key_gets_another_program(seller: Seller, packed: Deal, tmp_path: Path) -> None:
+    """Named by a second person: whoever made the deal could sign for the acquirer otherwise."""
+    platform, second = seller.platform, await seller.member("supervisor")
+    maker = replace(second, staff_id=(await seller.row(packed.id)).created_by_id, roles=frozenset({"privacy_officer"}))
+    other, unfit = await new_buyer(platform), await new_buyer(platform, scopes=("bulk:export",))
+
+    async def name(viewer: Viewer, client_id: str) -> None:
+        async with platform.db.transaction(Role.WORKER) as tx:
+            await deals.name_client(tx, viewer, platform, packed.id, client_id=client_id)
+
+    with pytest.raises(SecondPersonNeeded):
+        await name(maker, other.client_id)
+    with pytest.raises(TransferRoleNeeded):
+        await name(await seller.member("agent"), other.client_id)
+    for wrong in (unfit.client_id, "nobody"):
+        with pytest.raises(TransferInvalid):
+            await name(second, wrong)
+    await name(second, other.client_id)
+    assert "transfer.client_named" in await seller.audited(packed.id)
+    async with packed.buyer.at(seller, tmp_path / "former") as receiver:
+        with pytest.raises(SellerRefused) as refusal:
+            await receiver.receive(packed.reference)
+        assert refusal.value.extensions["reason"] == "TRANSFER_NOT_FOUND"
+    async with replace(other, identity=packed.buyer.identity).at(seller, tmp_path / "new") as receiver:
+        assert (await receiver.receive(packed.reference)).rejected == ()
+    assert (await seller.row(packed.id)).status is TransferStatus.COMPLETED
+    written = await custody.write(platform, SYSTEM, packed.id)
+    assert chain.verify(canonical(written), platform.signer.keys()).problems == ()

@@ -3,8 +3,11 @@
 from html import unescape
 from typing import Any
 
+from sqlalchemy import delete, func, insert, update
+
 from cdp.core.ids import global_id
-from cdp.tables.transfer import TransferStatus
+from cdp.tables.hold import legal_hold
+from cdp.tables.transfer import ReceiptState, TransferStatus, transfer_customer
 from tests.browser import submit
 from tests.engine import QUICK, opened
 from tests.population import Person
@@ -45,6 +48,38 @@ async def test_one_click_keeps_it_here(settings: Any, app: Any, new_customer: An
         stranger = await signed_in(await new_customer())
         assert (await stranger.get(here)).status_code == 404
         assert "No sale concerns you" in (await stranger.get("/account/transfers")).text
+
+
+async def test_who_was_written_to_and_stays_after_all_reads_so(settings: Any, app: Any, signed_in: Any) -> None:
+    """The letter's link leads somewhere, also for who is held or whose contract has ended meanwhile; never why."""
+    async for engine in opened(settings.model_copy(update={**QUICK, "redis_url": ""})):
+        office = await opened_office(engine)
+        deal, (person, bystander), names = await told(office, "stays")
+        async with office.tx() as tx:
+            values = {"customer_id": person.customer_id, "subject_ref": person.audit_ref}
+            held = {"category": "order", "reason": "A case.", "review_at": func.now()}
+            await tx.execute(insert(legal_hold).values(**values, **held))
+        await office.freeze(deal)
+        browser = await signed_in(names[0])
+        page = await browser.get(f"/account/transfers/{deal.reference}")
+        assert (page.status_code, "Your data stays here" in page.text, "Keep my data" in page.text) == (
+            200,
+            True,
+            False,
+        )
+        assert "held" not in page.text
+        assert "stays here" in (await browser.get("/account/transfers")).text
+        async with office.tx() as tx:
+            await tx.execute(delete(legal_hold).where(legal_hold.c.customer_id == person.customer_id))
+        mine = transfer_customer.c.customer_id == bystander.customer_id
+        for receipt, words in ((ReceiptState.ACCEPTED, "Your data still"), (ReceiptState.DESTROYED, "is destroyed")):
+            async with office.tx() as tx:
+                await tx.execute(
+                    update(transfer_customer).where(mine).values(transferred_at=func.now(), receipt=receipt)
+                )
+            await office.change(deal, status=TransferStatus.RECALLED)
+            page = await (await signed_in(names[1])).get(f"/account/transfers/{deal.reference}")
+            assert words in page.text
 
 
 async def test_a_deal_in_the_console(settings: Any, app: Any, new_staff: Any, signed_in: Any) -> None:

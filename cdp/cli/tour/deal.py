@@ -22,7 +22,7 @@ from rich.console import Console
 from sqlalchemy import func, insert, select
 
 from cdp.access.scopes import CUSTOMER_SCOPES
-from cdp.access.transfers import MANAGE_SCOPE, READ_SCOPE
+from cdp.access.transfers import MANAGE_SCOPE, READ_SCOPE, RECEIVE_SCOPE
 from cdp.access.viewer import SYSTEM, Actor, Viewer
 from cdp.cli.tour.visitor import TourFailed
 from cdp.core import age
@@ -30,7 +30,7 @@ from cdp.core.db import Role
 from cdp.core.ids import CustomerId, new_id
 from cdp.core.platform import Platform
 from cdp.core.sign import canonical
-from cdp.operations.delivery import custody, deltas, pulling
+from cdp.operations.delivery import custody, deltas
 from cdp.operations.delivery.receiver import Account, Receiver
 from cdp.operations.oauth import clients
 from cdp.operations.population.seed import seed
@@ -143,7 +143,7 @@ async def _agreed(play: Play, key: ECKey, recipient: str) -> tuple[UUID, str, st
             "Buyer Inc.",
             redirect_uris=[],
             grant_types=[clients.CLIENT_CREDENTIALS],
-            scopes=[pulling.SCOPE],
+            scopes=[RECEIVE_SCOPE],
             jwks={"keys": [key.as_dict(private=False)]},
         )
         versions = [row.version for row in await tx.all(select(policy_version.c.version))]

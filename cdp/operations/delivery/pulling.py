@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, func, insert, select, update
 
+from cdp.access.transfers import RECEIVE_SCOPE
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Role, Tx
 from cdp.core.errors import Conflict, Forbidden, NotFound
@@ -26,7 +27,6 @@ from cdp.tables.delivery import transfer_file, transfer_pull, transfer_pull_read
 from cdp.tables.oauth import oauth_client
 from cdp.tables.transfer import transfer
 
-SCOPE = "transfers:receive"
 READ_BYTES = 1024 * 1024
 
 
@@ -78,7 +78,7 @@ class Served:
 
 async def party(tx: Tx, viewer: Viewer, reference: str) -> Party:
     """The deal whose acquirer this is. Raises MissingScope, TransferMissing for anybody else, KeyedClientNeeded."""
-    viewer.require_scope(SCOPE)
+    viewer.require_scope(RECEIVE_SCOPE)
     if viewer.actor is not Actor.CLIENT or viewer.client_id is None:
         raise TransferMissing
     row = await tx.first(

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, any_, func, insert, literal, select, update
 
+from cdp.access.transfers import RECEIVE_SCOPE
 from cdp.access.viewer import Viewer
 from cdp.core import age
 from cdp.core.db import Tx
@@ -26,7 +27,7 @@ from cdp.core.platform import Platform
 from cdp.operations import audit, values
 from cdp.operations.letters import language_of
 from cdp.operations.transfers import states
-from cdp.operations.transfers.states import OBJECT, SecondPersonNeeded
+from cdp.operations.transfers.states import OBJECT, SecondPersonNeeded, TransferMoved
 from cdp.tables.oauth import oauth_client
 from cdp.tables.policy import brand, policy_version, purpose
 from cdp.tables.transfer import (
@@ -204,6 +205,23 @@ async def confirm_key(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: U
     await states.note(tx, viewer, "transfer.key_confirmed", transfer_id, details={"keyFingerprint": digits})
 
 
+async def name_client(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID, *, client_id: str) -> None:
+    """Say, as a second person, which program pulls and signs for the acquirer, first or in place of one that is lost.
+
+    What the former one has signed stays. Raises MissingScope, TransferRoleNeeded, StepUpRequired, SecondPersonNeeded,
+    TransferMoved, TransferInvalid for one without a key of its own or the scope.
+    """
+    staff_id = states.require_approver(viewer, platform)
+    row = await states.find(tx, transfer_id, lock=True)
+    if row.status is TransferStatus.CANCELLED:
+        raise TransferMoved(state=row.status.value)
+    if row.created_by_id == staff_id:
+        raise SecondPersonNeeded
+    named = {"acquirer_client_id": await _client(tx, client_id), "version": transfer.c.version + 1}
+    await tx.execute(update(transfer).where(transfer.c.id == transfer_id).values(named))
+    await states.note(tx, viewer, "transfer.client_named", transfer_id, details={"client": client_id})
+
+
 async def cancel(tx: Tx, viewer: Viewer, platform: Platform, transfer_id: UUID, *, reason: str) -> None:
     """Call a deal off before anything was delivered.
 
@@ -301,7 +319,12 @@ async def _write_cohorts(tx: Tx, transfer_id: UUID, terms: Terms) -> None:
 async def _client(tx: Tx, client_id: str | None) -> UUID | None:
     if client_id is None:
         return None
-    known = select(oauth_client.c.id).where(oauth_client.c.client_id == client_id, oauth_client.c.revoked_at.is_(None))
+    known = select(oauth_client.c.id).where(
+        oauth_client.c.client_id == client_id,
+        oauth_client.c.revoked_at.is_(None),
+        oauth_client.c.jwks.is_not(None),
+        literal(RECEIVE_SCOPE) == any_(oauth_client.c.scopes),
+    )
     found: UUID | None = await tx.scalar(known)
     if found is None:
         raise TransferInvalid(field="acquirer.clientId")

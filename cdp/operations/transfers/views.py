@@ -13,6 +13,7 @@ from cdp.operations.transfers import classifying, states
 from cdp.operations.transfers.classifying import Counts
 from cdp.tables.contact import email_address
 from cdp.tables.customer import customer
+from cdp.tables.oauth import oauth_client
 from cdp.tables.transfer import TransferStatus, transfer, transfer_approval, transfer_cohort, transfer_customer
 
 MOST_SAMPLES = 20
@@ -20,12 +21,13 @@ MOST_SAMPLES = 20
 
 @dataclass(frozen=True)
 class Deal:
-    """One deal: its row, its cohorts in order, who goes now, and how many have approved what is frozen."""
+    """One deal: its row, its cohorts in order, who goes now, how many have approved what is frozen, who pulls it."""
 
     row: Row[Any]
     cohorts: list[Row[Any]]
     counts: Counts
     approvals: int
+    client_id: str | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ async def show(tx: Tx, viewer: Viewer, transfer_id: UUID) -> Deal:
         transfer_approval.c.transfer_id == transfer_id, transfer_approval.c.sha256 == row.frozen_sha256
     )
     cohorts = await states.cohorts(tx, transfer_id)
-    return Deal(row, cohorts, await classifying.counts(tx, transfer_id), await tx.scalar(given))
+    client = await tx.scalar(select(oauth_client.c.client_id).where(oauth_client.c.id == row.acquirer_client_id))
+    return Deal(row, cohorts, await classifying.counts(tx, transfer_id), await tx.scalar(given), client)
 
 
 async def preview(tx: Tx, viewer: Viewer, transfer_id: UUID, *, each: int = 3) -> list[Sample]:

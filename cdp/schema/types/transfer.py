@@ -36,11 +36,12 @@ strawberry.enum(ReceiptState, description="What the acquirer said about somebody
 
 
 def is_told(row: Row) -> ColumnElement[bool]:
-    """Whether a customer is told: the deal is past its preparation, and they go or have objected."""
+    """Whether a customer is told: the deal is past its preparation, and they go, have objected, or had its letter."""
     told = select(transfer.transfer.c.id).where(
         transfer.transfer.c.status.in_([quoted(status.value) for status in sorted(TOLD)])
     )
-    return row["transfer_id"].in_(told) & or_(row["cohort_id"].is_not(None), row["objected_at"].is_not(None))
+    written = row["notice"].in_([quoted(state.value) for state in (NoticeState.QUEUED, NoticeState.DELIVERED)])
+    return row["transfer_id"].in_(told) & or_(row["cohort_id"].is_not(None), row["objected_at"].is_not(None), written)
 
 
 def _text(name: str) -> Any:  # noqa: ANN401  # an expression, as column takes it

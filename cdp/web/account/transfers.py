@@ -53,7 +53,8 @@ async def show(visit: Visit) -> Response:
         deal=row["transfer"],
         said=STATUS[row["transfer"]["status"]],
         basis=BASIS,
-        can_object=not row["objectedAt"] and row["transfer"]["status"] not in _OVER,
+        can_object=row["cohort"] and not row["objectedAt"] and row["transfer"]["status"] not in _OVER,
+        is_called_back=row["transfer"]["status"] == TransferStatus.RECALLED.name,
         until=_until(row["transfer"]) if row["stoppedAt"] else None,
     )
 
