@@ -52,6 +52,7 @@ class OfferStatus(StrEnum):
     PROPOSED = "proposed"
     APPROVED = "approved"
     SENT = "sent"
+    STOPPED = "stopped"  # its grant ended before everybody was written to
     REFUSED = "refused"
 
 
@@ -67,8 +68,9 @@ class OrderStatus(StrEnum):
 
 OFFER_TRANSITIONS: Mapping[OfferStatus, frozenset[OfferStatus]] = {
     OfferStatus.PROPOSED: frozenset({OfferStatus.APPROVED, OfferStatus.REFUSED}),
-    OfferStatus.APPROVED: frozenset({OfferStatus.SENT}),
+    OfferStatus.APPROVED: frozenset({OfferStatus.SENT, OfferStatus.STOPPED}),
     OfferStatus.SENT: frozenset(),
+    OfferStatus.STOPPED: frozenset(),
     OfferStatus.REFUSED: frozenset(),
 }
 O = OrderStatus  # noqa: E741  # as the other tables of transitions do

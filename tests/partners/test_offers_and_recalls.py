@@ -13,6 +13,7 @@ from cdp.core.ids import CustomerId, global_id, new_id, parse_global_id
 from cdp.core.platform import Platform
 from cdp.operations import suppression
 from cdp.operations.partners import grants, offers, recalls
+from cdp.tables.audit import audit_event
 from cdp.tables.certificate import suppression as suppressions
 from cdp.tables.consent import Channel, ConsentAction, consent
 from cdp.tables.message import message
@@ -113,6 +114,28 @@ async def test_an_offer_reaches_who_agreed_and_the_partner_learns_how_many(desk:
     assert (row.status, row.sent_count, row.withheld_count) == ("sent", 1, 2)
     nobody = await party.ask(token, "{ customers { nodes { id } } }")
     assert nobody["data"]["customers"] is None
+
+
+async def test_an_offer_whose_grant_has_ended_is_not_called_sent(desk: Desk, ask: Ask) -> None:
+    agreeing = await make_person(desk.platform.db, country="TV")
+    party = await desk.partner()
+    token = await _offering(desk, party, "TV")
+    offer_id = (await party.ask(token, OFFER, input=TEXT))["data"]["proposePartnerOffer"]["offerId"]
+    assert not _codes(await ask(desk.second, APPROVE, input={"offerId": offer_id}))
+    async with desk.platform.db.transaction(Role.WORKER) as tx:
+        mine = partner_offer.c.id == parse_global_id(offer_id)[1]
+        grant_id = await tx.scalar(select(partner_offer.c.grant_id).where(mine))
+    await desk.revoke(grant_id)
+    await _send(desk)
+    await _send(desk)
+    assert await _received(desk.platform, agreeing) == []
+    async with desk.platform.db.transaction(Role.WORKER) as tx:
+        row = await tx.first(select(partner_offer).where(mine))
+        said = select(audit_event.c.action).where(audit_event.c.object_id == parse_global_id(offer_id)[1])
+        actions = [one.action for one in await tx.all(said)]
+    assert row is not None
+    assert (row.status, row.sent_count, row.withheld_count) == ("stopped", 0, 0)
+    assert ("partner_offer.stopped" in actions, "partner_offer.sent" in actions) == (True, False)
 
 
 async def test_only_a_grant_that_says_so_lets_a_partner_offer(desk: Desk, ask: Ask) -> None:

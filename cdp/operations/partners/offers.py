@@ -116,9 +116,10 @@ async def send_due(tx: Tx, platform: Platform) -> int:
         return 0
     people = await tx.all(_next(offer)) if offer.lives else []
     if not people:
-        done = {"status": OfferStatus.SENT, "completed_at": func.now()}
+        new = OfferStatus.SENT if offer.lives else OfferStatus.STOPPED
+        done = {"status": new, "completed_at": func.now()}
         await tx.execute(update(partner_offer).where(partner_offer.c.id == offer.id).values(done))
-        await _note(tx, SYSTEM, "partner_offer.sent", offer.id)
+        await _note(tx, SYSTEM, f"partner_offer.{new.value}", offer.id)
         return 0
     refused = await _suppressed(tx, platform, [row.address for row in people if row.address])
     reached = [row for row in people if row.address and not row.is_withheld and row.address not in refused]

@@ -29,6 +29,7 @@ OFFER: Mapping[str, Said] = {
     OfferStatus.PROPOSED.name: ("To be read", "warn"),
     OfferStatus.APPROVED.name: ("Going out", "good"),
     OfferStatus.SENT.name: ("Sent", "good"),
+    OfferStatus.STOPPED.name: ("Stopped: the grant ended", "warn"),
     OfferStatus.REFUSED.name: ("Refused", ""),
 }
 ORDER: Mapping[str, Said] = {
