@@ -281,6 +281,23 @@ async def test_what_only_begins_like_a_hash_of_ours_is_cut_too(either_shop: Shop
     assert not await either_shop.held(subject)
 
 
+async def test_an_address_in_a_text_that_is_preserved_is_left_behind(either_shop: Shop) -> None:
+    """Somebody wrote it where the mapping expects nothing about anybody."""
+    bystander, subject = await either_shop.person(), await either_shop.person()
+    mapping = changed(lambda t: t["ledger_line"]["columns"].update(remark="preserve"))
+    connector = either_shop.connect_to(either_shop.url, mapping)
+    assert await connector.probe() == ()
+    assert (await steps(connector, bystander))[2].state is State.DONE
+    said = f"Ask {subject.identifiers[0].value.title()}!"
+    with either_shop.engine.begin() as connection:
+        connection.execute(shop.ledger_line.update().where(shop.ledger_line.c.position == 1).values(remark=said))
+    before = await either_shop.everything()
+    outcome = await connector.erase(subject, key_of(subject, "erase"))
+    assert (outcome.state, outcome.code, outcome.records) == (State.FAILED, "LEFT_BEHIND", {"ledger_line": 1})
+    assert await either_shop.everything() == before
+    assert (await steps(either_shop.connector, subject))[2].state is State.DONE
+
+
 @pytest.mark.parametrize("elsewhere", ["postgres", "mariadb"])
 async def test_all_databases_make_the_same_tombstones(
     sqlite_shop: Shop, request: pytest.FixtureRequest, elsewhere: str

@@ -14,6 +14,7 @@ from unicodedata import normalize
 
 import phonenumbers
 from sqlalchemy import (
+    JSON,
     Column,
     ColumnElement,
     Connection,
@@ -23,9 +24,11 @@ from sqlalchemy import (
     Numeric,
     Select,
     Table,
+    Text,
     Update,
     Uuid,
     and_,
+    cast,
     exists,
     false,
     func,
@@ -45,6 +48,8 @@ from cdp.connectors.sql.strategies import column_key, new_values, normalised, to
 from cdp.tables.customer import IdentityType
 
 MIN_DIGITS = 6
+# What names somebody wherever it stands.
+STRONG = frozenset({IdentityType.EMAIL, IdentityType.PHONE})
 KeySet = tuple[str, tuple[str, ...]]
 
 
@@ -76,6 +81,15 @@ class Search:
         return or_(
             false(), *(self._carries(rule, identity) for identity in rule.identities if not preserved(rule, identity))
         )
+
+    def mentioned(self, rule: TableRule) -> ColumnElement[bool]:
+        """Rows with an address or number of the person in a text that is preserved: it was taken for impersonal."""
+        named = {identity.column for identity in rule.identities}
+        kept = [name for name, one in rule.columns.items() if one.strategy is Strategy.PRESERVE and name not in named]
+        columns = [self.schema.tables[rule.key].c[name] for name in kept]
+        texts = [self.functions.lower(cast(one, Text)) for one in columns if is_text(one) or isinstance(one.type, JSON)]
+        strong = {one.value.lower() for one in self.identifiers if one.type in STRONG}
+        return or_(false(), *(text_.contains(one, autoescape=True) for text_ in texts for one in sorted(strong)))
 
     def buried(self, rule: TableRule) -> ColumnElement[bool]:
         """Kept rows of the person after an erasure: by tombstone, or by a number that was preserved."""

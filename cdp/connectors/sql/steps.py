@@ -231,9 +231,8 @@ class Step:
                 left = or_(self.search.named(rule), rows(rule))
             else:
                 # most rows are cut, and a database asks in this order: whose a row is then costs nothing
-                left = or_(
-                    self.search.exposed(rule), and_(uncut(rule, self.search.schema.tables[rule.key]), rows(rule))
-                )
+                wrong = or_(uncut(rule, self.search.schema.tables[rule.key]), self.search.mentioned(rule))
+                left = or_(self.search.exposed(rule), and_(wrong, rows(rule)))
             wanted.append((rule, left))
         return self._counted(wanted)
 
