@@ -1,5 +1,6 @@
 """The canary: erased through every system by the engine like anybody; nobody is written to, and nobody else sees it."""
 
+import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, insert, select, update
 
+from cdp.access.viewer import SYSTEM
 from cdp.cli import upkeep
 from cdp.core.db import Role
 from cdp.core.ids import new_id
@@ -16,6 +18,7 @@ from cdp.embedded.probe import Verdict
 from cdp.endpoints.health import Metrics
 from cdp.operations import systems
 from cdp.operations.canary import runs
+from cdp.operations.systems import Registration
 from cdp.tables.audit import audit_event
 from cdp.tables.canary import CanaryStatus, canary_run
 from cdp.tables.customer import customer, identity
@@ -132,6 +135,36 @@ async def test_when_it_is_due(engine: Engine) -> None:
         await tx.execute(update(canary_run).values(started_at=func.now() - timedelta(days=1, seconds=1)))
     await runs.turn(daily.platform)
     assert await count(engine, select(canary_run.c.id)) == 2
+
+
+async def test_a_system_that_has_changed_since_it_was_connected_fails_it(engine: Engine, tmp_path: Path) -> None:
+    identities = [{"column": "email", "type": "email", "normalise": "lower"}]
+    mapping = {"tables": [{"name": "client", "rows": "delete", "identities": identities}]}
+    path = tmp_path / "shop.sqlite"
+    with sqlite3.connect(path) as shop:
+        shop.execute("CREATE TABLE client (email TEXT)")
+    shop.close()
+    configuration = {"url": f"sqlite:///{path}", "mapping": mapping}
+    await systems.add(engine.platform, SYSTEM, Registration("shop", "Shop", "sql", configuration, {}))
+    daily = engine.with_settings(canary_every=timedelta(days=1))
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        old = {"id": new_id(), "action": "test.old", "outcome": "ok", "actor_kind": "system"}
+        await tx.execute(insert(audit_event).values(**old, occurred_at=func.now() - timedelta(hours=1)))
+    for statement, verdict in (
+        ("SELECT 1", (CanaryStatus.PASSED, None)),
+        ("CREATE TABLE lottery (email TEXT)", (CanaryStatus.FAILED, runs.UNWELL)),
+        ("DROP TABLE lottery", (CanaryStatus.PASSED, None)),
+    ):
+        with sqlite3.connect(path) as shop:
+            shop.execute(statement)
+        shop.close()
+        async with engine.platform.db.transaction(Role.WORKER) as tx:
+            await tx.execute(update(canary_run).values(started_at=canary_run.c.started_at - timedelta(days=2)))
+        await runs.turn(daily.platform)
+        await engine.work()
+        await runs.judge(engine.platform)
+        row = await last(engine)
+        assert ((row.status, row.code), row.request) == (verdict, RequestStatus.COMPLETED)
 
 
 @pytest.mark.parametrize("passed", [True, False])

@@ -3,21 +3,25 @@
     running -> passed | failed
 
 Passed means: every system that takes part said done or that it has nothing to offer, our own tables were read again and
-are empty, and the certificate verifies. A run that takes longer than LONGEST has failed, whatever comes of it later.
+are empty, and the certificate verifies. A run that takes longer than LONGEST has failed, whatever comes of it later. So
+has one before which a system no longer was what it was connected as: a table, a trigger, a view that came since would
+keep something of people, and of nobody who never was.
 """
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Row, delete, exists, func, insert, select, update
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role, Tx
 from cdp.core.ids import new_id
 from cdp.core.platform import Platform
-from cdp.operations import audit, signing_keys, subjects
+from cdp.operations import audit, signing_keys, subjects, systems
 from cdp.operations.canary import person as canaries
 from cdp.operations.requests import opening
 from cdp.operations.requests.opening import KINDS
@@ -31,7 +35,9 @@ LONGEST = timedelta(hours=1)
 # A platform that has just been set up is left alone for a while.
 SETTLING_IN = timedelta(minutes=10)
 KEPT = 100
-TOO_SLOW, STUCK, NOT_PROVEN = "TOO_SLOW", "STUCK", "CERTIFICATE_INVALID"
+TOO_SLOW, STUCK, NOT_PROVEN, UNWELL = "TOO_SLOW", "STUCK", "CERTIFICATE_INVALID", "SYSTEM_UNWELL"
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,28 @@ async def turn(platform: Platform) -> None:
         async with platform.db.transaction(Role.WORKER) as tx:
             due = await _is_due(tx, every)
         if due:
-            await begin(platform)
+            unwell = await _unwell(platform)
+            await begin(platform, code=UNWELL if unwell else None)
+
+
+async def _unwell(platform: Platform) -> list[str]:
+    """Names of the systems in which trying what they are connected as finds a problem; each try is in the audit log."""
+    async with platform.db.transaction(Role.WORKER) as tx:
+        connected = [known.name for known in await systems.listed(tx) if known.enabled]
+    found = await asyncio.gather(*(_is_unwell(platform, name) for name in connected))
+    return [name for name, is_so in zip(connected, found, strict=True) if is_so]
+
+
+async def _is_unwell(platform: Platform, name: str) -> bool:
+    try:
+        async with asyncio.timeout(platform.settings.task_timeout_s):
+            problems = await systems.check(platform, SYSTEM, name)
+    except Exception:  # one that can not even be tried is not well; the run tells more
+        log.exception("canary.system_untried", system=name)
+        return True
+    if problems:
+        log.warning("canary.system_unwell", system=name, codes=sorted({problem.code for problem in problems}))
+    return bool(problems)
 
 
 async def _is_due(tx: Tx, every: timedelta) -> bool:
@@ -74,8 +101,8 @@ async def _is_due(tx: Tx, every: timedelta) -> bool:
     return bool(await tx.scalar(select(~lately & settled_in)))
 
 
-async def begin(platform: Platform) -> bool:
-    """Make a canary and ask for its erasure; False while another run is under way."""
+async def begin(platform: Platform, *, code: str | None = None) -> bool:
+    """Make a canary and ask for its erasure; False while another run is under way. With a ``code`` it can not pass."""
     async with platform.db.transaction(Role.WORKER) as tx:
         running = select(canary_run.c.id).where(canary_run.c.status == CanaryStatus.RUNNING)
         await tx.execute(select(func.pg_advisory_xact_lock(func.hashtext("canary_run"))))
@@ -89,7 +116,7 @@ async def begin(platform: Platform) -> bool:
             tx, SYSTEM, platform, person, kind, status=kind.status, channel=CHANNEL, is_confirmed=True
         )
         await opening.start(tx, platform, opened, person, kind)
-        await tx.execute(insert(canary_run).values(id=run_id, request_id=opened.id))
+        await tx.execute(insert(canary_run).values(id=run_id, request_id=opened.id, code=code))
         await audit.record(
             tx,
             SYSTEM,
@@ -107,6 +134,7 @@ async def judge(platform: Platform) -> None:
         row = await tx.first(
             select(
                 canary_run.c.id,
+                canary_run.c.code,
                 privacy_request.c.status,
                 privacy_request.c.refusal_reason,
                 certificate.c.document,
@@ -125,6 +153,8 @@ def _verdict(platform: Platform, row: Row[Any]) -> tuple[CanaryStatus, str | Non
     """How a run ended; None while it goes on. A request is completed only when every system was fine."""
     match row.status:
         case RequestStatus.COMPLETED:
+            if row.code:
+                return CanaryStatus.FAILED, row.code
             is_valid = verify_certificate(row.document.encode(), signing_keys.known(platform)).is_valid
             return (CanaryStatus.PASSED, None) if is_valid else (CanaryStatus.FAILED, NOT_PROVEN)
         case RequestStatus.NEEDS_ATTENTION | RequestStatus.HELD:
