@@ -119,10 +119,15 @@ async def doubt_holders(tx: Tx, values: Iterable[str]) -> None:
     await tx.execute(holders.values(suppression=CustomerSuppression.UNCHECKED))
 
 
-async def look_up(tx: Tx, pepper: Pepper, *, limit: int) -> int:
-    """Look up customers who are marked as unchecked, and say what was found; answers how many."""
+async def look_up(tx: Tx, pepper: Pepper, *, limit: int, whom: CustomerId | None = None) -> int:
+    """Look up customers who are marked as unchecked, or one of them, and say what was found; answers how many.
+
+    Not in the transaction that marks somebody: whoever puts an address on the list meanwhile would not see its holder.
+    """
     unchecked = customer.c.suppression == CustomerSuppression.UNCHECKED
     taken = select(customer.c.id).where(unchecked).limit(limit).with_for_update(skip_locked=True)
+    if whom is not None:
+        taken = taken.where(customer.c.id == whom)
     people = [row.id for row in await tx.all(taken)]
     if not people:
         return 0

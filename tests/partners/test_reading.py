@@ -12,10 +12,12 @@ from cdp.core.db import Role
 from cdp.core.ids import RequestId, global_id
 from cdp.core.platform import Platform
 from cdp.operations import suppression
+from cdp.operations.accounts.accounts import Registration, register
 from cdp.operations.profile import contacts
 from cdp.operations.profile.contact_values import ContactValue, EmailValue
 from cdp.tables.audit import audit_event
 from cdp.tables.consent import Channel, ConsentAction, consent
+from cdp.tables.contact import email_address
 from cdp.tables.customer import CustomerSuppression, customer
 from cdp.tables.hold import legal_hold
 from cdp.tables.partner import PartnerFunction, disclosure, partner_grant
@@ -224,6 +226,21 @@ async def test_who_has_a_new_contact_is_shown_once_it_has_been_looked_up(desk: D
     assert await is_shown()
     assert await _standing(platform, bystander) is None
     assert await _standing(platform, grace) is None
+
+
+async def test_who_has_just_registered_is_shown_unless_their_address_is_on_the_list(desk: Desk) -> None:
+    platform, listed = desk.platform, await make_person(desk.platform.db)
+    party = await desk.partner()
+    token = await party.token(await desk.grant(party))
+    async with platform.db.transaction(Role.WORKER) as tx:
+        # Another one's request has put it on the list, and nobody has it any more.
+        await tx.execute(update(email_address).where(email_address.c.id == listed.email_id).values(normalized="gone"))
+    await _suppress(platform, listed)
+    for email, is_shown in ((f"new-{listed.email}", True), (listed.email, False)):
+        wanted = Registration(email, "A long and plain password 17", True)  # they accept the policy
+        one = {"id": global_id("Customer", await register(platform, wanted))}
+        told = await party.ask(token, "query($id: ID!) { customer(id: $id) { id } }", **one)
+        assert (told["data"]["customer"] is not None) is is_shown
 
 
 async def test_the_cohort_bounds_whom_it_covers(desk: Desk) -> None:

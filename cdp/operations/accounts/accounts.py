@@ -17,7 +17,7 @@ from cdp.core.db import Role, Tx
 from cdp.core.errors import Conflict, InvalidInput
 from cdp.core.ids import CustomerId, new_id
 from cdp.core.platform import Platform
-from cdp.operations import audit, messages, reference, values
+from cdp.operations import audit, messages, reference, suppression, values
 from cdp.operations.accounts import brake, email_proofs, new_passwords
 from cdp.operations.accounts.passwords import check_strength, hash_password
 from cdp.operations.accounts.sessions import BrowserSession
@@ -100,11 +100,14 @@ async def register(platform: Platform, registration: Registration) -> CustomerId
     ready = replace(ready, password_hash=await hash_password(platform.settings, registration.password))
     try:
         async with platform.db.transaction(Role.WORKER) as tx:
-            return await _create(tx, platform, ready)
+            customer_id = await _create(tx, platform, ready)
     except UsernameTaken:
         async with platform.db.transaction(Role.WORKER) as tx:
             await _tell_owner(tx, ready.email)
         raise
+    async with platform.db.transaction(Role.WORKER) as tx:  # a sweep does it for who is gone before
+        await suppression.look_up(tx, platform.pepper, limit=1, whom=customer_id)
+    return customer_id
 
 
 def _read(registration: Registration) -> _Ready:
