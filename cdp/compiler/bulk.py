@@ -355,14 +355,16 @@ class _Export:
         )
         if not self._options.transfer:
             return left_out
-        objected = cohort.members().where(transfer_customer.c.objected_at.is_not(None))
-        since = func.coalesce(left_out, staying(row, agreed_to=bound("agreed_to", Text())))
-        back = cohort.members().where(transfer_customer.c.notice == quoted("bounced"))
-        return case(
-            (row["id"].in_(objected), quoted(Reason.OBJECTED.value)),
-            (and_(bound("bounced_stay", Boolean()), row["id"].in_(back)), quoted(Reason.UNDELIVERABLE_NOTICE.value)),
-            else_=since,
+        member = transfer_customer.c
+        here = cohort.members().where(*_within(member.customer_id))  # the part's own, not the whole cohort each time
+        objected = member.objected_at.is_not(None)
+        unreached = and_(bound("bounced_stay", Boolean()), member.notice == quoted("bounced"))
+        why = case(
+            (row["id"].in_(here.where(objected)), quoted(Reason.OBJECTED.value)),
+            else_=quoted(Reason.UNDELIVERABLE_NOTICE.value),
         )
+        since = func.coalesce(left_out, staying(row, agreed_to=bound("agreed_to", Text())))
+        return case((row["id"].in_(here.where(or_(objected, unreached))), why), else_=since)
 
     def _changed(self, key: ColumnElement[Any]) -> Conditions:
         """Whether anything this query reads of the customer changed; a change of what all share concerns all."""
