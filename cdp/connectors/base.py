@@ -122,6 +122,7 @@ class Identifier:
 class Subject:
     """The person a step is about, and what a connector may use to find them.
 
+    ``former_ids`` are those of records that were merged into theirs: who knows people by our ids may know these.
     ``secret`` is at least 16 bytes that die with the request (its key in the key store): connectors derive tombstones
     from it, so that kept rows can be found again for verification, and by nobody once the key is destroyed.
     """
@@ -132,6 +133,7 @@ class Subject:
     identifiers: tuple[Identifier, ...] = field(repr=False)
     secret: bytes = field(repr=False)
     callback: "Callback | None" = field(default=None, repr=False)
+    former_ids: tuple[CustomerId, ...] = ()
 
     @property
     def proven(self) -> tuple[Identifier, ...]:

@@ -12,7 +12,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, String, Uuid, bindparam, literal, select, union, union_all
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    String,
+    Uuid,
+    bindparam,
+    func,
+    literal,
+    select,
+    union,
+    union_all,
+)
 
 from cdp.connectors.base import Identifier, Subject
 from cdp.core.db import Tx
@@ -20,10 +33,11 @@ from cdp.core.ids import CustomerId, RequestId
 from cdp.core.keys import KeyStore
 from cdp.core.seal import Sealer
 from cdp.core.sign import canonical
+from cdp.operations import lineage
 from cdp.tables.account import account
 from cdp.tables.contact import email_address, phone_number, postal_address
 from cdp.tables.customer import IdentityType, customer, identity
-from cdp.tables.merge import customer_merge_row
+from cdp.tables.merge import customer_merge, customer_merge_row
 from cdp.tables.order import sales_order
 
 # An address line, and the names that stand beside it; together they say who lives there.
@@ -41,6 +55,7 @@ class Person:
     recipient: str | None = field(repr=False)
     locale: str | None
     homes: tuple["Home", ...] = field(default=(), repr=False)
+    former_ids: tuple[CustomerId, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,18 +69,30 @@ class SealedPerson:
     status_key: str = field(repr=False)
     key: bytes = field(default=b"", repr=False)
 
-    def with_identifiers(self, more: Iterable[Identifier], homes: Iterable[Home] = ()) -> "SealedPerson":
-        """The same person known by more identifiers, and by where they live."""
-        known = self.person
-        together = merged([*known.identifiers, *more])
-        lived = tuple(dict.fromkeys([*known.homes, *homes]))
-        return replace(self, person=replace(known, identifiers=together, homes=lived))
+    def with_identifiers(self, more: Iterable[Identifier]) -> "SealedPerson":
+        """The same person known by more identifiers."""
+        return replace(self, person=replace(self.person, identifiers=merged([*self.person.identifiers, *more])))
+
+    def known_better(self, now: Person | None, homes: Iterable[Home]) -> "SealedPerson":
+        """The same person, also by the identifiers and former ids they have ``now``, and by where they live."""
+        known, more = self.person, now or self.person
+        return replace(
+            self,
+            person=replace(
+                known,
+                identifiers=merged([*known.identifiers, *more.identifiers]),
+                homes=tuple(dict.fromkeys([*known.homes, *homes])),
+                former_ids=tuple(dict.fromkeys([*known.former_ids, *more.former_ids])),
+            ),
+        )
 
     def subject(self, request_id: RequestId) -> Subject:
         """The person as connectors see them; their tombstone secret dies with the request's key."""
         secret = hmac.digest(self.key, b"tombstones", hashlib.sha256)
         known = self.person
-        return Subject(request_id, known.customer_id, known.subject_ref, known.identifiers, secret)
+        return Subject(
+            request_id, known.customer_id, known.subject_ref, known.identifiers, secret, former_ids=known.former_ids
+        )
 
 
 def key_name(request_id: UUID) -> str:
@@ -92,7 +119,9 @@ async def gather(tx: Tx, customer_id: CustomerId) -> Person | None:
     known = await tx.all(_IDENTIFIERS, {"customer": customer_id})
     username = found.username if found.username and "@" in found.username else None
     identifiers = merged(Identifier(r.type, r.value, r.issuer, r.verified) for r in known)
-    return Person(customer_id, found.audit_ref, identifiers, found.address or username, found.locale)
+    former = tuple(CustomerId(one) for one in found.former or ())
+    recipient = found.address or username
+    return Person(customer_id, found.audit_ref, identifiers, recipient, found.locale, former_ids=former)
 
 
 _CUSTOMER = bindparam("customer", type_=Uuid)
@@ -107,11 +136,13 @@ def _person() -> Select[Any]:
         .limit(1)
     )
     username = select(account.c.username).where(account.c.customer_id == _CUSTOMER)
+    former = lineage.merged_into([_CUSTOMER]).order_by(customer_merge.c.merged_id)
     return select(
         customer.c.audit_ref,
         customer.c.locale,
         primary.scalar_subquery().label("address"),
         username.scalar_subquery().label("username"),
+        func.array(former.scalar_subquery(), type_=ARRAY(Uuid)).label("former"),
     ).where(customer.c.id == _CUSTOMER)
 
 
@@ -203,6 +234,7 @@ def seal(keys: KeyStore, request_id: RequestId, sealed: SealedPerson) -> bytes:
             "locale": known.locale,
             "statusKey": sealed.status_key,
             "homes": [[line, list(names)] for line, names in known.homes],
+            "formerIds": [str(one) for one in known.former_ids],
         }
     )
     return _sealer(keys.create(key_name(request_id))).seal(plain, _context(request_id))
@@ -219,6 +251,7 @@ def unseal(keys: KeyStore, request_id: RequestId, sealed: bytes) -> SealedPerson
         read["recipient"],
         read["locale"],
         tuple((line, tuple(names)) for line, names in read.get("homes", ())),
+        tuple(CustomerId(UUID(one)) for one in read.get("formerIds", ())),
     )
     return SealedPerson(person, read["statusKey"], key)
 

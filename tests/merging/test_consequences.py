@@ -5,15 +5,19 @@ from collections.abc import Sequence
 
 from sqlalchemy import insert, select
 
+from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role
 from cdp.core.ids import CustomerId, new_id
-from cdp.operations import lineage
+from cdp.operations import lineage, systems
 from cdp.operations.backups import replay
+from cdp.operations.oauth.token_keys import TokenKeys
 from cdp.operations.providers.gdpr_api import people
 from cdp.operations.providers.gdpr_api.service import Service
+from cdp.operations.systems import Registration
 from cdp.tables.federation import external_identity
 from cdp.tables.journal import journal_entry
 from cdp.tables.request import RequestStatus
+from tests.connectors.gdpr_api_peer import AUDIENCE, served_service
 from tests.merging.desk import Desk, rows
 from tests.population import NOW, Person, audited, make_person, picture
 
@@ -39,6 +43,23 @@ async def test_erasing_who_stayed_erases_both_and_names_both(desk: Desk) -> None
     [entry] = await _journal(desk, ada)
     assert entry["mergedIds"] == [str(twin.customer_id)]
     assert await picture(engine.platform.db, bystander) == before
+
+
+async def test_a_system_that_knows_people_by_our_ids_is_asked_for_both(desk: Desk) -> None:
+    engine = desk.engine
+    ada, twin, bystander = [await make_person(engine.platform.db) for _ in range(3)]
+    keys = TokenKeys(engine.platform.keys)
+    with served_service(keys.public, engine.platform.settings.url) as berths:
+        for person in (ada, twin, bystander):
+            berths.people[str(person.customer_id)] = {"name": ["Eve"], "reservations": ["Boat"]}
+        auth = {"type": "signed", "audience": AUDIENCE}
+        configuration = {"url": f"{berths.base}/gdpr-api/v1/user/$user_uuid", "auth": auth}
+        await systems.add(engine.platform, SYSTEM, Registration("berths", "Berths", "gdpr_api", configuration, {}))
+        await desk.merged(ada, twin)
+        opened = await engine.open_erasure(ada)
+        await engine.work()
+    assert await engine.status(opened.reference) is RequestStatus.COMPLETED
+    assert berths.people.keys() == {str(bystander.customer_id)}
 
 
 async def test_a_replay_erases_both_records_of_an_older_backup(desk: Desk) -> None:

@@ -154,7 +154,7 @@ class GdprApi:
     def _people(self, subject: Subject) -> list[str] | Outcome:
         """The ids the service knows this person by."""
         if self._service.by == "customer_id":
-            return [str(subject.customer_id)]
+            return [str(known) for known in (subject.customer_id, *subject.former_ids)]
         known = [i.value for i in subject.proven if i.type == self._service.by and i.issuer == self._service.issuer]
         if not known:
             return Outcome(State.UNSUPPORTED, Code.NO_IDENTIFIER)

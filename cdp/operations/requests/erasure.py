@@ -103,7 +103,14 @@ async def preview(platform: Platform, viewer: Viewer) -> tuple[SystemPreview, ..
     if person is None:
         raise NotFound
     request_id = RequestId(new_id())
-    subject = Subject(request_id, customer_id, person.subject_ref, person.identifiers, secrets.token_bytes(32))
+    subject = Subject(
+        request_id,
+        customer_id,
+        person.subject_ref,
+        person.identifiers,
+        secrets.token_bytes(32),
+        former_ids=person.former_ids,
+    )
 
     async def ask(title: str, known: System) -> SystemPreview:
         return SystemPreview(known.name, title, await _check(platform, known, subject))

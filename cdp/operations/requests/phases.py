@@ -144,7 +144,7 @@ async def _erase(tx: Tx, platform: Platform, case: _Case) -> bool:
     if request.customer_id is not None:
         known = await subjects.gather(tx, request.customer_id)
         lived = await subjects.homes(tx, request.customer_id)
-        sealed = case.sealed.with_identifiers(known.identifiers if known else (), lived)
+        sealed = case.sealed.known_better(known, lived)
         values = {"identifiers_sealed": subjects.seal(platform.keys, request.id, sealed)}
     own = await systems.own_id(tx)
     asked = dict.fromkeys([*case.systems(TaskStep.CHECK), *await systems.asked(tx, request.id)])
