@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from cdp.access.viewer import SYSTEM
 from cdp.connectors.base import Identifier
+from cdp.core.db import Role
 from cdp.core.ids import RequestId, new_id
 from cdp.operations import suppression
 from cdp.operations.transfers import notices, objections
@@ -525,3 +526,22 @@ async def test_a_notice_that_comes_back_after_the_freeze_is_noted(office: Office
     assert not await office.approve(deal, office.first, sha256), "what was frozen is what was approved"
     assert "transfer.notice_returned" in await office.ledger(deal)
     assert await office.letters(other) == []
+
+
+async def test_an_objection_under_way_while_it_is_frozen_is_not_lost(office: Office) -> None:
+    """Neither waits for the other: the frozen list has them, and they are known to have objected."""
+    brand_id = await office.brand("meanwhile")
+    person, other = [await office.person(brand_id) for _ in range(2)]
+    deal = await office.create(brand="meanwhile")
+    await office.told(deal)
+    db, viewer = office.engine.platform.db, office.engine.viewer(person)
+    async with db.transaction(Role.CUSTOMER, subject=person.customer_id) as tx:
+        await objections.object_to(tx, viewer, deal.reference)
+        sha256 = await office.freeze(deal)
+    assert (await office.row(deal)).counts["included"] == {"everybody": 2}
+    assert not await office.approve(deal, office.first, sha256)
+    assert await office.approve(deal, office.second, sha256)
+    member = await office.member(deal, person)
+    assert (member.objected_at is not None, member.cohort_id is not None) == (True, True), "left out of the package"
+    assert (await office.member(deal, other)).objected_at is None
+    assert (await office.ledger(deal)).count("transfer.objected") == 1
