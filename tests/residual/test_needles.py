@@ -87,6 +87,13 @@ def test_it_is_not_found(name: str) -> None:
     assert not look(row("Hello", NOT_FOUND[name]), row(NOT_FOUND[name], "")).found
 
 
+@pytest.mark.parametrize("text", ["josé@example.com", "JOSÉ@example.com", "jose\u0301@example.com"])
+def test_an_accent_is_the_same_joined_or_not(text: str) -> None:
+    jose = Person(CustomerId(new_id()), new_id(), (Identifier("email", "josé@example.com"),), None, None)
+    assert look(row("Hello", f"ask {text}"), needles=sought(REQUEST, jose).needles).found
+    assert not look(row("Hello", "ask jose@example.com"), needles=sought(REQUEST, jose).needles).found
+
+
 def test_whose_row_and_which_table() -> None:
     found = look(row("ada@example.com", "ada@example.com"), row("x ada@example.com", owner=None, source=1))
     assert {(place.table, place.column, place.customer_id) for _, place in found.found} == {

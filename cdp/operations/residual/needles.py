@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from unicodedata import normalize
 from uuid import UUID
 
 from phonenumbers import NumberParseException, parse
@@ -64,9 +65,9 @@ class Sought:
 
 
 def normal(text: str) -> str:
-    """The form in which texts and needles are compared: case folded, percent-encoding of addresses undone."""
+    """The form in which texts and needles are compared: case folded, accents joined, %40 and %2b as what they mean."""
     folded = text.casefold().replace("%40", "@").replace("%2b", "+")
-    return folded if folded.isascii() else _FOREIGN_MARKS.sub(" ", folded)
+    return folded if folded.isascii() else _FOREIGN_MARKS.sub(" ", normalize("NFC", folded))
 
 
 def words(text: bytes) -> list[bytes]:
