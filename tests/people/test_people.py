@@ -65,7 +65,14 @@ class Floor:
             return list(await tx.all(select(manual_task).order_by(manual_task.c.id)))
 
     async def report(
-        self, task_id: UUID, outcome: Out, count: int | None = None, *, document: Document | None = None, **more: str
+        self,
+        task_id: UUID,
+        outcome: Out,
+        count: int | None = None,
+        *,
+        document: Document | None = None,
+        viewer: Viewer | None = None,
+        **more: str,
     ) -> None:
         platform = self.engine.platform
         given = Report(outcome, count, **more)
@@ -73,17 +80,18 @@ class Floor:
             attachments.stored(platform, document, replaces=(manual_task, task_id)) as one,
             platform.db.transaction(Role.WORKER) as tx,
         ):
-            await work.report(tx, self.one, task_id, given, document=one)
+            await work.report(tx, viewer or self.one, task_id, given, document=one)
 
     async def confirm(self, task_id: UUID, viewer: Viewer | None = None) -> None:
         async with self.engine.platform.db.transaction(Role.WORKER) as tx:
             await work.confirm(tx, viewer or self.two, self.engine.platform, task_id)
 
     async def do(self, step: TaskStep, outcome: Out, count: int | None = None, **more: object) -> None:
-        """Both people's part of the one open task of a step."""
+        """Both people's part of the one open task of a step; the second look is the other one's."""
         (task,) = [one for one in await self.tasks() if one.step is step and one.status is ManualStatus.OPEN]
-        await self.report(task.id, outcome, count, **more)  # type: ignore[arg-type]  # its arguments
-        await self.confirm(task.id)
+        first, second = (self.two, self.one) if step is TaskStep.VERIFY else (self.one, self.two)
+        await self.report(task.id, outcome, count, viewer=first, **more)  # type: ignore[arg-type]  # its arguments
+        await self.confirm(task.id, second)
         await self.engine.work()
 
 
@@ -135,6 +143,8 @@ async def test_two_people_erase_and_two_look_again(floor: Floor) -> None:
         await work.send_back(tx, floor.two, engine.platform, task.id, note="Which records?")
     await floor.do(TaskStep.ERASE, Out.DONE, 3)
     assert (await engine.outcomes(erased.reference))["till.verify"] == (T.WAITING, "WAITING_FOR_A_PERSON")
+    look = (await floor.tasks())[-1]
+    assert await refusal(floor.report(look.id, Out.NOTHING_FOUND, viewer=floor.one)) == "SECOND_PERSON_NEEDED"
     await floor.do(TaskStep.VERIFY, Out.NOTHING_FOUND)
     assert await engine.status(erased.reference) is S.COMPLETED
     issued = engine.document(await engine.certificate(erased.reference))

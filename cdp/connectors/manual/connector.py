@@ -1,4 +1,7 @@
-"""A system without an API: each step is a task with instructions, done by one person and confirmed by another."""
+"""A system without an API: each step is a task with instructions, done by one person and confirmed by another.
+
+The second look is never reported by whoever did it.
+"""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta

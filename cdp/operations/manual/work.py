@@ -1,6 +1,7 @@
 """Work on steps that people carry out: see whom it is about, report what came of it, confirm what a colleague reported.
 
-Whoever reports never confirms, and nobody confirms without a fresh sign-in. A processor answers through the link of
+Whoever reports never confirms, nobody reports the second look at what they reported as done, and nobody confirms
+without a fresh sign-in. A processor answers through the link of
 their mail, which proves nothing but that the mail reached them.
 """
 
@@ -100,12 +101,14 @@ def check(given: Report, step: TaskStep) -> Report:
 async def report(tx: Tx, viewer: Viewer, task_id: UUID, given: Report, *, document: Attachment = NONE) -> UUID:
     """Say what came of a task; a second person confirms it.
 
-    Raises MissingScope, NotFound, TaskNotOpen, ReportInvalid.
+    Raises MissingScope, NotFound, TaskNotOpen, SecondLookNeeded, ReportInvalid.
     """
     require_worker(viewer)
     row = await _locked(tx, manual_task.c.id == task_id)
     if row.token_hash is not None:
         raise TaskNotOpen  # the processor answers
+    if row.step is TaskStep.VERIFY and await _did_it(tx, viewer, row):
+        raise SecondLookNeeded
     told = _columns(check(given, row.step), document) | {
         "reported_by_id": viewer.staff_id,
         "reported_at": func.now(),
@@ -231,6 +234,17 @@ async def _row(tx: Tx, where: ColumnElement[bool], *, lock: bool = False) -> Row
 
 async def _locked(tx: Tx, where: ColumnElement[bool]) -> Row[Any]:
     return await _row(tx, where, lock=True)
+
+
+async def _did_it(tx: Tx, viewer: Viewer, row: Row[Any]) -> bool:
+    """Whether somebody reported what this task is the second look at."""
+    theirs = select(manual_task.c.id).where(
+        manual_task.c.request_id == row.request_id,
+        manual_task.c.system_id == row.system_id,
+        manual_task.c.step == TaskStep.ERASE,
+        manual_task.c.reported_by_id == viewer.staff_id,
+    )
+    return await tx.scalar(theirs.limit(1)) is not None
 
 
 async def _second(tx: Tx, viewer: Viewer, platform: Platform, task_id: UUID) -> Row[Any]:
