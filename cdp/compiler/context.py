@@ -19,7 +19,7 @@ from graphql import (
     VariableNode,
     get_named_type,
 )
-from sqlalchemy import CTE, BindParameter, ColumnElement, Text, Uuid, bindparam, exists, select
+from sqlalchemy import ARRAY, CTE, BindParameter, ColumnElement, Text, Uuid, bindparam, exists, select
 from sqlalchemy.types import TypeEngine
 
 from cdp.access.decision import Deny, Mask, Rules
@@ -74,7 +74,9 @@ class Context:
     living: CTE | None = None
     """Whether a partner's grant is in force: asked once a statement, by whoever shows people and by its account."""
     withheld: list[tuple[str, ColumnElement[int]]] = field(default_factory=list)
-    """How many people each root field keeps from a partner."""
+    """How many people each root field keeps from a partner, where its column does not say so itself."""
+    each: set[str] = field(default_factory=set)
+    """Root fields whose column holds a part of every call the statement serves."""
     shown: set[str] = field(default_factory=set)
     """Personal fields the root field under construction shows, ``Type.field``."""
     matched: set[str] = field(default_factory=set)
@@ -90,6 +92,10 @@ class Context:
     def parameter(self, read: Callable[[Call], Any], kind: TypeEngine[Any], path: Path) -> BindParameter[Any]:
         """A parameter of the statement, read anew from every call."""
         return self._parameter(f"p{len(self.slots) + 1}", read, kind, path)
+
+    def each_of(self, read: Callable[[Call], Any], kind: TypeEngine[Any], path: Path) -> BindParameter[Any]:
+        """A parameter that is an array with a value of each call the statement serves, in their order."""
+        return self._parameter(f"p{len(self.slots) + 1}", read, ARRAY(kind), path, is_each=True)
 
     def subject(self) -> BindParameter[Any]:
         """The viewer's own customer id."""
@@ -118,10 +124,10 @@ class Context:
         return self._parameter(MARK, lambda call: call.mark, Text(), ())
 
     def _parameter(
-        self, name: str, read: Callable[[Call], Any], kind: TypeEngine[Any], path: Path
+        self, name: str, read: Callable[[Call], Any], kind: TypeEngine[Any], path: Path, *, is_each: bool = False
     ) -> BindParameter[Any]:
         if name not in self.slots:
-            self.slots[name] = Slot(name, read, path)
+            self.slots[name] = Slot(name, read, path, is_each)
         return bindparam(name, type_=kind)
 
     def cursor_scope(self, scope: bytes) -> int:

@@ -35,6 +35,8 @@ class Slot:
     name: str
     read: Callable[[Call], Any]
     path: Path
+    is_each: bool = False
+    """Whether the parameter is an array with a value of each call that the statement serves."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Plan:
 
     sql: str
     keys: tuple[str, ...]
+    """Root fields by their response keys."""
     slots: tuple[Slot, ...]
     denied: tuple[Denied, ...]
     cursor_scopes: tuple[bytes, ...]
@@ -62,10 +65,17 @@ class Plan:
     """Whether one more column says if the partner's grant lives and how many people were kept back."""
     leaves_traces: bool = False
     """Whether the statement records what it reads."""
+    each: frozenset[str] = frozenset()
+    """Keys whose columns hold a part of every call that the statement serves; see ``batches.parts``."""
+
+    @property
+    def serves_many(self) -> bool:
+        """Whether one run can answer several calls that differ in nothing but their own values."""
+        return bool(self.each) and self.each.issuperset(self.keys) and not self.cursor_scopes
 
     def bind(self, call: Call) -> list[Any]:
-        """Values of the parameters in order. Raises what a slot raises."""
-        return [slot.read(call) for slot in self.slots]
+        """Values of the parameters in order, for this call alone. Raises what a slot raises."""
+        return [[slot.read(call)] if slot.is_each else slot.read(call) for slot in self.slots]
 
     def failures(self, call: Call) -> dict[Path, PlatformError]:
         """Which fields can not be read with this call's values; asked only after ``bind`` has raised."""

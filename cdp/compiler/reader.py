@@ -21,6 +21,7 @@ from cdp.access.decision import GrantEnded, Rules
 from cdp.access.rules import RULES
 from cdp.access.viewer import Viewer
 from cdp.compiler.arguments import shape
+from cdp.compiler.batches import Batches, Part, parts
 from cdp.compiler.cache import BoundedCache
 from cdp.compiler.context import Context
 from cdp.compiler.cursors import CursorSeal
@@ -97,6 +98,7 @@ class Reader:
         for role in (Role.STAFF, Role.PARTNER):
             self._pools[role] = Pool(db, role, size=size, statement_timeout_s=timeout_s, durability=self._durability)
         self._acting = Pool(db, Role.CUSTOMER, size=size, statement_timeout_s=timeout_s, durability=self._durability)
+        self._batches = Batches()
         self._documents: BoundedCache[str, Document] = BoundedCache(DOCUMENT_CHARACTERS)
         self._plans: BoundedCache[tuple[object, ...], Plan] = BoundedCache(PLAN_CHARACTERS)
         self._workshop = Workshop()
@@ -361,16 +363,7 @@ class Reader:
     ) -> Fetched:
         if not plan.keys:
             return Fetched({}, ())
-        row: Any
-        if connection is None:
-            pool = self._pools[call.viewer.role] if call.viewer.acting_staff_id is None else self._acting
-            row = await (pool.traced_row if plan.leaves_traces else pool.row)(plan.sql, arguments)
-        else:
-            row = await connection.fetchrow(plan.sql, *arguments) or ()
-        kept_back: Mapping[str, int] = {}
-        if plan.is_shared:
-            *row, account = row
-            kept_back = _kept_back(account)
+        row, kept_back = await self._row(plan, arguments, call, connection)
         fields: dict[str, bytes] = {}
         for key, value in zip(plan.keys, row, strict=True):
             text = b"null" if value is None else value if isinstance(value, bytes) else value.encode()
@@ -378,6 +371,28 @@ class Reader:
                 text = self._seal.seal(text, call.mark.encode(), plan.cursor_scopes, call.viewer)
             fields[key] = text
         return Fetched(fields, denials(plan.denied, fields, call) if plan.denied else (), kept_back)
+
+    async def _row(
+        self, plan: Plan, arguments: Sequence[Any], call: Call, connection: asyncpg.Connection | None
+    ) -> tuple[Sequence[bytes | str | None], Mapping[str, int]]:
+        """The columns of a plan's keys, and how many people each kept from a partner."""
+        row: Any
+        if connection is not None:
+            row = await connection.fetchrow(plan.sql, *arguments) or ()
+        else:
+            pool = self._pools[call.viewer.role] if call.viewer.acting_staff_id is None else self._acting
+            if plan.serves_many:
+                return _own(await self._batches.read(pool, plan, arguments))
+            row = await (pool.traced_row if plan.leaves_traces else pool.row)(plan.sql, arguments)
+        return _own(parts(plan, row, 1)[0]) if plan.is_shared else (row, {})
+
+
+def _own(part: Part) -> tuple[Sequence[bytes | str | None], Mapping[str, int]]:
+    """What a partner's statement answers one call, and how many people each root field kept back. Raises GrantEnded."""
+    *row, account = part.row
+    assert account is not None, "the account is never null"
+    kept_back = _kept_back(account)
+    return row, {**kept_back, **part.withheld} if part.withheld else kept_back
 
 
 def _public(error: PlatformError | asyncpg.PostgresError) -> PlatformError:

@@ -32,6 +32,7 @@ from structlog.contextvars import get_contextvars
 from cdp.access.viewer import Actor, Viewer
 from cdp.compiler.context import Context
 from cdp.compiler.graph import ObjectType
+from cdp.compiler.plan import Call, Path
 from cdp.compiler.render import quoted
 from cdp.core.ids import new_id
 from cdp.tables.audit import audit_event
@@ -56,7 +57,8 @@ class Named:
 class Listed:
     """Objects shown: their type, and a selection of whose they are and which, ``subject`` and ``row``.
 
-    ``is_one`` where a root field names the one object there can be.
+    ``is_one`` where each call names the one object there can be: then ``trace`` and ``request`` stand in the rows too,
+    the id of the record that a call is to leave and the id of its request.
     """
 
     kind: ObjectType
@@ -130,10 +132,9 @@ def _shown(context: Context, number: int, read: Recorded, listed: Listed) -> CTE
 def _disclosed(context: Context, number: int, read: Recorded, listed: Listed) -> CTE:
     """One row for every customer shown to a partner: each finds it on their own page."""
     rows, path = listed.rows.subquery(f"shown{number}"), (read.root,)
-    # Postgres opens the kernel's source of randomness for each of its ids, which costs as much as an index.
-    our_id = context.parameter(lambda _: new_id(), Uuid(), path) if listed.is_one else None
+    request = rows.c.request if listed.is_one else context.parameter(_request_id, Text(), path)
     values: dict[str, ColumnElement[Any]] = {
-        "id": func.uuidv7(type_=Uuid()) if our_id is None else our_id,
+        "id": rows.c.trace if listed.is_one else func.uuidv7(type_=Uuid()),
         "customer_id": rows.c.subject,
         "partner_id": context.partner(),
         "grant_id": context.grant(),
@@ -145,10 +146,22 @@ def _disclosed(context: Context, number: int, read: Recorded, listed: Listed) ->
             lambda call: call.viewer.sharing and call.viewer.sharing.legal_basis, Text(), path
         ),
         "fields": cast(quoted("{" + ",".join(read.fields) + "}"), ARRAY(Text)),
-        "request": context.parameter(lambda _: get_contextvars().get("request_id"), Text(), path),
+        "request": request,
     }
     written = select(*values.values()).select_from(rows)
     return insert(disclosure).from_select(list(values), written).cte(f"trace{number}")
+
+
+def marks(context: Context, path: Path) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Of every call a statement serves: the id of the record it is to leave, and the id of its request.
+
+    Postgres opens the kernel's source of randomness for each id that it makes, which costs as much as an index.
+    """
+    return context.each_of(lambda _: new_id(), Uuid(), path), context.each_of(_request_id, Text(), path)
+
+
+def _request_id(_: Call) -> object:
+    return get_contextvars().get("request_id")
 
 
 def _insert(values: Select[*tuple[Any, ...]], number: int) -> CTE:
@@ -164,7 +177,7 @@ def _circumstances(context: Context, read: Recorded) -> list[ColumnElement[objec
         quoted(viewer.doer[0].value),
         context.parameter(lambda call: call.viewer.doer[1], Uuid(), path),
         context.parameter(lambda call: call.viewer.client_id, Text(), path),
-        context.parameter(lambda _: get_contextvars().get("request_id"), Text(), path),
+        context.parameter(_request_id, Text(), path),
         cast(quoted(json.dumps(details)), JSONB),
     ]
 

@@ -5,7 +5,7 @@ one its mask, a type's rows their predicate. For customers every column of the s
 row-level security reads: ``CASE WHEN set_config(…) IS NOT NULL THEN (…) END``.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,26 +14,27 @@ from graphql import Node
 from sqlalchemy import (
     ARRAY,
     JSON,
+    BigInteger,
     Boolean,
     ColumnElement,
-    Integer,
+    FromClause,
     Text,
     Uuid,
     case,
     cast,
-    exists,
     func,
     literal_column,
     select,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by, asyncpg
+from sqlalchemy.types import TypeEngine
 
 from cdp.access import departures
 from cdp.access.decision import Decision, Deny, Mask, Own
 from cdp.access.masks import is_revealed
 from cdp.access.viewer import Actor
 from cdp.access.withholding import covered, withheld
-from cdp.compiler.arguments import Leaf, Lifted, Variables
+from cdp.compiler.arguments import Leaf, Variables
 from cdp.compiler.context import Context, Selected, Sets
 from cdp.compiler.graph import (
     Connection,
@@ -52,7 +53,17 @@ from cdp.compiler.graph import (
 )
 from cdp.compiler.pages import Page
 from cdp.compiler.plan import Call, Members, Path, Plan
-from cdp.compiler.record import Listed, Named, Recorded, is_recorded, named_rows, traces, under_grant, under_subject
+from cdp.compiler.record import (
+    Listed,
+    Named,
+    Recorded,
+    is_recorded,
+    marks,
+    named_rows,
+    traces,
+    under_grant,
+    under_subject,
+)
 from cdp.compiler.render import EMPTY_LIST, NULL, Json, Source, constant, json_object, quoted, scalar
 from cdp.core.errors import Forbidden, PlatformError
 from cdp.core.ids import InvalidGlobalId, parse_global_id
@@ -230,15 +241,14 @@ class Statement:
             if field.subject_column is not None:
                 found.append(related[field.subject_column] == self.context.subject())
             if field.id_argument is not None:
-                given = self.context.arguments(place.kind.name, place.selected.node)[field.id_argument]
-                wanted = self._row_id(given, field.target, place.path)
+                wanted = self.context.parameter(self._reads_id(place, field), Uuid(), place.path)
                 self._named = Named(self.context.target(field.target), wanted)
                 found.append(related["id"] == wanted)
             return found
 
         target = self.context.target(field.target)
         if self._is_shared(target) and field.id_argument is not None:
-            return self._admitted(target, conditions, place)
+            return self._admitted(target, place, field)
         own = (field.subject_column,) if field.subject_column else ()
         pinned = (*own, *_pinned(place.row, field.join))
         return self._single(target, place.selected.sets, conditions, place.path, pinned=pinned)
@@ -264,32 +274,51 @@ class Statement:
         sharing, purpose = viewer.sharing, quoted(viewer.purpose)
         return withheld(row, purpose=purpose, needs_consent=sharing.needs_consent, by_brand=bool(sharing.brands))
 
-    def _admitted(self, target: ObjectType, named: Callable[[Source], list[Condition]], place: Place) -> Json:
-        """One person, if a partner may see them: decided once, for the answer, the log and the count.
+    def _admitted(self, target: ObjectType, place: Place, field: One) -> Json:
+        """The person each call names, if a partner may see them: decided once, for the answer, the log and the count.
 
         The decision stands in a common table expression, with every column of theirs that the answer reads and what of
         them went with a sold brand: asked by each table for itself, that costs as much as the rest of the read.
         """
-        inner, row = self._source(target), self._source(target)
-        wanted = [*named(inner), *self._covered(inner), *self._visible(target, inner)]
+        context, inner, row = self.context, self._source(target), self._source(target)
+        asked, own = self._asked(self._reads_id(place, field), place.path)
+        where = [] if field.where is None else [field.where(inner)]
+        wanted = [inner["id"] == own["id"], *where, *self._covered(inner), *self._visible(target, inner)]
         self._sold = literal_column(f"{row.alias}.sold", ARRAY(Uuid()))
         value = self._object(target, place.selected.sets, row, place.path)
         columns = [inner[name].label(name) for name in {"id": None, **row.used}]
+        columns += [own[name].label(name) for name in ("trace", "request", "place")]
         decided = select(*columns, self._withheld(inner).label("is_withheld"), departures.sold_of(inner).label("sold"))
-        admitted = decided.select_from(inner.clause).where(*wanted).cte(self.context.alias())
-        subject, is_withheld = admitted.c.id, admitted.c.is_withheld
-        shown = select(subject.label("subject"), subject.label("row")).where(~is_withheld)
+        admitted = decided.select_from(asked, inner.clause).where(*wanted).cte(context.alias())
+        subject, its = admitted.c.id, admitted.c
+        shown = select(subject.label("subject"), subject.label("row"), its.trace, its.request).where(~its.is_withheld)
         self._listed.append(Listed(target, shown, is_one=True))
-        kept_back = exists(select(subject).where(is_withheld))
-        self.context.withheld.append((place.selected.key, cast(kept_back, Integer)))
-        is_shown: Condition = literal_column(f"NOT {row.alias}.is_withheld", Boolean)
-        return select(value).select_from(admitted.alias(row.alias)).where(is_shown).scalar_subquery()
-
-    def _row_id(self, given: Lifted, type_name: str, path: Path) -> ColumnElement[Any]:
-        assert isinstance(given, Leaf)
-        return self.context.parameter(
-            lambda call: parse_global_id(str(given.read(call.variables)), expected=type_name)[1], Uuid(), path
+        is_withheld: Condition = literal_column(f"{row.alias}.is_withheld", Boolean)
+        part = func.json_build_array(
+            literal_column(f"{row.alias}.place"), is_withheld, case((~is_withheld, cast(value, JSON)))
         )
+        context.each.add(place.selected.key)
+        parts = select(part).select_from(admitted.alias(row.alias)).scalar_subquery()
+        return func.array(parts, type_=ARRAY(JSON))
+
+    def _asked(
+        self, reads_id: Callable[[Call], UUID], path: Path
+    ) -> tuple[FromClause, Mapping[str, ColumnElement[Any]]]:
+        """A row for every call that the statement serves: whom it names, what it is to leave, and which call it is."""
+        context = self.context
+        ids, (traces, requests), alias = context.each_of(reads_id, Uuid(), path), marks(context, path), context.alias()
+        kinds: Mapping[str, TypeEngine[Any]] = {"id": Uuid(), "trace": Uuid(), "request": Text(), "place": BigInteger()}
+        names = [name for name in kinds if name != "place"]
+        rows = func.unnest(ids, traces, requests).table_valued(*names, with_ordinality="place")
+        columns = {name: literal_column(f"{alias}.{name}", kind) for name, kind in kinds.items()}
+        return rows.render_derived(name=alias), columns
+
+    def _reads_id(self, place: Place, field: One) -> Callable[[Call], UUID]:
+        """What reads the id that a field's argument names. Its reading raises InvalidGlobalId."""
+        assert field.id_argument is not None
+        given = self.context.arguments(place.kind.name, place.selected.node)[field.id_argument]
+        assert isinstance(given, Leaf)
+        return lambda call: parse_global_id(str(given.read(call.variables)), expected=field.target)[1]
 
     def _tied(self, join: Join, where: Expression | None, row: Source | None, related: Source) -> list[Condition]:
         found: list[Condition] = []
@@ -343,7 +372,9 @@ class Statement:
         kind = self.context.graph.types.get(type_name)
         if kind is None or not kind.is_node:
             raise InvalidGlobalId
-        wanted = self._row_id(given, type_name, place.path)
+        wanted = self.context.parameter(
+            lambda call: parse_global_id(str(given.read(call.variables)), expected=type_name)[1], Uuid(), place.path
+        )
         self._named = Named(kind, wanted)
         return self._single(kind, place.selected.sets, lambda row: [row["id"] == wanted], place.path)
 
@@ -428,6 +459,7 @@ def finish(
         holds=holds,
         is_shared=is_shared,
         leaves_traces=bool(reads),
+        each=frozenset(context.each),
     )
 
 
@@ -443,7 +475,7 @@ def _cohort(call: Call, name: str) -> list[Any]:
 
 def _guarded(context: Context, value: Json) -> Json:
     """JSON of one column; for customers, evaluated only once the subject is set for this statement."""
-    json = cast(value, JSON)
+    json = value if isinstance(value.type, ARRAY) else cast(value, JSON)
     if context.viewer.sharing is not None:
         return under_grant(context, json)
     if context.viewer.actor not in {Actor.CUSTOMER, Actor.ANONYMOUS}:
