@@ -1,8 +1,8 @@
 """Reads of one partner that are asked at the same time, answered by one statement.
 
 To begin, commit and answer a statement costs more than the person it reads. So a read that finds others of its kind
-under way waits for one of them to be done, some milliseconds at most, and shares the next statement with everybody who
-came meanwhile; one that comes alone goes at once. Of a kind are reads of one plan whose every parameter is equal, the
+under way waits, some milliseconds at most, and shares the next statement with everybody who came meanwhile; one that
+comes alone goes at once. Of a kind are reads of one plan whose every parameter is equal, the
 grant among them, but for what each call brings of its own: whom it names, and its record. Row-level security knows one
 grant a statement, so one statement never serves two.
 
@@ -27,7 +27,7 @@ from cdp.core.errors import InvalidInput
 MOST = 16
 """How many calls a statement serves at most."""
 UNDER_WAY = 2
-"""While so many statements of a kind are under way, who comes waits: one is answered while the other runs."""
+"""How many statements of a kind are under way before anybody loses patience: one runs while another is answered."""
 PATIENCE_S = 0.005
 """How long anybody waits for them: one may be held up by a lock that is none of the others' concern."""
 
@@ -102,10 +102,17 @@ class _Lane:
         """See to it that whoever waits is served: now, after a statement under way, or when that takes too long."""
         if self.is_starting or not self.waiting:
             return
-        if len(self.running) < UNDER_WAY:
+        # Of equal size, statements take turns; a small one beside a large one would only make the next one larger.
+        is_enough = len(self.waiting) * len(self.running) >= self._served
+        if len(self.running) < UNDER_WAY and is_enough:
             self._start()
         elif self.patience is None:
             self.patience = asyncio.get_running_loop().call_later(PATIENCE_S, self._start)
+
+    @property
+    def _served(self) -> int:
+        """How many calls the statements under way serve."""
+        return sum(map(len, self.running.values()))
 
     def _start(self) -> None:
         if self.patience is not None:
@@ -129,7 +136,8 @@ class _Lane:
         task = asyncio.current_task()
         assert task is not None
         waiters: list[_Waiter] = []
-        while self.waiting and len(waiters) < MOST:
+        share = -(-(len(self.waiting) + self._served) // UNDER_WAY)
+        while self.waiting and len(waiters) < min(share, MOST):
             waiter = self.waiting.popleft()
             if not waiter.answer.done():
                 waiter.statement = task

@@ -43,18 +43,18 @@ def _as_bytes(value: bytes) -> bytes:
 
 
 async def connect(
-    database: Database, role: Role, *, statement_timeout_s: float, leaves_traces: bool
+    database: Database, role: Role, *, statement_timeout_s: float, leaves_traces: bool, awaits_log: bool = True
 ) -> asyncpg.Connection:
     """Open a connection whose JSON arrives as bytes and whose statements the server stops in time.
 
-    Where they leave traces, they commit without waiting for the log: their answers do.
+    Where they leave traces and do not await the log, they commit without it being on disk: their answers wait for that.
     """
     settings = database.server_settings(role) | {
         "plan_cache_mode": "force_generic_plan",
         "statement_timeout": str(int(statement_timeout_s * 1000)),
         "default_transaction_read_only": "off" if leaves_traces else "on",
     }
-    if leaves_traces:
+    if not awaits_log:
         settings["synchronous_commit"] = "off"
     connection: asyncpg.Connection = await asyncpg.connect(
         **asyncpg_arguments(database.url), server_settings=settings, statement_cache_size=0
@@ -89,8 +89,8 @@ class Held:
 class Pool:
     """At most ``size`` connections as one role; waiting callers are served in order.
 
-    They are read-only, but for viewers who leave a trace by reading: given a ``durability``, whose word a row with
-    traces waits for.
+    They are read-only, but where ``leaves_traces``, for viewers who do so by reading: each statement then commits on
+    disk, or, given a ``durability``, a row with traces waits for its word.
     """
 
     def __init__(
@@ -100,12 +100,14 @@ class Pool:
         *,
         size: int,
         statement_timeout_s: float,
+        leaves_traces: bool = False,
         durability: Durability | None = None,
     ) -> None:
         self._database = database
         self._role = role
         self._size = size
         self._timeout_s = statement_timeout_s
+        self._leaves_traces = leaves_traces
         self._durability = durability
         self._open = 0
         self._idle: deque[Held] = deque()
@@ -114,7 +116,9 @@ class Pool:
 
     async def traced_row(self, sql: str, arguments: Sequence[Any]) -> Sequence[bytes | None]:
         """Like ``row``, of a statement that records what it reads; its record is on disk when this returns."""
-        assert self._durability is not None, "this pool only reads"
+        assert self._leaves_traces, "this pool only reads"
+        if self._durability is None:
+            return await self.row(sql, arguments)
         line = await self._durability.line()
         line.reading += 1
         try:
@@ -160,7 +164,8 @@ class Pool:
                         self._database,
                         self._role,
                         statement_timeout_s=self._timeout_s,
-                        leaves_traces=self._durability is not None,
+                        leaves_traces=self._leaves_traces,
+                        awaits_log=self._durability is None,
                     )
                     return Held(connection), False
                 except BaseException as error:

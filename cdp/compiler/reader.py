@@ -94,10 +94,12 @@ class Reader:
         self._seal = CursorSeal(cursor_key)
         size, timeout_s = settings.pool_size, settings.statement_timeout_s
         self._durability = Durability(db, timeout_s=timeout_s)
-        self._pools = {role: Pool(db, role, size=size, statement_timeout_s=timeout_s) for role in Role}
-        for role in (Role.STAFF, Role.PARTNER):
-            self._pools[role] = Pool(db, role, size=size, statement_timeout_s=timeout_s, durability=self._durability)
-        self._acting = Pool(db, Role.CUSTOMER, size=size, statement_timeout_s=timeout_s, durability=self._durability)
+        pool = partial(Pool, db, size=size, statement_timeout_s=timeout_s)
+        self._pools = {role: pool(role) for role in Role}
+        # A partner's reads share their statements, and so their commits already; see batches.
+        self._pools[Role.PARTNER] = pool(Role.PARTNER, leaves_traces=True)
+        self._pools[Role.STAFF] = pool(Role.STAFF, leaves_traces=True, durability=self._durability)
+        self._acting = pool(Role.CUSTOMER, leaves_traces=True, durability=self._durability)
         self._batches = Batches()
         self._documents: BoundedCache[str, Document] = BoundedCache(DOCUMENT_CHARACTERS)
         self._plans: BoundedCache[tuple[object, ...], Plan] = BoundedCache(PLAN_CHARACTERS)

@@ -46,7 +46,7 @@ async def database(owner: asyncpg.Connection, fresh_settings: Settings) -> Async
 @pytest.fixture
 async def recording(database: Database) -> AsyncIterator[Pool]:
     durability = Durability(database, timeout_s=5)
-    pool = Pool(database, Role.STAFF, size=3, statement_timeout_s=5, durability=durability)
+    pool = Pool(database, Role.STAFF, size=3, statement_timeout_s=5, leaves_traces=True, durability=durability)
     yield pool
     await pool.close()
     await durability.close()
