@@ -75,6 +75,15 @@ async def test_many_answers_wait_for_their_records_together(recording: Pool, own
     assert await owner.fetchval("SELECT count(*) FROM audit_event WHERE action = 'customer.read'") == 20
 
 
+async def test_a_pool_without_a_line_commits_on_disk(database: Database, owner: asyncpg.Connection) -> None:
+    pool = Pool(database, Role.STAFF, size=3, statement_timeout_s=5, leaves_traces=True)
+    try:
+        for _ in range(5):
+            assert await owner.fetchval(REACHED, await _write(pool))
+    finally:
+        await pool.close()
+
+
 async def test_nobody_is_answered_whose_flush_was_lost(
     recording: Pool, database: Database, owner: asyncpg.Connection
 ) -> None:
