@@ -32,6 +32,8 @@ from cdp.operations.canary import runs as canary
 from cdp.operations.canary.runs import Health
 from cdp.operations.manual import work
 from cdp.operations.paper import records
+from cdp.operations.requests import figures
+from cdp.operations.requests.figures import Figures
 from cdp.operations.starting import ASK_AGAIN_S, Standby
 from cdp.tables.canary import CanaryStatus
 
@@ -52,6 +54,11 @@ class Metrics:
             "cdp_http_request_seconds", "Time to the last byte of an answer", ("route",), registry=self.registry
         )
         self.overdue = Gauge("cdp_overdue_tasks", "Tasks of people past their day", ("kind",), registry=self.registry)
+        self.open = Gauge("cdp_open_requests", "Privacy requests under way", ("state",), registry=self.registry)
+        self.late = Gauge("cdp_overdue_requests", "Open privacy requests past their day", registry=self.registry)
+        self.stuck = Gauge(
+            "cdp_stuck_tasks", "Steps of open requests that do not go on", ("system", "state"), registry=self.registry
+        )
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.canary = {
             name: Gauge(f"cdp_canary_{name}", said, registry=self.registry)
@@ -72,6 +79,14 @@ class Metrics:
             self.canary["duration_seconds"].set(last.duration_s or 0)
         if passed is not None and passed.finished_at is not None:
             self.canary["last_success_timestamp_seconds"].set(passed.finished_at.timestamp())
+
+    def note_requests(self, found: Figures) -> None:
+        """Show how privacy requests stand."""
+        for status, number in found.open.items():
+            self.open.labels(status.value).set(number)
+        self.late.set(found.overdue)
+        for (name, state), number in found.stuck.items():
+            self.stuck.labels(name, state.value).set(number)
 
     def note(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answer. Looking labels up costs more than counting, so that each combination is kept."""
@@ -139,6 +154,7 @@ async def show_metrics(request: Request) -> Response:
             metrics.overdue.labels("manual").set(await work.overdue(tx))
             metrics.overdue.labels("paper").set(await records.overdue(tx))
             metrics.note_canary(await canary.health(tx))
+            metrics.note_requests(await figures.now(tx))
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

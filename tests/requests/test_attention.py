@@ -3,18 +3,20 @@
 import json
 
 import pytest
+from prometheus_client import generate_latest
 from sqlalchemy import update
 
 from cdp.access.viewer import MissingScope
 from cdp.core.db import Role
 from cdp.core.errors import NotFound
 from cdp.core.ids import new_id
-from cdp.operations.requests import callbacks, requests
+from cdp.endpoints.health import Metrics
+from cdp.operations.requests import callbacks, figures, requests
 from cdp.operations.requests.requests import NothingToRetry
 from cdp.operations.verification import verify_certificate
 from cdp.tables.contact import email_address, phone_number
 from cdp.tables.customer import identity
-from cdp.tables.request import RequestStatus, TaskStatus, request_task
+from cdp.tables.request import RequestStatus, TaskStatus, privacy_request, request_task
 from cdp.tables.system import system
 from tests.connectors.webhook_peer import Peer, served
 from tests.engine import Engine
@@ -179,6 +181,35 @@ async def test_who_is_deleted_everywhere_is_told_so(engine: Engine, peer: Peer) 
     assert engine.letters(ada)[-1].startswith("Your data is deleted (")
     issued = await engine.certificate(opened.reference)
     assert verify_certificate(issued.document, engine.platform.signer.keys()).left_out == ()
+
+
+async def test_whoever_is_on_call_sees_what_is_stuck_and_late(engine: Engine, peer: Peer) -> None:
+    ada, _ = await connected(engine, peer)
+    metrics = Metrics()
+
+    async def told() -> str:
+        async with engine.platform.db.transaction(Role.WORKER) as tx:
+            metrics.note_requests(await figures.now(tx))
+        return generate_latest(metrics.registry).decode()
+
+    peer.answer = (204, {}, b"")
+    opened = await engine.open_erasure(ada)
+    await engine.work()
+    said = await told()
+    assert 'cdp_open_requests{state="needs_attention"} 1.0' in said
+    assert 'cdp_open_requests{state="checking"} 0.0' in said
+    assert 'cdp_stuck_tasks{state="failed",system="newsletter"} 1.0' in said
+    assert "cdp_overdue_requests 0.0" in said
+    async with engine.platform.db.transaction(Role.WORKER) as tx:
+        await tx.execute(update(privacy_request).values(due_at=privacy_request.c.requested_at))
+    assert "cdp_overdue_requests 1.0" in await told()
+    peer.answer = None
+    await engine.retry(opened.reference)
+    await engine.work()
+    said = await told()
+    assert 'cdp_open_requests{state="needs_attention"} 0.0' in said
+    assert 'cdp_stuck_tasks{state="failed",system="newsletter"} 0.0' in said
+    assert "cdp_overdue_requests 0.0" in said
 
 
 async def test_a_waiting_system_is_asked_again_with_the_same_key(engine: Engine, peer: Peer) -> None:
