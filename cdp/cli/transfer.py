@@ -20,6 +20,7 @@ from cdp.core.clock import iso
 from cdp.core.db import Role, Tx
 from cdp.core.errors import InvalidInput
 from cdp.core.platform import Platform
+from cdp.operations import audit
 from cdp.operations.delivery import selection
 from cdp.operations.oauth.tokens import viewer_from_bearer
 from cdp.operations.transfers import classifying, deals, freezing, notices, states, views, wire
@@ -58,7 +59,7 @@ def create(
             tx, viewer, platform, terms, check_fields=lambda paths: selection.document(graph, paths)
         )
 
-    made = _as_somebody(token, work)
+    made = _as_somebody(token, "transfer.create", work)
     shown = {"reference": made.reference, "id": str(made.id), "keyFingerprint": made.fingerprint}
     _say(shown, as_json=as_json)
 
@@ -76,7 +77,7 @@ def confirm_key(
     async def work(tx: Tx, viewer: Viewer, platform: Platform) -> None:
         await deals.confirm_key(tx, viewer, platform, await states.id_of(tx, reference), given=fingerprint)
 
-    _as_somebody(token, work)
+    _as_somebody(token, "transfer.confirm_key", work, reference)
     _say({"reference": reference, "keyConfirmed": True}, as_json=as_json)
 
 
@@ -88,7 +89,7 @@ def classify(reference: Reference, *, token: Token, as_json: AsJson = False) -> 
         found = await classifying.classify(tx, viewer, platform, await states.id_of(tx, reference))
         return found.document
 
-    _say({"reference": reference, **_as_somebody(token, work)}, as_json=as_json)
+    _say({"reference": reference, **_as_somebody(token, "transfer.classify", work, reference)}, as_json=as_json)
 
 
 @app.command()
@@ -104,7 +105,7 @@ def preview(
     async def work(tx: Tx, viewer: Viewer, _: Platform) -> list[views.Sample]:
         return await views.preview(tx, viewer, await states.id_of(tx, reference), each=each)
 
-    found = _as_somebody(token, work)
+    found = _as_somebody(token, "transfer.preview", work, reference)
     if as_json:
         print(json.dumps([{"group": o.group, "goes": o.goes, "name": o.name, "email": o.email} for o in found]))
         return
@@ -121,7 +122,7 @@ def notify(reference: Reference, *, token: Token, as_json: AsJson = False) -> No
     async def work(tx: Tx, viewer: Viewer, platform: Platform) -> int:
         return await notices.notify(tx, viewer, platform, await states.id_of(tx, reference))
 
-    _say({"reference": reference, "letters": _as_somebody(token, work)}, as_json=as_json)
+    _say({"reference": reference, "letters": _as_somebody(token, "transfer.notify", work, reference)}, as_json=as_json)
 
 
 @app.command()
@@ -147,7 +148,7 @@ def freeze(reference: Reference, *, token: Token, as_json: AsJson = False) -> No
     async def work(tx: Tx, viewer: Viewer, platform: Platform) -> str:
         return await freezing.freeze(tx, viewer, platform, await states.id_of(tx, reference))
 
-    _say({"reference": reference, "sha256": _as_somebody(token, work)}, as_json=as_json)
+    _say({"reference": reference, "sha256": _as_somebody(token, "transfer.freeze", work, reference)}, as_json=as_json)
 
 
 @app.command()
@@ -157,7 +158,7 @@ def thaw(reference: Reference, *, token: Token, as_json: AsJson = False) -> None
     async def work(tx: Tx, viewer: Viewer, platform: Platform) -> None:
         await freezing.thaw(tx, viewer, platform, await states.id_of(tx, reference))
 
-    _as_somebody(token, work)
+    _as_somebody(token, "transfer.thaw", work, reference)
     _say({"reference": reference, "state": TransferStatus.WINDOW.value}, as_json=as_json)
 
 
@@ -174,7 +175,7 @@ def approve(
     async def work(tx: Tx, viewer: Viewer, platform: Platform) -> freezing.Approved:
         return await freezing.approve(tx, viewer, platform, await states.id_of(tx, reference), sha256=sha256)
 
-    found = _as_somebody(token, work)
+    found = _as_somebody(token, "transfer.approve", work, reference)
     _say({"reference": reference, "approvals": found.count, "approved": found.is_complete}, as_json=as_json)
 
 
@@ -191,7 +192,7 @@ def client(
     async def work(tx: Tx, viewer: Viewer, platform: Platform) -> None:
         await deals.name_client(tx, viewer, platform, await states.id_of(tx, reference), client_id=client_id)
 
-    _as_somebody(token, work)
+    _as_somebody(token, "transfer.client", work, reference)
     _say({"reference": reference, "client": client_id}, as_json=as_json)
 
 
@@ -208,7 +209,7 @@ def cancel(
     async def work(tx: Tx, viewer: Viewer, platform: Platform) -> None:
         await deals.cancel(tx, viewer, platform, await states.id_of(tx, reference), reason=reason)
 
-    _as_somebody(token, work)
+    _as_somebody(token, "transfer.cancel", work, reference)
     _say({"reference": reference, "state": TransferStatus.CANCELLED.value}, as_json=as_json)
 
 
@@ -281,10 +282,19 @@ def _shown(deal: Deal) -> dict[str, Any]:
     }
 
 
-def _as_somebody(token: str, work: Callable[[Tx, Viewer, Platform], Awaitable[T]]) -> T:
+def _as_somebody(
+    token: str, action: str, work: Callable[[Tx, Viewer, Platform], Awaitable[T]], reference: str | None = None
+) -> T:
+    """Do it as the token's owner; a refusal is an entry of the deal's ledger, under this action."""
+
     async def run(platform: Platform) -> T:
         viewer = await viewer_from_bearer(platform, token)
-        async with platform.db.transaction(Role.WORKER) as tx:
+        about = None
+        if reference is not None:
+            async with platform.db.transaction(Role.WORKER) as tx:
+                about = (states.OBJECT, await states.id_of(tx, reference))
+        refusing = audit.refusing(platform.db, viewer, action, about=about)
+        async with refusing, platform.db.transaction(Role.WORKER) as tx:
             return await work(tx, viewer, platform)
 
     return with_platform(run)

@@ -66,12 +66,14 @@ class Context:
         return self.platform.settings.step_up_max_age_s
 
     @asynccontextmanager
-    async def attempting(self, action: str, *, scope: str) -> AsyncIterator[None]:
+    async def attempting(
+        self, action: str, *, scope: str, about: tuple[str, UUID] | None = None
+    ) -> AsyncIterator[None]:
         """Require ``scope``, and record every refusal of what is done within, in a transaction of its own.
 
-        ``action`` names the attempt in the audit log. Raises MissingScope.
+        ``action`` names the attempt in the audit log, ``about`` its object by type and id. Raises MissingScope.
         """
-        async with audit.refusing(self.platform.db, self.viewer, action):
+        async with audit.refusing(self.platform.db, self.viewer, action, about=about):
             self.viewer.require_scope(scope)
             yield
 

@@ -6,14 +6,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 
 from cdp.operations.oauth.terminal_tokens import issue
 from cdp.operations.transfers import wire
 from cdp.operations.transfers.deals import Recorded, TransferInvalid
+from cdp.tables.audit import audit_event
 from tests.cli.test_sign_in_verbs import run
 from tests.engine import QUICK, opened
 from tests.site import app, new_staff, platform
-from tests.transfers.office import TERMS, opened_office
+from tests.transfers.office import TERMS, Office, opened_office
 
 __all__ = ["app", "new_staff", "platform"]
 
@@ -28,6 +30,13 @@ def cdp(settings: Any) -> Callable[..., Any]:
         return json.loads(done.stdout)
 
     return call
+
+
+async def refusals(office: Office, deal: Recorded) -> list[tuple[str, str]]:
+    """What was refused in a deal, as its ledger has it."""
+    mine = (audit_event.c.object_id == deal.id, audit_event.c.outcome == "refused")
+    async with office.tx() as tx:
+        return [(row.action, row.code) for row in await tx.all(select(audit_event).where(*mine))]
 
 
 async def test_a_deal_at_a_terminal(settings: Any, cdp: Callable[..., Any], tmp_path: Any, new_staff: Any) -> None:
@@ -50,6 +59,7 @@ async def test_a_deal_at_a_terminal(settings: Any, cdp: Callable[..., Any], tmp_
         assert not await office.approve(deal, office.first, sha256)
         own = run(settings, "transfer", "approve", deal.reference, sha256, "--token", maker)
         assert (own.returncode, "SECOND_PERSON_NEEDED" in own.stderr) == (3, True)
+        assert await refusals(office, deal) == [("transfer.approve", "SECOND_PERSON_NEEDED")]
         assert cdp("transfer", "approve", deal.reference, sha256, "--token", second)["approved"] is True
         shown = cdp("transfer", "show", deal.reference)
         assert (shown["state"], shown["approvals"], shown["sha256"]) == ("approved", 2, sha256)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from cdp.access.viewer import MissingScope
 from cdp.core import age
@@ -315,3 +315,15 @@ async def test_no_entry_of_the_ledger_names_anybody(office: Office) -> None:
     written = str([row.details for row in rows])
     assert person.email not in written
     assert str(person.customer_id) not in written
+
+
+async def test_who_works_on_a_deal_may_take_longer_than_a_read(office: Office) -> None:
+    """A statement about a million members runs for minutes; one that reads may for seconds."""
+    deal = await office.create()
+    limit = text("SELECT set_config('statement_timeout', '15s', true)")
+    async with office.tx() as tx:
+        await tx.execute(limit)
+        await deals.states.find(tx, deal.id)
+        assert await tx.scalar(text("SHOW statement_timeout")) == "15s"
+        await deals.states.find(tx, deal.id, lock=True)
+        assert await tx.scalar(text("SHOW statement_timeout")) == "0"

@@ -3,9 +3,10 @@
 from html import unescape
 from typing import Any
 
-from sqlalchemy import delete, func, insert, update
+from sqlalchemy import delete, func, insert, select, update
 
 from cdp.core.ids import global_id
+from cdp.tables.audit import audit_event
 from cdp.tables.hold import legal_hold
 from cdp.tables.transfer import ReceiptState, TransferStatus, transfer_customer
 from tests.browser import submit
@@ -98,6 +99,10 @@ async def test_a_deal_in_the_console(settings: Any, app: Any, new_staff: Any, si
         assert row.status is TransferStatus.FROZEN
         own = await submit(maker, here, action=f"{here}/approve", sha256=bytes(row.frozen_sha256).hex())
         assert (own.status_code, "Somebody else" in own.text) == (403, True)
+        async with office.tx() as tx:
+            refused = (audit_event.c.object_id == deal.id, audit_event.c.outcome == "refused")
+            codes = [one.code for one in await tx.all(select(audit_event.c.code).where(*refused))]
+        assert codes == ["SECOND_PERSON_NEEDED"], "the deal's own ledger has it"
         second = await signed_in(await new_staff("supervisor"), page="/console/sign-in")
         done = await submit(second, here, action=f"{here}/approve", sha256=bytes(row.frozen_sha256).hex())
         assert done.status_code == 303, done.text

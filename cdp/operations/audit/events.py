@@ -129,14 +129,20 @@ async def record_refusal(
 
 @asynccontextmanager
 async def refusing(
-    db: Database, viewer: Viewer, action: str, *, details: Mapping[str, object] | None = None
+    db: Database,
+    viewer: Viewer,
+    action: str,
+    *,
+    details: Mapping[str, object] | None = None,
+    about: tuple[str, UUID] | None = None,
 ) -> AsyncIterator[None]:
-    """Record every refusal of what is done within, once, and let it pass on."""
+    """Record every refusal of what is done within, once, and let it pass on; ``about`` is an object's type and id."""
     try:
         yield
     except (Forbidden, Unauthenticated) as refusal:
         if not refusal.is_audited:
-            await record_refusal(db, viewer, action, refusal.code, details=details)
+            kind, named = about or (None, None)
+            await record_refusal(db, viewer, action, refusal.code, details=details, object_type=kind, object_id=named)
             refusal.is_audited = True
         raise
 

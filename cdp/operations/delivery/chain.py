@@ -115,7 +115,7 @@ def _ledger_problems(found: Document, entries: Sequence[Document]) -> Iterator[s
 def _gaps(entries: Sequence[Document]) -> Iterator[str]:
     """Each writing of a chain has counted what came before it."""
     for place, one in enumerate(entries):
-        if one["action"] != "transfer.custody_written":
+        if one["action"] != "transfer.custody_written" or one["outcome"] != "ok":
             continue
         count = one["details"]["entries"]
         if not 0 <= count <= place or ledger_hash(entries[:count]) != one["details"]["sha256"]:

@@ -95,9 +95,7 @@ async def counts(tx: Tx, transfer_id: UUID) -> Counts:
 
 
 async def _judge(tx: Tx, platform: Platform, transfer_id: UUID, statement: str) -> int:
-    await tx.execute(
-        select(func.set_config("work_mem", WORK_MEM, True), func.set_config("statement_timeout", "0", True))
-    )
+    await tx.execute(select(func.set_config("work_mem", WORK_MEM, True)))
     raw = await tx.connection.get_raw_connection()
     connection = raw.driver_connection
     assert isinstance(connection, asyncpg.Connection)

@@ -18,6 +18,7 @@ OBJECT = "Transfer"
 MOVED = "transfer.moved"
 """What is told when a deal has something for a worker to do."""
 ENDED = frozenset({TransferStatus.RECALLED, TransferStatus.CANCELLED})
+_UNHURRIED = select(func.set_config("statement_timeout", "0", True))
 
 
 class TransferMissing(NotFound):
@@ -78,11 +79,16 @@ def _require(viewer: Viewer, platform: Platform, roles: frozenset[str]) -> UUID:
 
 
 async def find(tx: Tx, transfer_id: UUID, *, lock: bool = False) -> Row[Any]:
-    """The row of a deal. Raises TransferMissing."""
+    """The row of a deal; who locks it may take their time with its people. Raises TransferMissing.
+
+    A deal has a million members: a statement about all of them takes longer than any read may.
+    """
     statement = select(transfer).where(transfer.c.id == transfer_id)
     row = await tx.first(statement.with_for_update() if lock else statement)
     if row is None:
         raise TransferMissing
+    if lock:
+        await tx.execute(_UNHURRIED)
     return row
 
 

@@ -214,7 +214,8 @@ class ObjectToTransferPayload(TransferPayload):
 
 async def _move(info: Info, given: TransferInput, action: str, step: Step, answer: type[P]) -> P:
     context, transfer_id = info.context, row_id(given.transfer_id, Transfer)
-    async with context.attempting(action, scope=MANAGE_SCOPE), context.working() as tx:
+    about = (states.OBJECT, transfer_id)
+    async with context.attempting(action, scope=MANAGE_SCOPE, about=about), context.working() as tx:
         await step(tx, context.viewer, context.platform, transfer_id)
     return answer(client_mutation_id=given.client_mutation_id, transfer=ref(Transfer, transfer_id))
 

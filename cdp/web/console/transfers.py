@@ -11,7 +11,7 @@ from cdp.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StepUpR
 from cdp.core.ids import InvalidGlobalId, parse_global_id
 from cdp.operations import audit
 from cdp.operations.delivery import deltas, packages
-from cdp.operations.transfers import classifying, deals, freezing, notices, views
+from cdp.operations.transfers import classifying, deals, freezing, notices, states, views
 from cdp.operations.transfers.views import Sample
 from cdp.tables.transfer import TRANSFER_TRANSITIONS, TransferStatus
 from cdp.web.visit import Problem, Visit
@@ -89,7 +89,8 @@ async def submit(visit: Visit) -> Response:
     samples: list[Sample] | None = None
     db = visit.platform.db
     try:
-        async with audit.refusing(db, visit.viewer, f"transfer.{what}"), db.transaction(Role.WORKER) as tx:
+        refusing = audit.refusing(db, visit.viewer, f"transfer.{what}", about=(states.OBJECT, transfer_id))
+        async with refusing, db.transaction(Role.WORKER) as tx:
             if what == PREVIEW:
                 samples = await views.preview(tx, visit.viewer, transfer_id)
             else:
