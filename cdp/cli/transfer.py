@@ -6,11 +6,14 @@ Looking needs the platform alone; whatever moves a deal on is done by somebody: 
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import typer
+from pydantic.alias_generators import to_camel
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +24,8 @@ from cdp.core.db import Role, Tx
 from cdp.core.errors import InvalidInput
 from cdp.core.platform import Platform
 from cdp.operations import audit
-from cdp.operations.delivery import selection
+from cdp.operations.delivery import progress, selection
+from cdp.operations.delivery.progress import Progress
 from cdp.operations.oauth.tokens import viewer_from_bearer
 from cdp.operations.transfers import classifying, deals, freezing, notices, states, views, wire
 from cdp.operations.transfers.views import Deal
@@ -251,11 +255,18 @@ def list_(
 def show(reference: Reference, *, as_json: AsJson = False) -> None:
     """Show one deal: its terms, who goes, and how far it is."""
 
-    async def read(platform: Platform) -> Deal:
+    async def read(platform: Platform) -> tuple[Deal, Progress]:
         async with platform.db.transaction(Role.WORKER) as tx:
-            return await views.show(tx, SYSTEM, await states.id_of(tx, reference))
+            transfer_id = await states.id_of(tx, reference)
+            return await views.show(tx, SYSTEM, transfer_id), await progress.of(tx, SYSTEM, transfer_id)
 
-    _say(_shown(with_platform(read)), as_json=as_json)
+    deal, done = with_platform(read)
+    _say({**_shown(deal), "delivery": _delivery(done)}, as_json=as_json)
+
+
+def _delivery(done: Progress) -> dict[str, Any]:
+    """How far the handing over is, in the words of JSON."""
+    return {to_camel(name): iso(one) if isinstance(one, datetime) else one for name, one in asdict(done).items()}
 
 
 def _shown(deal: Deal) -> dict[str, Any]:

@@ -10,14 +10,16 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
-from cdp.access.viewer import Viewer
+from cdp.access.viewer import SYSTEM, Viewer
 from cdp.core.db import Role
 from cdp.core.ids import global_id
 from cdp.operations.accounts.passwords import hash_password
-from cdp.operations.delivery import packages
+from cdp.operations.delivery import packages, progress
 from cdp.operations.requests.watch import RequestWatch
+from cdp.operations.transfers import objections
+from cdp.operations.transfers.states import TransferRoleNeeded
 from cdp.schema.execution import Execution
 from cdp.schema.request import GraphQLRequest
 from cdp.tables.bulk import PartStatus
@@ -154,3 +156,44 @@ async def test_in_the_console(seller: Seller, people: list[Person], desk_of: Sig
         assert "no offers" not in unescape((await browser.get(f"/account/transfers/{deal.reference}")).text)
     members = await seller.rows(select(transfer_customer).where(transfer_customer.c.transfer_id == deal.id))
     assert not any(one.stopped_at for one in members)
+
+
+async def test_it_is_seen_how_far_the_handing_over_is(
+    seller: Seller, people: list[Person], desk_of: SignIn, tmp_path: Path
+) -> None:
+    deal, maker = await sold(seller), await desk_of("privacy_officer")
+
+    async def page() -> str:
+        return unescape((await maker.get(place(deal))).text)
+
+    assert "The handing over" not in await page()
+    await seller.floor.drain()
+    assert "nobody has come for it" in await page()
+    async with deal.buyer.at(seller, tmp_path) as receiver:
+        received = await receiver.receive(deal.reference)
+        assert f"{received.files} files accepted, 0 rejected" in await page()
+        agent = await seller.member("agent")
+        async with seller.platform.db.transaction(Role.WORKER) as tx:
+            await objections.record(tx, agent, deal.id, people[0].customer_id)
+        await seller.floor.drain()
+        assert "1 not acknowledged" in await page()
+        await receiver.follow(deal.reference)
+        assert "all acknowledged" in await page()
+    async with seller.platform.db.transaction(Role.WORKER) as tx:
+        found = await progress.of(tx, SYSTEM, deal.id)
+        with pytest.raises(TransferRoleNeeded):
+            await progress.of(tx, await seller.member("analyst"), deal.id)
+    assert (found.parts, found.parts_done, found.parts_failed) == (3, 3, 0)
+    assert (found.changes, found.unacknowledged, found.unacknowledged_since) == (1, 0, None)
+
+
+async def test_a_package_of_which_a_file_is_made_again_is_not_offered(seller: Seller, people: list[Person]) -> None:
+    deal, maker = await sold(seller), await seller.member("privacy_officer")
+    await seller.floor.drain()
+    async with seller.platform.db.transaction(Role.WORKER) as tx:
+        mine = update(transfer_part).where(transfer_part.c.transfer_id == deal.id)
+        await tx.execute(mine.values(status=PartStatus.PENDING, next_run_at=func.now()))
+    with pytest.raises(KeyError, match="PACKAGE_NOT_READY"):
+        await run(seller, maker, "offerTransferAgain", transferId=global_id("Transfer", deal.id))
+    await seller.floor.drain()
+    await run(seller, maker, "offerTransferAgain", transferId=global_id("Transfer", deal.id))

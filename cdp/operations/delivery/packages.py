@@ -148,8 +148,8 @@ async def offer_again(tx: Tx, viewer: Viewer, platform: Platform, deal_id: UUID)
     row = await states.find(tx, deal_id, lock=True)
     states.require_state(row, TransferStatus.DELIVERING)
     package = await latest(tx, deal_id)
-    if package is None:
-        raise PackageNotReady
+    if package is None or any(one.status is not PartStatus.DONE for one in await parts.of_deal(tx, deal_id)):
+        raise PackageNotReady  # a file of it is being made again: another package follows
     await offer(tx, platform, package.id)
     await states.note(tx, viewer, "transfer.offered", row.id, details={"revision": package.revision})
 

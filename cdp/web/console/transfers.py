@@ -10,7 +10,7 @@ from cdp.core.db import Role, Tx
 from cdp.core.errors import Conflict, Forbidden, InvalidInput, NotFound, StepUpRequired
 from cdp.core.ids import InvalidGlobalId, parse_global_id
 from cdp.operations import audit
-from cdp.operations.delivery import deltas, packages
+from cdp.operations.delivery import deltas, packages, progress
 from cdp.operations.transfers import classifying, deals, freezing, notices, states, views
 from cdp.operations.transfers.views import Sample
 from cdp.tables.transfer import TRANSFER_TRANSITIONS, TransferStatus
@@ -61,6 +61,9 @@ NEXT: Mapping[str, Sequence[tuple[str, str]]] = {
     S.PACKAGING.name: (("retry", "Make failed parts again"),),
     S.DELIVERING.name: (("offer", "Offer the package again"), ("retry", "Make failed parts again")),
 }
+
+
+PACKED = frozenset({S.PACKAGING, S.DELIVERING, S.COMPLETED, S.RECALLED})
 
 
 async def show_list(visit: Visit) -> Response:
@@ -124,6 +127,8 @@ async def _page(
     if not row:
         raise NotFound
     state = TransferStatus[row["status"]]
+    async with visit.platform.db.transaction(Role.WORKER) as tx:
+        delivery = await progress.of(tx, visit.viewer, _id(visit)) if state in PACKED else None
     return visit.page(
         "console/transfer.html",
         title=row["name"],
@@ -137,6 +142,7 @@ async def _page(
         is_frozen=state is S.FROZEN,
         waits_for_key=not row["keyConfirmedAt"] and S.CANCELLED in TRANSFER_TRANSITIONS[state],
         samples=samples,
+        delivery=delivery,
         can_recall=S.RECALLED in TRANSFER_TRANSITIONS[state],
         can_cancel=S.CANCELLED in TRANSFER_TRANSITIONS[state],
         here=f"{HERE}/{visit.request.path_params['id']}",
