@@ -4,12 +4,12 @@ A hold is a fact about a person, not about a request, so that no path to an eras
 after a restore, a purge, paper in an office.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Date, bindparam, cast, select
+from sqlalchemy import ARRAY, ColumnElement, Date, Uuid, any_, bindparam, cast, select
 
 from cdp.connectors.base import Retained
 from cdp.core.db import Tx
@@ -42,8 +42,8 @@ def is_effective() -> ColumnElement[bool]:
 
 # Built once: every deletion asks some times.
 _EFFECTIVE = (
-    select(legal_hold.c.category, cast(legal_hold.c.placed_at, Date).label("since"))
-    .where(legal_hold.c.customer_id == bindparam("customer"), is_effective())
+    select(legal_hold.c.customer_id, legal_hold.c.category, cast(legal_hold.c.placed_at, Date).label("since"))
+    .where(legal_hold.c.customer_id == any_(bindparam("customers", type_=ARRAY(Uuid))), is_effective())
     .order_by(legal_hold.c.category)
 )
 
@@ -53,8 +53,15 @@ async def effective(tx: Tx, customer_id: UUID) -> tuple[Hold, ...]:
 
     An erasure locks the customer row first, and whoever places a hold needs that row: none is placed meanwhile.
     """
-    found = await tx.all(_EFFECTIVE, {"customer": customer_id})
-    return tuple(Hold(row.category, row.since) for row in found)
+    return (await effective_of(tx, [customer_id]))[customer_id]
+
+
+async def effective_of(tx: Tx, customer_ids: Sequence[UUID]) -> dict[UUID, tuple[Hold, ...]]:
+    """The holds on each of some customers."""
+    found: dict[UUID, tuple[Hold, ...]] = dict.fromkeys(customer_ids, ())
+    for row in await tx.all(_EFFECTIVE, {"customers": list(customer_ids)}):
+        found[row.customer_id] += (Hold(row.category, row.since),)
+    return found
 
 
 def covering(holds: Iterable[Hold], categories: Iterable[str]) -> tuple[Hold, ...]:

@@ -3,10 +3,9 @@
 from uuid import UUID
 
 from cdp.jobs.job import Workplace, job
-from cdp.operations.requests import phases
 
 
 @job
 async def advance_request(place: Workplace, request_id: UUID) -> None:
-    """Do what is next; every deed is conditional, so two workers may try."""
-    await phases.advance(place.platform, request_id)
+    """Do what is next, with others that move on now; every deed is conditional, so two workers may try."""
+    await place.advances.work_on(request_id)

@@ -8,9 +8,9 @@ moment for others: those asked for meanwhile are claimed at once, those that end
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import structlog
@@ -19,18 +19,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.jobs.claim import Heartbeat, poisoned, release, settle
+from cdp.jobs.gathering import Gathering, Over, future, resolve
 from cdp.operations.requests import tasks
 from cdp.operations.requests.tasks import Performed, Work
 
-# Tasks asked for, or ended, within this time of each other share a transaction, seconds.
-GATHER_S = 0.005
-# As many as one transaction takes; each holds the lock of its request until it commits.
-MOST_TOGETHER = 64
 # A task that takes longer than this waits for its system and costs no hand: those that hang leave room for all others.
 SLOW_S = 5.0
 
 Perform: TypeAlias = Callable[[Work], Coroutine[Any, Any, Performed]]
-Over: TypeAlias = "asyncio.Future[None]"
 
 log = structlog.get_logger()
 
@@ -54,42 +50,7 @@ class _Ended:
 
     work: Work
     performed: Performed
-    over: Over = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-
-Thing = TypeVar("Thing", _Asked, _Ended)
-
-
-class _Gathering(Generic[Thing]):
-    """Takes things one by one, and hands them on together a moment later; one batch at a time, as far as ``room``."""
-
-    def __init__(self, take: Callable[[Sequence[Thing]], Awaitable[None]], room: Callable[[], int]) -> None:
-        self._take: Callable[[Sequence[Thing]], Awaitable[None]] = take
-        self._room = room
-        self._waiting: list[Thing] = []
-        self._taking: asyncio.Task[None] | None = None
-
-    def add(self, thing: Thing) -> None:
-        self._waiting.append(thing)
-        self.go_on()
-
-    def go_on(self) -> None:
-        """Begin with what waits, if that has not begun and there is room."""
-        if not self._waiting or self._room() <= 0:
-            return
-        if self._taking is None or self._taking.done():
-            self._taking = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        while self._waiting and self._room() > 0:
-            await asyncio.sleep(GATHER_S)
-            most = min(MOST_TOGETHER, self._room())
-            together, self._waiting = self._waiting[:most], self._waiting[most:]
-            try:
-                await self._take(together)
-            except BaseException as error:  # noqa: BLE001 - whoever waits for it must not wait for ever
-                for thing in together:
-                    _resolve(thing.over, error)
+    over: Over = field(default_factory=future)
 
 
 class Hands:
@@ -103,8 +64,8 @@ class Hands:
         self._platform, self._owner, self._slow_s = platform, owner, slow_s
         self._asked: dict[UUID, _Asked] = {}
         self._working: dict[UUID, _Asked] = {}
-        self._claims: _Gathering[_Asked] = _Gathering(self._claim, self._free)
-        self._ends: _Gathering[_Ended] = _Gathering(self._settle_together, lambda: MOST_TOGETHER)
+        self._claims: Gathering[_Asked] = Gathering(self._claim, self._free)
+        self._ends: Gathering[_Ended] = Gathering(self._settle_together)
         self._heartbeat = Heartbeat(platform)
 
     @property
@@ -129,7 +90,7 @@ class Hands:
             return
         asked = self._asked.get(task_id)
         if asked is None or asked.is_unwanted:
-            asked = _Asked(task_id, perform, asyncio.get_running_loop().create_future())
+            asked = _Asked(task_id, perform, future())
             self._asked[task_id] = asked
             self._claims.add(asked)
         try:
@@ -160,17 +121,17 @@ class Hands:
             self._heartbeat.add(work, asked.working)
         for one in together:
             if one.working is None:
-                _resolve(one.over)
+                resolve(one.over)
 
     async def _see_through(self, work: Work, asked: _Asked) -> None:
         try:
             await self._work(work, asked)
         except asyncio.CancelledError:  # this task was, not whoever waits for it
-            _resolve(asked.over)
+            resolve(asked.over)
         except BaseException as error:  # noqa: BLE001 - raised where it was asked for
-            _resolve(asked.over, error)
+            resolve(asked.over, error)
         else:
-            _resolve(asked.over)
+            resolve(asked.over)
 
     async def _work(self, work: Work, asked: _Asked) -> None:
         try:
@@ -225,7 +186,7 @@ class Hands:
             await settle(self._platform, one.work, one.performed)
         except Exception:  # it keeps its lease, and its tries run out; others go on
             log.exception("task.not_settled", task=str(one.work.id))
-        _resolve(one.over)
+        resolve(one.over)
 
     async def _settle_many(self, together: Sequence[_Ended]) -> bool:
         try:
@@ -236,14 +197,5 @@ class Hands:
             log.warning("task.not_settled_together", tasks=len(together))
             return False
         for one in together:
-            _resolve(one.over)
+            resolve(one.over)
         return True
-
-
-def _resolve(over: Over, error: BaseException | None = None) -> None:
-    if over.done():
-        return
-    if error is None:
-        over.set_result(None)
-    else:
-        over.set_exception(error)

@@ -6,7 +6,7 @@ row says what is to be done; the sweeper comes back to it.
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
@@ -15,7 +15,9 @@ import structlog
 
 from cdp.compiler.reader import Reader
 from cdp.core.platform import Platform
+from cdp.jobs.gathering import Together
 from cdp.jobs.hands import Hands
+from cdp.operations.requests import phases
 
 log = structlog.get_logger()
 
@@ -36,6 +38,15 @@ class Workplace:
     def hands(self) -> Hands:
         """The tasks under way here."""
         return Hands(self.platform, self.owner)
+
+    @functools.cached_property
+    def advances(self) -> Together:
+        """The requests that move on here."""
+
+        async def advance(request_ids: Sequence[UUID]) -> Collection[UUID]:
+            return await phases.advance(self.platform, *request_ids)
+
+        return Together("request", advance)
 
 
 class Job(Protocol):

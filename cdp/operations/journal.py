@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import ARRAY, BigInteger, Row, Uuid, any_, bindparam, func, insert, or_, select, update
 
 from cdp.core.blobs import Blobs, ObjectMissing
 from cdp.core.clock import iso
@@ -80,35 +80,42 @@ def object_key(sequence: int) -> str:
     return f"{PREFIX}{sequence:0{DIGITS}d}.json"
 
 
-async def append_erasure(
-    tx: Tx,
-    platform: Platform,
-    request: RequestRow,
-    person: Person,
-    suppressed: Sequence[Document],
-    *,
-    held: Sequence[str] = (),
-) -> int:
-    """Write the entry of an erasure, unless the last one of this request says the same; returns its number.
+@dataclass(frozen=True)
+class Erased:
+    """What the entry of an erasure says; ``held`` are the categories that legal holds keep."""
 
-    ``held`` are the categories that legal holds keep.
-    """
+    request: RequestRow
+    person: Person
+    suppressed: Sequence[Document]
+    held: Sequence[str] = ()
+
+
+async def append_erasures(tx: Tx, platform: Platform, erased: Sequence[Erased]) -> int:
+    """Write the entry of each erasure, unless the last one of its request says the same; the highest number of them."""
     await tx.execute(_LOCK)
-    last = await _last(tx, request.id)
-    if last is not None and last["held"] == list(held):
-        return int(last["sequence"])
+    last = await _last(tx, [one.request.id for one in erased])
+    said = {one.request.id: last.get(one.request.id) for one in erased}
+    new = [one for one in erased if (of_it := said[one.request.id]) is None or of_it["held"] != list(one.held)]
+    # an older backup has those that were merged as customers of their own
+    merged = await lineage.known_as_of(tx, [one.person.customer_id for one in new]) if new else {}
+    written = [_unwritten(one, merged[one.person.customer_id]) for one in new]
+    known = [int(document["sequence"]) for document in said.values() if document is not None]
+    return max([*known, *await _append(tx, platform, written)])
+
+
+def _unwritten(erased: Erased, merged: Sequence[UUID]) -> "_Unwritten":
+    person = erased.person
     said: Document = {
-        "requestId": str(request.id),
-        "reference": request.reference,
+        "requestId": str(erased.request.id),
+        "reference": erased.request.reference,
         "customerId": str(person.customer_id),
         "subjectRef": str(person.subject_ref),
-        "suppressed": list(suppressed),
-        "held": list(held),
+        "suppressed": list(erased.suppressed),
+        "held": list(erased.held),
     }
-    merged = await lineage.known_as(tx, person.customer_id)
-    if merged:  # an older backup has them as customers of their own
+    if merged:
         said["mergedIds"] = [str(one) for one in merged]
-    return await _append(tx, platform, ERASURE, said, request_id=request.id, erased_id=person.customer_id)
+    return _Unwritten(ERASURE, said, erased.request.id, person.customer_id)
 
 
 async def correct_held(tx: Tx, platform: Platform, request_id: UUID, held: Sequence[str]) -> bool:
@@ -117,72 +124,99 @@ async def correct_held(tx: Tx, platform: Platform, request_id: UUID, held: Seque
     For the transaction that erases our own rows: a hold may begin or end after the entry was written. The request is
     locked, so the journal is only when there is something to write: erasures would wait for each other.
     """
-    last = await _last(tx, request_id)
+    last = (await _last(tx, [request_id])).get(request_id)
     if last is None or last["held"] == list(held):
         return False
     names = ("requestId", "reference", "customerId", "subjectRef", "suppressed", "mergedIds")
-    said = {name: last[name] for name in names if name in last}
-    erased_id = UUID(last["customerId"])
-    await _append(tx, platform, ERASURE, said | {"held": list(held)}, request_id=request_id, erased_id=erased_id)
+    said = {name: last[name] for name in names if name in last} | {"held": list(held)}
+    await tx.execute(_LOCK)
+    await _append(tx, platform, [_Unwritten(ERASURE, said, request_id, UUID(last["customerId"]))])
     return True
 
 
 # Built once: every deletion needs them.
 _LAST = (
-    select(journal_entry.c.document)
-    .where(journal_entry.c.request_id == bindparam("request"), journal_entry.c.kind == ERASURE)
-    .order_by(journal_entry.c.sequence.desc())
-    .limit(1)
+    select(journal_entry.c.request_id, journal_entry.c.document)
+    .distinct(journal_entry.c.request_id)
+    .where(
+        journal_entry.c.request_id == any_(bindparam("requests", type_=ARRAY(Uuid))), journal_entry.c.kind == ERASURE
+    )
+    .order_by(journal_entry.c.request_id, journal_entry.c.sequence.desc())
 )
 _HEAD = select(journal_entry.c.sequence, journal_entry.c.sha256).order_by(journal_entry.c.sequence.desc()).limit(1)
 _LOCK = select(func.pg_advisory_xact_lock(LOCK))
 _APPEND = insert(journal_entry)
+_UP_TO = bindparam("up_to", type_=BigInteger)
+_UNPUBLISHED = (
+    select(journal_entry.c.sequence, journal_entry.c.document, journal_entry.c.sha256)
+    .where(journal_entry.c.published_at.is_(None), or_(_UP_TO.is_(None), journal_entry.c.sequence <= _UP_TO))
+    .order_by(journal_entry.c.sequence)
+)
+_NOTE = (
+    update(journal_entry)
+    .where(
+        journal_entry.c.sequence == any_(bindparam("out", type_=ARRAY(BigInteger))),
+        journal_entry.c.published_at.is_(None),
+    )
+    .values(published_at=func.now())
+)
 
 
-async def _last(tx: Tx, request_id: UUID) -> Document | None:
-    """The newest entry of an erasure."""
-    found = await tx.scalar(_LAST, {"request": request_id})
-    return None if found is None else json.loads(found)
+@dataclass(frozen=True)
+class _Unwritten:
+    """An entry before it has a number."""
+
+    kind: str
+    said: Document
+    request_id: UUID | None = None
+    erased_id: UUID | None = None
+
+
+async def _last(tx: Tx, request_ids: Sequence[UUID]) -> dict[UUID, Document]:
+    """The newest entry of each erasure that has one."""
+    found = await tx.all(_LAST, {"requests": list(request_ids)})
+    return {row.request_id: json.loads(row.document) for row in found}
 
 
 async def append_lift(tx: Tx, platform: Platform, lifted: Sequence[Document]) -> int:
     """Write that suppressions ended."""
-    return await _append(tx, platform, LIFT, {"lifted": list(lifted)})
+    await tx.execute(_LOCK)
+    (sequence,) = await _append(tx, platform, [_Unwritten(LIFT, {"lifted": list(lifted)})])
+    return sequence
 
 
 async def append_restore(tx: Tx, platform: Platform, backup: str, replayed: int) -> int:
     """Write that the database was restored: what was exported before continues nothing."""
-    return await _append(tx, platform, RESTORE, {"backup": backup, "replayed": replayed})
-
-
-async def _append(
-    tx: Tx,
-    platform: Platform,
-    kind: str,
-    said: Document,
-    *,
-    request_id: UUID | None = None,
-    erased_id: UUID | None = None,
-) -> int:
     await tx.execute(_LOCK)
-    before = await head(tx)
-    sequence = before.sequence + 1
-    document = platform.signer.sign(
-        {
-            "version": VERSION,
-            "kind": KIND,
-            "entry": kind,
-            "sequence": sequence,
-            "previous": before.sha256 or None,
-            "writtenAt": iso(platform.clock()),
-            **said,
-        }
-    )
-    text = canonical(document).decode()
-    values = {"kind": kind, "request_id": request_id, "erased_id": erased_id, "document": text}
-    digest = hashlib.sha256(text.encode()).digest()
-    await tx.execute(_APPEND, {"sequence": sequence, "sha256": digest, **values})
+    (sequence,) = await _append(tx, platform, [_Unwritten(RESTORE, {"backup": backup, "replayed": replayed})])
     return sequence
+
+
+async def _append(tx: Tx, platform: Platform, written: Sequence[_Unwritten]) -> list[int]:
+    """Number, chain and sign them; under the journal's lock. The numbers they got."""
+    if not written:
+        return []
+    before = await head(tx)
+    rows: list[dict[str, Any]] = []
+    for one in written:
+        document = platform.signer.sign(
+            {
+                "version": VERSION,
+                "kind": KIND,
+                "entry": one.kind,
+                "sequence": before.sequence + 1,
+                "previous": before.sha256 or None,
+                "writtenAt": iso(platform.clock()),
+                **one.said,
+            }
+        )
+        text = canonical(document).decode()
+        digest = hashlib.sha256(text.encode())
+        before = Head(before.sequence + 1, digest.hexdigest())
+        values = {"kind": one.kind, "request_id": one.request_id, "erased_id": one.erased_id, "document": text}
+        rows.append({"sequence": before.sequence, "sha256": digest.digest(), **values})
+    await tx.execute(_APPEND, rows)
+    return [row["sequence"] for row in rows]
 
 
 async def head(tx: Tx) -> Head:
@@ -191,22 +225,29 @@ async def head(tx: Tx) -> Head:
     return NOTHING if row is None else Head(row.sequence, row.sha256.hex())
 
 
-async def publish(platform: Platform, *, up_to: int | None = None) -> int:
+async def publish(platform: Platform) -> int:
     """Make every entry durable in the object store, oldest first; returns how many. Doing it again is fine."""
-    async with platform.db.transaction(Role.WORKER) as tx:
-        waiting = select(journal_entry).where(journal_entry.c.published_at.is_(None))
-        if up_to is not None:
-            waiting = waiting.where(journal_entry.c.sequence <= up_to)
-        rows = await tx.all(waiting.order_by(journal_entry.c.sequence))
+    stored = await store(platform)
+    if stored:
+        async with platform.db.transaction(Role.WORKER) as tx:
+            await note_published(tx, stored)
+    return len(stored)
+
+
+async def store(platform: Platform, *, up_to: int | None = None) -> list[int]:
+    """Put every entry that is not out into the object store, durably, oldest first; their numbers, to be noted."""
+    async with platform.db.looking(Role.WORKER) as tx:
+        rows = await tx.all(_UNPUBLISHED, {"up_to": up_to})
     for row in rows:  # each is a file of its own
         await platform.blobs.put_durable(object_key(row.sequence), row.document.encode())
     if rows:
         _remember(platform.keys.folder, Head(rows[-1].sequence, rows[-1].sha256.hex()))
-        async with platform.db.transaction(Role.WORKER) as tx:
-            out = [row.sequence for row in rows]
-            new = journal_entry.c.sequence.in_(out) & journal_entry.c.published_at.is_(None)
-            await tx.execute(update(journal_entry).where(new).values(published_at=func.now()))
-    return len(rows)
+    return [row.sequence for row in rows]
+
+
+async def note_published(tx: Tx, sequences: Sequence[int]) -> None:
+    """Note that these entries are in the object store."""
+    await tx.execute(_NOTE, {"out": list(sequences)})
 
 
 async def newer(platform: Platform, known: Head) -> list[Entry]:

@@ -1,12 +1,13 @@
 """The one place that changes a request's status: a conditional UPDATE naming the old one, with its audit event."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Update, bindparam, func, select, update
+from sqlalchemy import ARRAY, Row, Update, Uuid, any_, bindparam, func, select, update
 
 from cdp.access.viewer import SYSTEM, Viewer
 from cdp.core.db import Tx
@@ -22,25 +23,24 @@ LONGEST_RING_S = 3600.0
 
 # Built once: every task and every decision needs them.
 _IS_IT = privacy_request.c.id == bindparam("request_id")
-_LOCK = (
-    select(
-        privacy_request.c.id,
-        privacy_request.c.reference,
-        privacy_request.c.type,
-        privacy_request.c.status,
-        privacy_request.c.customer_id,
-        privacy_request.c.subject_ref,
-        privacy_request.c.requested_at,
-        privacy_request.c.cooling_off_until,
-        privacy_request.c.paused_from,
-        privacy_request.c.opened_by_id,
-        func.extract("epoch", privacy_request.c.cooling_off_until - func.now()).label("cooling_left_s"),
-    )
-    .where(_IS_IT)
-    .with_for_update()
+_ARE_THEY = privacy_request.c.id == any_(bindparam("requests", type_=ARRAY(Uuid)))
+_LOOK = select(
+    privacy_request.c.id,
+    privacy_request.c.reference,
+    privacy_request.c.type,
+    privacy_request.c.status,
+    privacy_request.c.customer_id,
+    privacy_request.c.subject_ref,
+    privacy_request.c.requested_at,
+    privacy_request.c.cooling_off_until,
+    privacy_request.c.paused_from,
+    privacy_request.c.opened_by_id,
+    func.extract("epoch", privacy_request.c.cooling_off_until - func.now()).label("cooling_left_s"),
 )
+_LOCK = _LOOK.where(_IS_IT).with_for_update()
 # Only a worker may read what is sealed for it.
-_LOCK_SEALED = _LOCK.add_columns(privacy_request.c.identifiers_sealed)
+_SEALED = _LOOK.add_columns(privacy_request.c.identifiers_sealed).where(_ARE_THEY).order_by(privacy_request.c.id)
+_LOCK_MANY, _LOCK_FREE = _SEALED.with_for_update(), _SEALED.with_for_update(skip_locked=True)
 _TOUCH = update(privacy_request).where(_IS_IT).values(version=privacy_request.c.version + 1, updated_at=func.now())
 
 
@@ -71,14 +71,22 @@ class RequestRow:
         return self.status in SETTLED
 
 
-async def lock(tx: Tx, request_id: UUID, *, is_sealed: bool = False) -> RequestRow | None:
-    """Lock a request for a decision; always before its tasks, so that two workers never wait for each other.
+async def lock(tx: Tx, request_id: UUID) -> RequestRow | None:
+    """Lock a request for a decision; always before its tasks, so that two workers never wait for each other."""
+    row = await tx.first(_LOCK, {"request_id": request_id})
+    return None if row is None else _request(row, None)
 
-    ``is_sealed`` reads what is sealed for a worker, too.
+
+async def lock_many(tx: Tx, request_ids: Sequence[UUID], *, is_waiting: bool = True) -> list[RequestRow]:
+    """Lock requests in one order for a decision of a worker's, with what is sealed for it.
+
+    Those that somebody else holds are left out unless it ``is_waiting`` for them.
     """
-    row = await tx.first(_LOCK_SEALED if is_sealed else _LOCK, {"request_id": request_id})
-    if row is None:
-        return None
+    rows = await tx.all(_LOCK_MANY if is_waiting else _LOCK_FREE, {"requests": list(request_ids)})
+    return [_request(row, row.identifiers_sealed) for row in rows]
+
+
+def _request(row: Row[Any], sealed: bytes | None) -> RequestRow:
     return RequestRow(
         id=RequestId(row.id),
         reference=row.reference,
@@ -90,7 +98,7 @@ async def lock(tx: Tx, request_id: UUID, *, is_sealed: bool = False) -> RequestR
         cooling_off_until=row.cooling_off_until,
         paused_from=row.paused_from,
         opened_by_id=row.opened_by_id,
-        identifiers_sealed=row.identifiers_sealed if is_sealed else None,
+        identifiers_sealed=sealed,
         cooling_left_s=None if row.cooling_left_s is None else float(row.cooling_left_s),
     )
 
@@ -104,7 +112,7 @@ def _move(*, is_settling: bool) -> Update:
         "updated_at": func.now(),
         **({"settled_at": func.now()} if is_settling else {}),
     }
-    return update(privacy_request).where(_IS_IT, privacy_request.c.status == bindparam("old")).values(values)
+    return update(privacy_request).where(_ARE_THEY, privacy_request.c.status == bindparam("old")).values(values)
 
 
 async def move(
@@ -120,26 +128,43 @@ async def move(
 
     Returns False when somebody else moved it first. ``values`` are further columns to write with it.
     """
-    if new not in TRANSITIONS[request.status]:
-        raise ValueError(f"a request never goes from {request.status} to {new}")
-    given = {"request_id": request.id, "old": request.status, "new": new}
+    return bool(await move_many(tx, [request], new, viewer=viewer, code=code, values=values))
+
+
+async def move_many(
+    tx: Tx,
+    requests: Sequence[RequestRow],
+    new: RequestStatus,
+    *,
+    viewer: Viewer = SYSTEM,
+    code: str | None = None,
+    values: Mapping[str, object] | None = None,
+) -> list[RequestRow]:
+    """Change the status of requests of one status, as ``move`` would of each; those it moved, as they are now."""
+    if not requests:
+        return []
+    (old,) = {request.status for request in requests}
+    if new not in TRANSITIONS[old]:
+        raise ValueError(f"a request never goes from {old} to {new}")
     statement = _move(is_settling=new in SETTLED)
-    moved = await tx.execute(statement.values(values) if values else statement, given)
-    if moved.rowcount != 1:
-        return False
-    await audit.record(
+    if values:
+        statement = statement.values(values)
+    given = {"requests": [request.id for request in requests], "old": old, "new": new}
+    written = {row.id for row in await tx.all(statement.returning(privacy_request.c.id), given)}
+    moved = [request for request in requests if request.id in written]
+    details = [{"from": old.value, "type": request.type.value} for request in moved]
+    await audit.record_many(
         tx,
         viewer,
-        f"request.{new.value}",
-        subject_ref=request.subject_ref,
-        object_type="PrivacyRequest",
-        object_id=request.id,
-        code=code,
-        details={"from": request.status.value, "type": request.type.value},
+        [
+            audit.Happened(f"request.{new.value}", one.subject_ref, "PrivacyRequest", one.id, code=code, details=said)
+            for one, said in zip(moved, details, strict=True)
+        ],
     )
     if new in SETTLED:
-        tx.ring(CLOSE, request.id)
-    return True
+        for request in moved:
+            tx.ring(CLOSE, request.id)
+    return [replace(request, status=new) for request in moved]
 
 
 async def touch(tx: Tx, request_id: UUID) -> None:

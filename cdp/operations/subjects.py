@@ -7,7 +7,7 @@ outside Postgres and its backups; destroying it ends every way back from a reque
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -16,9 +16,11 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     CompoundSelect,
+    Row,
     Select,
     String,
     Uuid,
+    any_,
     bindparam,
     func,
     literal,
@@ -113,40 +115,53 @@ def canonical_identifier(person: Person) -> Identifier | None:
 
 async def gather(tx: Tx, customer_id: CustomerId) -> Person | None:
     """Read every identifier of a customer, who also is the only one visible to a customer's role; None if unknown."""
-    found = await tx.first(_PERSON, {"customer": customer_id})
-    if found is None:
-        return None
-    known = await tx.all(_IDENTIFIERS, {"customer": customer_id})
-    username = found.username if found.username and "@" in found.username else None
-    identifiers = merged(Identifier(r.type, r.value, r.issuer, r.verified) for r in known)
-    former = tuple(CustomerId(one) for one in found.former or ())
-    recipient = found.address or username
-    return Person(customer_id, found.audit_ref, identifiers, recipient, found.locale, former_ids=former)
+    return (await gather_many(tx, [customer_id])).get(customer_id)
 
 
-_CUSTOMER = bindparam("customer", type_=Uuid)
+async def gather_many(tx: Tx, customer_ids: Sequence[CustomerId]) -> dict[CustomerId, Person]:
+    """Read every identifier of each of these customers; those nobody knows are left out."""
+    if not customer_ids:
+        return {}
+    given = {"customers": list(customer_ids)}
+    people = await tx.all(_PERSON, given)
+    known: dict[UUID, list[Identifier]] = {row.id: [] for row in people}
+    for r in await tx.all(_IDENTIFIERS, given):
+        if r.customer_id in known:
+            known[r.customer_id].append(Identifier(r.type, r.value, r.issuer, r.verified))
+    return {CustomerId(row.id): _read(row, known[row.id]) for row in people}
+
+
+def _read(row: Row[Any], known: Iterable[Identifier]) -> Person:
+    username = row.username if row.username and "@" in row.username else None
+    former = tuple(CustomerId(one) for one in row.former or ())
+    recipient = row.address or username
+    return Person(CustomerId(row.id), row.audit_ref, merged(known), recipient, row.locale, former_ids=former)
+
+
+_CUSTOMERS = any_(bindparam("customers", type_=ARRAY(Uuid)))
 
 
 def _person() -> Select[Any]:
     """Built once, as the others: every deletion needs them."""
     primary = (
         select(email_address.c.address)
-        .where(email_address.c.customer_id == _CUSTOMER)
+        .where(email_address.c.customer_id == customer.c.id)
         .order_by(email_address.c.is_primary.desc(), email_address.c.verified_at, email_address.c.created_at)
         .limit(1)
     )
-    username = select(account.c.username).where(account.c.customer_id == _CUSTOMER)
-    former = lineage.merged_into([_CUSTOMER]).order_by(customer_merge.c.merged_id)
+    username = select(account.c.username).where(account.c.customer_id == customer.c.id)
+    former = lineage.merged_into([customer.c.id]).order_by(customer_merge.c.merged_id)
     return select(
+        customer.c.id,
         customer.c.audit_ref,
         customer.c.locale,
         primary.scalar_subquery().label("address"),
         username.scalar_subquery().label("username"),
         func.array(former.scalar_subquery(), type_=ARRAY(Uuid)).label("former"),
-    ).where(customer.c.id == _CUSTOMER)
+    ).where(customer.c.id == _CUSTOMERS)
 
 
-def _identifiers() -> CompoundSelect[str, str, str, bool]:
+def _identifiers() -> CompoundSelect[Any]:
     proven_email, proven_phone = (t.c.verified_at.is_not(None) for t in (email_address, phone_number))
     contacts = (
         (IdentityType.EMAIL, email_address.c.normalized, proven_email),
@@ -155,20 +170,27 @@ def _identifiers() -> CompoundSelect[str, str, str, bool]:
     )
     return union_all(
         select(
+            identity.c.customer_id,
             identity.c.type.cast(String).label("type"),
             identity.c.value,
             identity.c.issuer,
             identity.c.verified_at.is_not(None).label("verified"),
-        ).where(identity.c.customer_id == _CUSTOMER),
+        ).where(identity.c.customer_id == _CUSTOMERS),
         *(
-            select(literal(kind.value), value, literal(""), verified).where(
-                value.table.c.customer_id == _CUSTOMER, value.is_not(None)
+            select(value.table.c.customer_id, literal(kind.value), value, literal(""), verified).where(
+                value.table.c.customer_id == _CUSTOMERS, value.is_not(None)
             )
             for kind, value, verified in contacts
         ),
         # A sign-in of a record that was merged into theirs lies in the ledger of merges.
-        select(literal(IdentityType.USERNAME.value), _aside("username"), literal(""), literal(False)).where(
-            customer_merge_row.c.customer_id == _CUSTOMER,
+        select(
+            customer_merge_row.c.customer_id,
+            literal(IdentityType.USERNAME.value),
+            _aside("username"),
+            literal(""),
+            literal(False),
+        ).where(
+            customer_merge_row.c.customer_id == _CUSTOMERS,
             customer_merge_row.c.table_name == account.name,
             _aside("username").is_not(None),
         ),
@@ -180,37 +202,51 @@ def _aside(name: str) -> ColumnElement[str]:
     return customer_merge_row.c.shown.op("->>", return_type=String())(name)
 
 
-def _names() -> CompoundSelect[str | None, str | None]:
+def _names() -> CompoundSelect[Any]:
     return union_all(
-        select(customer.c.family_name, customer.c.organisation_name).where(customer.c.id == _CUSTOMER),
-        select(_aside("family_name"), _aside("organisation_name")).where(
-            customer_merge_row.c.customer_id == _CUSTOMER, customer_merge_row.c.table_name == customer.name
+        select(customer.c.id.label("customer_id"), customer.c.family_name, customer.c.organisation_name).where(
+            customer.c.id == _CUSTOMERS
+        ),
+        select(customer_merge_row.c.customer_id, _aside("family_name"), _aside("organisation_name")).where(
+            customer_merge_row.c.customer_id == _CUSTOMERS, customer_merge_row.c.table_name == customer.name
         ),
     )
 
 
-def _lines() -> CompoundSelect[str | None, str | None]:
+def _lines() -> CompoundSelect[Any]:
     places = (
         (postal_address.c.line1, postal_address.c.recipient),
         (sales_order.c.billing_line1, sales_order.c.billing_name),
     )
     return union(
-        *(select(line, name).where(line.table.c.customer_id == _CUSTOMER, line.is_not(None)) for line, name in places)
+        *(
+            select(line.table.c.customer_id, line.label("line"), name.label("recipient")).where(
+                line.table.c.customer_id == _CUSTOMERS, line.is_not(None)
+            )
+            for line, name in places
+        )
     )
 
 
 _PERSON, _IDENTIFIERS, _NAMES, _LINES = _person(), _identifiers(), _names(), _lines()
 
 
-async def homes(tx: Tx, customer_id: CustomerId) -> list[Home]:
-    """Every address line of a customer, with each name by which somebody there is known."""
-    known = await tx.all(_NAMES, {"customer": customer_id})
-    own = tuple(name for row in known for name in (row.family_name, row.organisation_name) if name)
-    found: dict[str, set[str]] = {}
-    for row in await tx.all(_LINES, {"customer": customer_id}):
-        line, name = row.line1, row.recipient
-        found.setdefault(line, set(own)).update({name} if name else ())
-    return [(line, tuple(sorted(names))) for line, names in sorted(found.items())]
+async def homes(tx: Tx, customer_ids: Sequence[CustomerId]) -> dict[CustomerId, list[Home]]:
+    """Every address line of each customer, with each name by which somebody there is known."""
+    if not customer_ids:
+        return {}
+    given = {"customers": list(customer_ids)}
+    own: dict[UUID, list[str]] = {customer_id: [] for customer_id in customer_ids}
+    for row in await tx.all(_NAMES, given):
+        own[row.customer_id] += [name for name in (row.family_name, row.organisation_name) if name]
+    found: dict[UUID, dict[str, set[str]]] = {customer_id: {} for customer_id in customer_ids}
+    for row in await tx.all(_LINES, given):
+        names = found[row.customer_id].setdefault(row.line, set(own[row.customer_id]))
+        names.update({row.recipient} if row.recipient else ())
+    return {
+        CustomerId(customer_id): [(line, tuple(sorted(names))) for line, names in sorted(lines.items())]
+        for customer_id, lines in found.items()
+    }
 
 
 def merged(identifiers: Iterable[Identifier]) -> tuple[Identifier, ...]:

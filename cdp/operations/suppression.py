@@ -8,13 +8,14 @@ Only we can make the hashes, and statements over customers ask too: ``customer.s
 Whoever gets a contact, or loses a line of the list, is marked as unchecked, and looked up again within a minute.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Column, Select, Text, any_, bindparam, insert, literal, select, update
+from sqlalchemy import ARRAY, Column, Select, Text, Uuid, any_, bindparam, insert, literal, select, update
 
 from cdp.access.viewer import SYSTEM
 from cdp.connectors.base import Identifier
@@ -57,28 +58,37 @@ def entries(pepper: Pepper, identifiers: Iterable[Identifier]) -> list[Entry]:
     return [Entry(kind, pepper.hash(hashed_as, value)) for kind, hashed_as, value in sorted(known)]
 
 
-def _held_by_others(column: Column[str] | Column[str | None]) -> Select[Any]:
+def _holders(column: Column[str] | Column[str | None]) -> Select[Any]:
     known = bindparam("known", type_=ARRAY(Text))
-    return select(column).where(column == any_(known), column.table.c.customer_id != bindparam("customer"))
+    return select(column.label("value"), column.table.c.customer_id).where(column == any_(known))
 
 
-_SHARED = _held_by_others(email_address.c.normalized).union(
-    *map(_held_by_others, (phone_number.c.e164, account.c.username, identity.c.value))
+_HOLDERS = _holders(email_address.c.normalized).union(
+    *map(_holders, (phone_number.c.e164, account.c.username, identity.c.value))
 )
-_OF_REQUEST = select(suppression.c.value_hash).where(suppression.c.request_id == bindparam("request"))
+_SUPPRESS = insert(suppression)
+_OF_REQUESTS = select(suppression.c.request_id, suppression.c.value_hash).where(
+    suppression.c.request_id == any_(bindparam("requests", type_=ARRAY(Uuid)))
+)
 
 
-async def unshared(tx: Tx, customer_id: CustomerId, identifiers: Iterable[Identifier]) -> list[Identifier]:
-    """The identifiers that no other customer holds."""
-    strong = list(identifiers)
-    values = [known.value for known in strong]
-    shared = {row[0] for row in await tx.all(_SHARED, {"known": values, "customer": customer_id})}
-    return [known for known in strong if known.value not in shared]
+async def unshared(tx: Tx, people: Mapping[CustomerId, Sequence[Identifier]]) -> dict[CustomerId, list[Identifier]]:
+    """Those identifiers of each customer that no other customer holds."""
+    values = {known.value for identifiers in people.values() for known in identifiers}
+    holders: dict[str, set[UUID]] = {}
+    for row in await tx.all(_HOLDERS, {"known": sorted(values)}):
+        holders.setdefault(row.value, set()).add(row.customer_id)
+    return {
+        customer_id: [known for known in identifiers if holders.get(known.value, set()) <= {customer_id}]
+        for customer_id, identifiers in people.items()
+    }
 
 
-async def suppress(tx: Tx, request_id: RequestId, lines: Iterable[Entry]) -> int:
-    """Put a request's lines on the list, once however often it is called; returns how many are new."""
-    known = {bytes(row.value_hash) for row in await tx.all(_OF_REQUEST, {"request": request_id})}
+async def suppress(tx: Tx, lines: Mapping[RequestId, Sequence[Entry]]) -> dict[RequestId, int]:
+    """Put the lines of requests on the list, once however often it is called; how many of each are new."""
+    known: dict[UUID, set[bytes]] = {request_id: set() for request_id in lines}
+    for row in await tx.all(_OF_REQUESTS, {"requests": list(lines)}):
+        known[row.request_id].add(bytes(row.value_hash))
     rows = [
         {
             "id": new_id(),
@@ -87,12 +97,14 @@ async def suppress(tx: Tx, request_id: RequestId, lines: Iterable[Entry]) -> int
             "key_version": line.hash.key_version,
             "request_id": request_id,
         }
-        for line in lines
-        if line.hash.value not in known
+        for request_id, wanted in lines.items()
+        for line in wanted
+        if line.hash.value not in known[request_id]
     ]
     if rows:
-        await tx.execute(insert(suppression), rows)
-    return len(rows)
+        await tx.execute(_SUPPRESS, rows)
+    new = Counter(row["request_id"] for row in rows)
+    return {request_id: new[request_id] for request_id in lines}
 
 
 async def is_suppressed(tx: Tx, pepper: Pepper, identity_type: str, value: str, *, issuer: str = "") -> bool:

@@ -1,12 +1,13 @@
 """Connected systems: registered after they were tried, their secrets sealed; ``own`` is always there."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, bindparam, func, select, update
+from sqlalchemy import ARRAY, Row, Select, Uuid, any_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from cdp.access.viewer import Viewer
@@ -155,12 +156,12 @@ async def listed(tx: Tx) -> list[SystemView]:
     return [SystemView(r.id, r.name, r.title, r.kind, r.enabled, r.position, r.last_ok_at) for r in found]
 
 
-def _asked() -> Select[UUID]:
-    asking = select(privacy_request.c.id).where(
-        privacy_request.c.id == bindparam("request"), privacy_request.c.channel == CHANNEL
-    )
-    of_people = system.c.kind.in_(PEOPLE) & asking.exists()
-    return select(system.c.id).where(system.c.enabled, ~of_people).order_by(system.c.position)
+def _asked() -> Select[Any]:
+    is_asked = privacy_request.c.id == any_(bindparam("requests", type_=ARRAY(Uuid)))
+    is_of_people = system.c.kind.in_(PEOPLE) & (privacy_request.c.channel == CHANNEL)
+    pairs = privacy_request.join(system, system.c.enabled & ~is_of_people)
+    found = select(privacy_request.c.id.label("request_id"), system.c.id.label("system_id")).select_from(pairs)
+    return found.where(is_asked).order_by(system.c.position)
 
 
 # Built once: every deletion needs them.
@@ -168,9 +169,12 @@ _ASKED = _asked()
 _OWN = select(system.c.id).where(system.c.kind == OWN)
 
 
-async def asked(tx: Tx, request_id: RequestId) -> list[SystemId]:
-    """Every system a request asks. No colleague is set to work, and no letter sent, for somebody who never was."""
-    return [SystemId(row.id) for row in await tx.all(_ASKED, {"request": request_id})]
+async def asked(tx: Tx, request_ids: Sequence[RequestId]) -> dict[RequestId, list[SystemId]]:
+    """Every system each request asks. No colleague is set to work, and no letter sent, for somebody who never was."""
+    found: dict[RequestId, list[SystemId]] = {request_id: [] for request_id in request_ids}
+    for row in await tx.all(_ASKED, {"requests": list(request_ids)}):
+        found[RequestId(row.request_id)].append(SystemId(row.system_id))
+    return found
 
 
 async def connections(tx: Tx) -> list[tuple[str, System]]:

@@ -86,7 +86,8 @@ async def test_a_late_commit_is_never_passed_over(fresh_platform: Platform) -> N
 async def test_what_rolls_back_leaves_nothing(fresh_platform: Platform) -> None:
     async def lose() -> None:
         async with fresh_platform.db.transaction(Role.WORKER) as tx:
-            await sequencer.include(tx, fresh_platform, await audit.record(tx, SYSTEM, "test.lost", subject_ref=None))
+            lost = await audit.record(tx, SYSTEM, "test.lost", subject_ref=None)
+            await sequencer.include(tx, fresh_platform, [lost])
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -100,7 +101,7 @@ async def test_many_writers_many_sequencers_one_log(fresh_platform: Platform) ->
     async def include() -> None:
         async with fresh_platform.db.transaction(Role.WORKER) as tx:
             event_id = await audit.record(tx, ANONYMOUS, "test.proven", subject_ref=None)
-            proof = await sequencer.include(tx, fresh_platform, event_id)
+            (proof,) = await sequencer.include(tx, fresh_platform, [event_id])
         head = proof.head.document
         leaf = merkle.leaf_hash(await _entry(fresh_platform, event_id))
         root = bytes.fromhex(head["root"])

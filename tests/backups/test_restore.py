@@ -201,7 +201,7 @@ async def test_an_erasure_that_was_in_its_last_steps(engine: Engine, programs: P
         row = await tx.first(select(privacy_request).where(privacy_request.c.id == opened.id))
         assert person is not None
         request = await journal_request(tx, row.id)
-        await journal.append_erasure(tx, engine.platform, request, person, [])
+        await journal.append_erasures(tx, engine.platform, [journal.Erased(request, person, [])])
     await journal.publish(engine.platform)
     made = await backup.make(engine.platform, programs, tmp_path)
     await engine.work()

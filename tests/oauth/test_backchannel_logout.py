@@ -147,7 +147,7 @@ async def _freeze(platform, viewer: Viewer, browser) -> None:
     async with platform.db.transaction(Role.CUSTOMER, subject=viewer.subject) as tx:
         await freezing.freeze(tx, viewer.subject, now=platform.clock())
     async with platform.db.transaction(Role.WORKER) as tx:
-        await freezing.end_grants(tx, viewer.subject, given_before=platform.clock())
+        await freezing.end_grants(tx, {viewer.subject: platform.clock()})
 
 
 async def _session_by_session(platform, viewer: Viewer, browser) -> None:

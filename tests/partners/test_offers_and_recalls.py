@@ -186,7 +186,7 @@ async def test_an_erasure_recalls_what_partners_hold_of_the_person(desk: Desk) -
         )
     for expected in (1, 0):
         async with platform.db.transaction(Role.WORKER) as tx:
-            assert await recalls.of_person(tx, CustomerId(ada.customer_id), now=platform.clock()) == expected
+            assert await recalls.of_people(tx, [CustomerId(ada.customer_id)], now=platform.clock()) == expected
     (recall,) = await _recalls(platform, party)
     assert (recall.subject_id, recall.reason) == (ada.customer_id, "erasure")
     assert await _recalls(platform, unaware) == []

@@ -140,7 +140,7 @@ async def _suppress(platform: Platform, ada: Person) -> None:
     async with platform.db.transaction(Role.WORKER) as tx:
         mine = select(privacy_request.c.id).where(privacy_request.c.customer_id == other.customer_id)
         lines = suppression.entries(platform.pepper, [Identifier("email", ada.email)])
-        await suppression.suppress(tx, RequestId(await tx.scalar(mine)), lines)
+        await suppression.suppress(tx, {RequestId(await tx.scalar(mine)): lines})
         await suppression.doubt_holders(tx, [ada.email])
     await _look_up(platform)
 

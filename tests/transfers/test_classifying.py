@@ -74,7 +74,7 @@ async def _suppress(office: Office, person: Person) -> None:
     request_id = await _open_request(office, other, RequestType.ERASURE)
     async with office.tx() as tx:
         lines = suppression.entries(office.engine.platform.pepper, [Identifier("email", person.email)])
-        await suppression.suppress(tx, request_id, lines)
+        await suppression.suppress(tx, {request_id: lines})
 
 
 async def _hold(office: Office, person: Person) -> None:

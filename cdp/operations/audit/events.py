@@ -76,10 +76,12 @@ async def record(
     return event_id
 
 
-async def record_many(tx: Tx, viewer: Viewer, happened: Sequence[Happened]) -> None:
-    """Append many events at once, as ``record`` would one by one."""
-    if happened:
-        await tx.execute(_APPEND, [_row(viewer, one) for one in happened])
+async def record_many(tx: Tx, viewer: Viewer, happened: Sequence[Happened]) -> list[UUID]:
+    """Append many events at once, as ``record`` would one by one; their ids."""
+    rows = [_row(viewer, one) for one in happened]
+    if rows:
+        await tx.execute(_APPEND, rows if len(rows) > 1 else rows[0])
+    return [row["id"] for row in rows]
 
 
 def _row(viewer: Viewer, happened: Happened) -> dict[str, Any]:

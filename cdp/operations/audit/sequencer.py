@@ -64,14 +64,22 @@ async def sequence(platform: Platform, *, is_patient: bool = False) -> int:
             return appended
 
 
-async def include(tx: Tx, platform: Platform, event_id: UUID) -> Inclusion:
-    """Append one event of this very transaction, sign, and prove it. Others wait for the lock until this has ended."""
+async def include(tx: Tx, platform: Platform, event_ids: Sequence[UUID]) -> list[Inclusion]:
+    """Append events of this very transaction, sign once, and prove each; in the order they are named.
+
+    Others wait for the lock until the transaction has ended.
+    """
     await tx.execute(_LOCK)
-    (row,), grown = await _append(tx, _ONE_WAITING, {"event": event_id})
+    rows, grown = await _append(tx, _THESE_WAITING, {"events": list(event_ids)})
     head = await heads.sign(tx, platform.signer, grown)
     assert head is not None
     assert grown is not None
-    return Inclusion(entries.document(row), grown.size - 1, tuple(grown.inclusion_of_last()), head)
+    first = grown.size - len(rows)
+    proven = {
+        row.id: Inclusion(entries.document(row), position, tuple(grown.inclusion(position)), head)
+        for position, row in enumerate(rows, first)
+    }
+    return [proven[event_id] for event_id in event_ids]
 
 
 def _waiting() -> Select[tuple[object, ...]]:
@@ -85,12 +93,12 @@ def _waiting() -> Select[tuple[object, ...]]:
 # Built once: every certificate has its own event appended.
 _LOCK, _TRY_LOCK = select(func.pg_advisory_xact_lock(LOCK)), select(func.pg_try_advisory_xact_lock(LOCK))
 _WAITING = _waiting().limit(BATCH)
-_ONE_WAITING = _waiting().where(audit_event.c.id == bindparam("event"))
+_THESE_WAITING = _waiting().where(audit_event.c.id == any_(bindparam("events", type_=ARRAY(Uuid))))
 _APPENDED = delete(audit_pending).where(audit_pending.c.event_id == any_(bindparam("events", type_=ARRAY(Uuid))))
 
 
 async def _append(
-    tx: Tx, waiting: Select[tuple[object, ...]], given: Mapping[str, UUID] | None = None
+    tx: Tx, waiting: Select[tuple[object, ...]], given: Mapping[str, Sequence[UUID]] | None = None
 ) -> tuple[Sequence[Row[Any]], Grown | None]:
     rows = await tx.all(waiting, given)
     if not rows:

@@ -72,9 +72,12 @@ class Grown:
         """Hash of the whole tree."""
         return merkle.fold([self.known[place] for place in merkle.subtrees(0, self.size)])
 
-    def inclusion_of_last(self) -> list[bytes]:
-        """The path that proves the newest leaf to be in it: the right edge of the tree before it."""
-        return merkle.proof(merkle.inclusion(self.size - 1, self.size), self.known)
+    def inclusion(self, position: int) -> list[bytes]:
+        """The path that proves a leaf that was just added to be in it.
+
+        Whatever stands left of the new leaves is folded from the right edge of the tree before them.
+        """
+        return merkle.proof(merkle.inclusion(position, self.size), self.known)
 
 
 async def size(tx: Tx) -> int:

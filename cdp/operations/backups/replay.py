@@ -145,7 +145,7 @@ async def _erase(platform: Platform, entry: Entry, held: Sequence[str], *, take:
             suppression.Entry(kind, KeyedHash(decode(value), version))
             for kind, version, value in journal.lines_of(said["suppressed"])
         ]
-        suppressed = await suppression.suppress(tx, request_id, lines)
+        suppressed = (await suppression.suppress(tx, {request_id: lines}))[request_id]
         await audit.record(
             tx,
             SYSTEM,

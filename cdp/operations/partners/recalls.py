@@ -5,10 +5,11 @@ partner knows that person by, which goes as soon as the partner has answered.
 Source: GDPR art. 19 and 28(3)(g), https://eur-lex.europa.eu/eli/reg/2016/679/oj
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, insert, select, update
 
 from cdp.access.viewer import SYSTEM, Actor, Viewer
 from cdp.core.db import Tx
@@ -39,6 +40,15 @@ async def of_grant(tx: Tx, viewer: Viewer, partner_id: UUID, grant_id: UUID, *, 
     return await _open(tx, viewer, partner_id, RecallReason.GRANT_ENDED, now=now, grant_id=grant_id)
 
 
+# Hardly anybody was disclosed to a partner.
+_DISCLOSED = (
+    select(disclosure.c.customer_id)
+    .where(
+        disclosure.c.customer_id == any_(bindparam("customers", type_=ARRAY(Uuid))),
+        disclosure.c.partner_id.is_not(None),
+    )
+    .distinct()
+)
 # Partners somebody was disclosed to that were not asked yet, by this name of theirs.
 _UNASKED = (
     select(disclosure.c.partner_id)
@@ -47,17 +57,19 @@ _UNASKED = (
 )
 
 
-async def of_person(tx: Tx, customer_id: CustomerId, *, now: datetime) -> int:
-    """Ask every partner this person was disclosed to to destroy what it holds of them; once, however often called.
+async def of_people(tx: Tx, customer_ids: Sequence[CustomerId], *, now: datetime) -> int:
+    """Ask every partner these people were disclosed to to destroy what it holds of them; once, however often called.
 
-    A partner may know them by the id of a record that was merged since: it is asked by each.
+    A partner may know somebody by the id of a record that was merged since: it is asked by each.
     """
     opened = 0
-    for name in [customer_id, *await lineage.known_as(tx, customer_id)]:  # hardly ever more than one
-        found = await tx.all(_UNASKED, {"customer": customer_id, "name": name})
-        for row in found:  # a handful of partners, each with a letter and an event of its own
-            await _open(tx, SYSTEM, row.partner_id, RecallReason.ERASURE, now=now, subject_id=name)
-        opened += len(found)
+    for disclosed in await tx.all(_DISCLOSED, {"customers": list(customer_ids)}):
+        customer_id = CustomerId(disclosed.customer_id)
+        for name in [customer_id, *await lineage.known_as(tx, customer_id)]:  # hardly ever more than one
+            found = await tx.all(_UNASKED, {"customer": customer_id, "name": name})
+            for row in found:  # a handful of partners, each with a letter and an event of its own
+                await _open(tx, SYSTEM, row.partner_id, RecallReason.ERASURE, now=now, subject_id=name)
+            opened += len(found)
     return opened
 
 

@@ -8,20 +8,21 @@ its hash, and the certificate carries the proof that this entry is in the log: n
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, func, insert, select
+from sqlalchemy import ARRAY, Row, Uuid, any_, bindparam, func, insert, select
 
 from cdp.access.viewer import SYSTEM
 from cdp.connectors.holds import BASIS
 from cdp.core.blobs import Blobs
 from cdp.core.clock import iso
 from cdp.core.db import Role, Tx
-from cdp.core.ids import new_id, new_reference
+from cdp.core.ids import RequestId, new_id, new_reference
 from cdp.core.platform import Platform
 from cdp.core.sign import Document, canonical
 from cdp.operations import audit, moves, subjects
@@ -65,6 +66,7 @@ _NOW = select(func.now())
 _ISSUE = insert(certificate)
 _TASKS = (
     select(
+        request_task.c.request_id,
         system.c.name,
         system.c.title,
         system.c.kind,
@@ -76,7 +78,7 @@ _TASKS = (
         request_task.c.settled_at,
     )
     .join(system, system.c.id == request_task.c.system_id)
-    .where(request_task.c.request_id == bindparam("request"))
+    .where(request_task.c.request_id == any_(bindparam("requests", type_=ARRAY(Uuid))))
     .order_by(system.c.position, system.c.name)
 )
 _OF_REQUEST = select(certificate.c.reference, certificate.c.document).where(
@@ -84,16 +86,59 @@ _OF_REQUEST = select(certificate.c.reference, certificate.c.document).where(
 )
 
 
-async def issue(tx: Tx, platform: Platform, request: RequestRow, person: SealedPerson) -> bool:
-    """Sign the certificate and complete the request with it, in one transaction; False if somebody did already."""
-    if not await moves.move(tx, request, RequestStatus.COMPLETED, values={"customer_id": None}):
-        return False
+async def issue(tx: Tx, platform: Platform, cases: Mapping[RequestId, tuple[RequestRow, SealedPerson]]) -> None:
+    """Sign the certificates of requests and complete them, in one transaction; nothing where somebody did already."""
+    moved = await moves.move_many(
+        tx, [request for request, _ in cases.values()], RequestStatus.COMPLETED, values={"customer_id": None}
+    )
+    if not moved:
+        return
     now = await tx.scalar(_NOW)
-    certificate_id, reference = new_id(), new_reference("CE")
-    statement: Document = {
+    systems, holds = await _systems(tx, [request.id for request in moved]), await holding.documents(tx, moved)
+    unsigned = [
+        (new_id(), request, _statement(request, cases[request.id][1], systems[request.id], holds[request.id], now))
+        for request in moved
+    ]
+    events = await audit.record_many(
+        tx,
+        SYSTEM,
+        [
+            audit.Happened(
+                "certificate.issued",
+                None,  # the entry stands in the certificate, where nothing may lead to the person
+                "Certificate",
+                certificate_id,
+                details={
+                    "reference": statement["reference"],
+                    "sha256": hashlib.sha256(canonical(statement)).hexdigest(),
+                },
+            )
+            for certificate_id, _, statement in unsigned
+        ],
+    )
+    proofs = await sequencer.include(tx, platform, events)
+    rows = [
+        {
+            "id": certificate_id,
+            "request_id": request.id,
+            "reference": statement["reference"],
+            "document": canonical(platform.signer.sign({**statement, "log": proof.document()})).decode(),
+            "key_id": platform.signer.key_id,
+            "issued_at": now,
+        }
+        for (certificate_id, request, statement), proof in zip(unsigned, proofs, strict=True)
+    ]
+    await tx.execute(_ISSUE, rows)
+    await checks.wait(tx, [request.id for request in moved])
+
+
+def _statement(
+    request: RequestRow, person: SealedPerson, systems: list[Document], holds: list[Document], now: datetime
+) -> Document:
+    return {
         "version": VERSION,
         "kind": CERTIFICATE,
-        "reference": reference,
+        "reference": new_reference("CE"),
         "request": {
             "reference": request.reference,
             "type": request.type.value,
@@ -103,39 +148,11 @@ async def issue(tx: Tx, platform: Platform, request: RequestRow, person: SealedP
         },
         "issuedAt": iso(now),
         "subject": _subject(person),
-        "systems": await _systems(tx, request.id),
-        **await _holds(tx, request),
+        "systems": systems,
+        # legal holds that kept something back for a while, where there were any
+        **({"holds": holds} if holds else {}),
         "notScanned": [{"what": what, "why": why} for what, why in NOT_SCANNED],
     }
-    event_id = await audit.record(
-        tx,
-        SYSTEM,
-        "certificate.issued",
-        subject_ref=None,  # the entry stands in the certificate, where nothing may lead to the person
-        object_type="Certificate",
-        object_id=certificate_id,
-        details={"reference": reference, "sha256": hashlib.sha256(canonical(statement)).hexdigest()},
-    )
-    proof = await sequencer.include(tx, platform, event_id)
-    await tx.execute(
-        _ISSUE,
-        {
-            "id": certificate_id,
-            "request_id": request.id,
-            "reference": reference,
-            "document": canonical(platform.signer.sign({**statement, "log": proof.document()})).decode(),
-            "key_id": platform.signer.key_id,
-            "issued_at": now,
-        },
-    )
-    await checks.wait(tx, request.id)
-    return True
-
-
-async def _holds(tx: Tx, request: RequestRow) -> Document:
-    """Legal holds that kept something back for a while, where there were any."""
-    found = await holding.documents(tx, request)
-    return {"holds": [*found]} if found else {}
 
 
 def _subject(sealed: SealedPerson) -> Document | None:
@@ -146,13 +163,12 @@ def _subject(sealed: SealedPerson) -> Document | None:
     return {"algorithm": "SHA-256(salt || identifier)", "identifierType": known.type, "hash": digest}
 
 
-async def _systems(tx: Tx, request_id: UUID) -> list[Document]:
-    """Per system what was done, what was verified and what stays; codes and counts as the systems gave them."""
-    found = await tx.all(_TASKS, {"request": request_id})
-    by_name: dict[str, dict[TaskStep, Row[Any]]] = {}
-    for row in found:
-        by_name.setdefault(row.name, {})[row.step] = row
-    return [_system(steps) for steps in by_name.values()]
+async def _systems(tx: Tx, request_ids: Sequence[UUID]) -> dict[UUID, list[Document]]:
+    """Per request and system what was done, verified and stays; codes and counts as the systems gave them."""
+    found: dict[UUID, dict[str, dict[TaskStep, Row[Any]]]] = {request_id: {} for request_id in request_ids}
+    for row in await tx.all(_TASKS, {"requests": list(request_ids)}):
+        found[row.request_id].setdefault(row.name, {})[row.step] = row
+    return {request_id: [_system(steps) for steps in by_name.values()] for request_id, by_name in found.items()}
 
 
 def _system(steps: Mapping[TaskStep, Row[Any]]) -> Document:

@@ -162,24 +162,20 @@ NEXT = _next()
 
 
 def _open_tasks() -> ReturningInsert[Any]:
+    names = ("id", "system_id", "request_id", "customer_id")
     rows = (
-        func.unnest(bindparam("ids", type_=ARRAY(Uuid)), bindparam("systems", type_=ARRAY(Uuid)))
-        .table_valued(column("id", Uuid), column("system_id", Uuid), name="opened")
+        func.unnest(*(bindparam(name, type_=ARRAY(Uuid)) for name in names))
+        .table_valued(*(column(name, Uuid) for name in names), name="opened")
         .render_derived()
     )
-    of_all = {
-        "customer_id": bindparam("customer", type_=Uuid),
-        "request_id": bindparam("request", type_=Uuid),
-        "step": bindparam("step", type_=request_task.c.step.type),
-    }
-    values = {"id": rows.c.id, "system_id": rows.c.system_id, **of_all}
+    step = bindparam("step", type_=request_task.c.step.type)
     place = [request_task.c.request_id, request_task.c.system_id, request_task.c.step]
-    written = insert(request_task).from_select(list(values), select(*values.values()), include_defaults=False)
-    return written.on_conflict_do_nothing(index_elements=place).returning(request_task.c.id)
+    written = insert(request_task).from_select([*names, "step"], select(*rows.c, step), include_defaults=False)
+    return written.on_conflict_do_nothing(index_elements=place).returning(request_task.c.id, request_task.c.request_id)
 
 
 OPEN_MANY = _open_tasks()
-"""Write tasks of one step and request, as far as they are not there; answer which are new."""
+"""Write tasks of one step, as far as they are not there; answer which are new, and of which requests."""
 
 
 HELD = (

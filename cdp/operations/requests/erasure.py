@@ -7,13 +7,13 @@ durable. Only then our own rows become a task.
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 from cdp.access.viewer import SYSTEM, Viewer
 from cdp.connectors.base import Outcome, State, Subject, System
-from cdp.connectors.holds import Hold, effective, is_of_a_hold
+from cdp.connectors.holds import Hold, effective_of, is_of_a_hold
 from cdp.connectors.own.connector import erased_outcome
 from cdp.connectors.own.rows import erase_rows
 from cdp.connectors.registry import connect
@@ -31,7 +31,7 @@ from cdp.operations.partners import recalls
 from cdp.operations.requests import closing, evidence, exports, holding, reached, survey
 from cdp.operations.requests.outcomes import outcome_of
 from cdp.operations.requests.tasks import open_tasks
-from cdp.operations.subjects import Person, SealedPerson
+from cdp.operations.subjects import SealedPerson
 from cdp.tables.base import Category
 from cdp.tables.manual import manual_task
 from cdp.tables.request import SETTLED, RequestStatus, TaskStep
@@ -127,45 +127,104 @@ async def _check(platform: Platform, known: System, subject: Subject) -> Outcome
         return outcome_of(error)
 
 
-async def bury(
-    platform: Platform, request: RequestRow, sealed: SealedPerson, *, left_out: frozenset[UUID] = frozenset()
-) -> None:
-    """Do all that goes before our own rows, then open their task; nothing while the last message is on its way.
+@dataclass(frozen=True)
+class Leaving:
+    """Somebody to be buried; ``left_out`` are the systems that did not erase or were not read again."""
 
-    ``left_out`` are the systems that the last message names, since they did not erase or were not read again.
+    request: RequestRow
+    sealed: SealedPerson
+    left_out: frozenset[UUID]
+
+
+@dataclass(frozen=True)
+class Burial:
+    """Somebody whom every other system has forgotten; ``held`` is what legal holds keep of our own rows."""
+
+    request: RequestRow
+    sealed: SealedPerson
+    held: Sequence[Hold]
+    outside: survey.Outside
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing is outside their own rows, or on its way to them."""
+        outside = self.outside
+        there = (outside.requests, outside.exports, outside.has_evidence, outside.has_documents, outside.has_bulk)
+        return not (any(there) or outside.has_unsent)
+
+
+@dataclass(frozen=True)
+class Buried:
+    """Burials the journal has entries of, up to the highest number of them, each with its lines for the list."""
+
+    burials: tuple[tuple[Burial, tuple[suppression.Entry, ...]], ...]
+    entry: int
+
+
+async def withdraw(tx: Tx, platform: Platform, people: Sequence[Leaving]) -> tuple[list[Burial], list[Buried]]:
+    """Stop what is on its way out, under the locks of the requests, and journal those who are ready for it.
+
+    Returns those who are not, and those who are.
     """
-    async with platform.db.transaction(Role.WORKER) as tx:
-        await moves.lock(tx, request.id)
-        held = await effective(tx, sealed.person.customer_id)
-        outside = await _withdraw(tx, platform, request, sealed, is_held=bool(held), left_out=left_out)
-    is_gone = await _destroy(platform, request, sealed.person, outside, held)
-    if not is_gone or outside.has_unsent:
-        return
-    async with platform.db.transaction(Role.WORKER) as tx:
-        if await messages.unsent(tx, messages.of(request.customer_id, request.id)):
-            return
-        strong = await suppression.unshared(tx, sealed.person.customer_id, sealed.person.identifiers)
-        lines = suppression.entries(platform.pepper, strong)
-        named, kept = [line.document for line in lines], [hold.category.value for hold in held]
-        entry = await journal.append_erasure(tx, platform, request, sealed.person, named, held=kept)
-    await journal.publish(platform, up_to=entry)
-    async with platform.db.transaction(Role.WORKER) as tx:
-        await _open_own(tx, platform, request, sealed.person, lines)
+    if not people:
+        return [], []
+    held = await effective_of(tx, [one.sealed.person.customer_id for one in people])
+    ready: list[Burial] = []
+    left: list[Burial] = []
+    for leaving in people:
+        of_them = held[leaving.sealed.person.customer_id]
+        outside = await _stop(tx, platform, leaving, is_held=bool(of_them))
+        one = Burial(leaving.request, leaving.sealed, of_them, outside)
+        (ready if one.is_ready else left).append(one)
+    return left, [await _journal(tx, platform, ready)] if ready else []
 
 
-async def _withdraw(
-    tx: Tx,
-    platform: Platform,
-    request: RequestRow,
-    sealed: SealedPerson,
-    *,
-    is_held: bool,
-    left_out: frozenset[UUID],
-) -> survey.Outside:
-    """Stop the person's exports and letters, and queue the last letter; what there was besides.
+async def destroy(platform: Platform, burial: Burial) -> Buried | None:
+    """Destroy what is outside the person's rows, then journal them; nothing while a letter is on its way to them.
 
-    While a legal hold keeps part of it, that letter says so, and the last one comes after the hold.
+    Each part of it can be done again.
     """
+    is_gone = await _destroy(platform, burial)
+    if not is_gone or burial.outside.has_unsent:
+        return None
+    async with platform.db.transaction(Role.WORKER) as tx:
+        if await messages.unsent(tx, messages.of(burial.request.customer_id, burial.request.id)):
+            return None
+        return await _journal(tx, platform, [burial])
+
+
+async def _journal(tx: Tx, platform: Platform, burials: Sequence[Burial]) -> Buried:
+    known = {one.sealed.person.customer_id: one.sealed.person.identifiers for one in burials}
+    strong = await suppression.unshared(tx, known)
+    lines = [tuple(suppression.entries(platform.pepper, strong[one.sealed.person.customer_id])) for one in burials]
+    entries = [
+        journal.Erased(
+            one.request,
+            one.sealed.person,
+            [line.document for line in named],
+            [hold.category.value for hold in one.held],
+        )
+        for one, named in zip(burials, lines, strict=True)
+    ]
+    entry = await journal.append_erasures(tx, platform, entries)
+    return Buried(tuple(zip(burials, lines, strict=True)), entry)
+
+
+async def bury(platform: Platform, buried: Sequence[Buried]) -> None:
+    """Make the journal durable, then let our own rows be erased."""
+    stored = await journal.store(platform, up_to=max(some.entry for some in buried))
+    async with platform.db.transaction(Role.WORKER) as tx:
+        await _open_own(tx, platform, {one.request.id: (one, lines) for some in buried for one, lines in some.burials})
+        await journal.note_published(tx, stored)
+
+
+async def _stop(tx: Tx, platform: Platform, leaving: Leaving, *, is_held: bool) -> survey.Outside:
+    """Stop the person's exports and letters, and queue the last letter, which names the systems that were left out.
+
+    Returns what there was besides. While a legal hold keeps part of it, that letter says so, and the last one comes
+    after the hold.
+    """
+    request, sealed, left_out = leaving.request, leaving.sealed, leaving.left_out
     person, last = sealed.person, Template.ERASURE_PARTLY if left_out else Template.ERASURE_FINAL
     if is_held:
         last = Template.ERASURE_HELD
@@ -196,10 +255,10 @@ async def _withdraw(
     return replace(outside, has_unsent=True)
 
 
-async def _destroy(
-    platform: Platform, request: RequestRow, person: Person, outside: survey.Outside, held: Sequence[Hold]
-) -> bool:
+async def _destroy(platform: Platform, burial: Burial) -> bool:
     """Destroy what is outside the person's rows, keys first; False while a bulk export still has them."""
+    request, outside, held = burial.request, burial.outside, burial.held
+    customer_id = burial.sealed.person.customer_id
     for request_id in outside.requests:
         await closing.close(platform, request_id)
     for export_id in outside.exports:
@@ -209,34 +268,41 @@ async def _destroy(
     if outside.has_documents:
         await attachments.destroy(platform, manual_task, manual_task.c.request_id == request.id)
         if not held:
-            await attachments.destroy_of(platform, request.subject_ref, person.customer_id)
+            await attachments.destroy_of(platform, request.subject_ref, customer_id)
     if not outside.has_bulk or request.customer_id is None:
         return True
     return await reach.forget(platform, request.id, request.customer_id)
 
 
 async def _open_own(
-    tx: Tx, platform: Platform, request: RequestRow, person: Person, lines: Sequence[suppression.Entry]
+    tx: Tx, platform: Platform, buried: Mapping[RequestId, tuple[Burial, Sequence[suppression.Entry]]]
 ) -> None:
     """Let our own rows be erased, once the journal has it."""
-    locked = await moves.lock(tx, request.id)
-    if locked is None or locked.status is not RequestStatus.VERIFYING:
+    locked = await moves.lock_many(tx, list(buried))
+    requests = [request for request in locked if request.status is RequestStatus.VERIFYING]
+    if not requests:
         return
-    suppressed = await suppression.suppress(tx, request.id, lines)
+    suppressed = await suppression.suppress(tx, {request.id: buried[request.id][1] for request in requests})
     own = [await systems.own_id(tx)]
-    is_again = await holding.again(tx, request.id)
-    is_first = await open_tasks(tx, request.id, request.customer_id, TaskStep.ERASE, own) > 0
-    if not (is_again or is_first):  # another worker was here at the same time, and did all of this
-        return
-    await recalls.of_person(tx, person.customer_id, now=platform.clock())
-    await audit.record(
+    again = await holding.again(tx, [request.id for request in requests])
+    first = await open_tasks(tx, TaskStep.ERASE, [(request.id, request.customer_id, own) for request in requests])
+    # of the others another worker, here at the same time, did all of this
+    new = [request for request in requests if request.id in again or first[request.id]]
+    people = [buried[request.id][0].sealed.person.customer_id for request in new]
+    await recalls.of_people(tx, people, now=platform.clock())
+    await audit.record_many(
         tx,
         SYSTEM,
-        "erasure.journalled",
-        subject_ref=request.subject_ref,
-        object_type="PrivacyRequest",
-        object_id=request.id,
-        details={"suppressed": suppressed},
+        [
+            audit.Happened(
+                "erasure.journalled",
+                request.subject_ref,
+                "PrivacyRequest",
+                request.id,
+                details={"suppressed": suppressed[request.id]},
+            )
+            for request in new
+        ],
     )
 
 

@@ -3,9 +3,10 @@
 The person's own transaction may end their browser sessions; grants of apps are the worker's to end, a moment later.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, select, update
 
 from cdp.core.db import Tx
 from cdp.core.ids import CustomerId
@@ -14,15 +15,10 @@ from cdp.tables.account import AccountStatus, account, session
 from cdp.tables.customer import CustomerStatus, customer
 from cdp.tables.oauth import oauth_grant
 
+_CUSTOMERS = any_(bindparam("customers", type_=ARRAY(Uuid)))
 # Most people let no app in; asked once or twice for every deletion.
-_ANY = (
-    select(oauth_grant.c.id)
-    .where(
-        oauth_grant.c.customer_id == bindparam("customer"),
-        oauth_grant.c.created_at <= bindparam("before"),
-        oauth_grant.c.revoked_at.is_(None),
-    )
-    .limit(1)
+_LIVING = select(oauth_grant.c.customer_id, oauth_grant.c.created_at).where(
+    oauth_grant.c.customer_id == _CUSTOMERS, oauth_grant.c.revoked_at.is_(None)
 )
 
 
@@ -37,15 +33,20 @@ async def freeze(tx: Tx, customer_id: CustomerId, *, now: datetime) -> None:
     )
 
 
-async def end_grants(tx: Tx, customer_id: CustomerId, *, given_before: datetime) -> int:
-    """End every app's access given before the freeze, as the worker role; who signs in again to undo stays."""
-    given = (oauth_grant.c.customer_id == customer_id, oauth_grant.c.created_at <= given_before)
-    living = oauth_grant.c.revoked_at.is_(None)
-    if await tx.scalar(_ANY, {"customer": customer_id, "before": given_before}) is None:
-        return 0
-    await announce(tx, *given)
-    ended = await tx.execute(update(oauth_grant).where(*given, living).values(revoked_at=func.now()))
-    return ended.rowcount
+async def end_grants(tx: Tx, frozen: Mapping[CustomerId, datetime]) -> int:
+    """End every app's access given before somebody was frozen, as the worker role; who signs in again to undo stays.
+
+    Returns how many it ended.
+    """
+    found = await tx.all(_LIVING, {"customers": list(frozen)}) if frozen else ()
+    count = 0
+    for customer_id in {row.customer_id for row in found if row.created_at <= frozen[row.customer_id]}:
+        given = (oauth_grant.c.customer_id == customer_id, oauth_grant.c.created_at <= frozen[customer_id])
+        await announce(tx, *given)
+        living = oauth_grant.c.revoked_at.is_(None)
+        ended = await tx.execute(update(oauth_grant).where(*given, living).values(revoked_at=func.now()))
+        count += ended.rowcount
+    return count
 
 
 async def unfreeze(tx: Tx, customer_id: CustomerId) -> None:

@@ -238,7 +238,7 @@ async def _object(tx: Tx, platform: Platform, opened: Opened, asker: _Asker) -> 
         await objections.note(tx, theirs, platform, opened.id, sorted(objections.MARKETING))
     else:
         lines = suppression.entries(platform.pepper, person.identifiers)
-        await suppression.suppress(tx, opened.id, lines)
+        await suppression.suppress(tx, {opened.id: lines})
         await suppression.doubt_holders(tx, [known.value for known in person.identifiers])
     request = await moves.lock(tx, opened.id)
     if request is not None:

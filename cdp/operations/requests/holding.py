@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, func, or_, select, update
+from sqlalchemy import ARRAY, Row, Uuid, any_, bindparam, delete, func, select, update
 
 from cdp.access.viewer import Viewer
 from cdp.connectors.base import Evidence, Outcome, Retained, State, System
@@ -118,39 +118,39 @@ async def lock_of(tx: Tx, customer_id: CustomerId | UUID) -> None:
     await tx.all(mine.order_by(privacy_request.c.id).with_for_update())
 
 
-_OWN_ERASE = (
-    request_task.c.request_id == bindparam("request"),
+_IS_OWN_ERASE = (
     request_task.c.step == TaskStep.ERASE,
     request_task.c.system_id.in_(select(system.c.id).where(system.c.kind == "own")),
 )
+_OF_MANY = request_task.c.request_id == any_(bindparam("requests", type_=ARRAY(Uuid)))
 # Built once: every deletion asks.
-_TOLD = select(request_task.c.evidence).where(*_OWN_ERASE)
+_TOLD = select(request_task.c.evidence).where(request_task.c.request_id == bindparam("request"), *_IS_OWN_ERASE)
 _AGAIN = (
     update(request_task)
-    .where(*_OWN_ERASE, request_task.c.status == TaskStatus.HELD, request_task.c.code == HOLD_RELEASED)
+    .where(_OF_MANY, *_IS_OWN_ERASE, request_task.c.status == TaskStatus.HELD, request_task.c.code == HOLD_RELEASED)
     .values(status=TaskStatus.PENDING, attempt=0, next_run_at=func.now(), settled_at=None)
-    .returning(request_task.c.id)
+    .returning(request_task.c.id, request_task.c.request_id)
 )
 _HOLDS_OF = (
-    select(legal_hold.c.category, legal_hold.c.placed_at, legal_hold.c.ended_at)
+    select(legal_hold.c.subject_ref, legal_hold.c.category, legal_hold.c.placed_at, legal_hold.c.ended_at)
+    .add_columns(is_effective().label("is_effective"))
     .where(
-        legal_hold.c.subject_ref == bindparam("subject_ref"),
+        legal_hold.c.subject_ref == any_(bindparam("subject_refs", type_=ARRAY(Uuid))),
         legal_hold.c.status != HoldStatus.REFUSED,
-        or_(is_effective(), legal_hold.c.ended_at >= bindparam("requested_at")),
     )
     .order_by(legal_hold.c.placed_at, legal_hold.c.id)
 )
 
 
-async def again(tx: Tx, request_id: RequestId) -> bool:
-    """Let the held erasure of our own tables run once more; what it did before stays in its evidence.
+async def again(tx: Tx, request_ids: Sequence[RequestId]) -> set[RequestId]:
+    """Let held erasures of our own tables run once more; what they did before stays in their evidence.
 
-    False where none is held.
+    Returns the requests that had one.
     """
-    row = await tx.first(_AGAIN, {"request": request_id})
-    if row is not None:
+    rows = await tx.all(_AGAIN, {"requests": list(request_ids)})
+    for row in rows:
         tx.ring(tasks.RUN, row.id)
-    return row is not None
+    return {RequestId(row.request_id) for row in rows}
 
 
 async def with_earlier(tx: Tx, request_id: RequestId, outcome: Outcome) -> Outcome:
@@ -178,14 +178,23 @@ def _day(value: str | None) -> date | None:
     return date.fromisoformat(value) if value else None
 
 
-async def documents(tx: Tx, request: RequestRow) -> list[Document]:
-    """What the certificate says of holds: category, from when and until when; never why."""
-    found = await tx.all(_HOLDS_OF, {"subject_ref": request.subject_ref, "requested_at": request.requested_at})
-    return [
-        {
-            "category": row.category.value,
-            "heldFrom": iso(row.placed_at),
-            "heldUntil": iso(row.ended_at) if row.ended_at else None,
-        }
-        for row in found
-    ]
+async def documents(tx: Tx, requests: Sequence[RequestRow]) -> dict[RequestId, list[Document]]:
+    """What the certificate of each request says of holds since it was made: category, from when and until when.
+
+    Never why.
+    """
+    found: dict[UUID, list[Row[Any]]] = {}
+    for row in await tx.all(_HOLDS_OF, {"subject_refs": [request.subject_ref for request in requests]}):
+        found.setdefault(row.subject_ref, []).append(row)
+    return {
+        request.id: [
+            {
+                "category": row.category.value,
+                "heldFrom": iso(row.placed_at),
+                "heldUntil": iso(row.ended_at) if row.ended_at else None,
+            }
+            for row in found.get(request.subject_ref, ())
+            if row.is_effective or (row.ended_at is not None and row.ended_at >= request.requested_at)
+        ]
+        for request in requests
+    }

@@ -182,12 +182,12 @@ async def start(
     """
     customer_id = person.customer_id if is_known else None
     if kind.step is not None:
-        asked = await systems.asked(tx, opened.id)
+        asked = (await systems.asked(tx, [opened.id]))[opened.id]
         if ExportCategory.SYSTEMS not in chosen.categories:
             asked = [await systems.own_id(tx)]
         if only:
             asked = [await systems.own_id(tx), *only]
-        await tasks.open_tasks(tx, opened.id, customer_id, kind.step, asked)
+        await tasks.open_tasks(tx, kind.step, [(opened.id, customer_id, asked)])
     template = Template.REQUEST_OPENED
     values: dict[str, str] = {}
     if kind.type in EXPORTS:

@@ -1,21 +1,24 @@
-"""Carry out what ``progress`` decides about a request, one deed after the other, until it has to wait.
+"""Carry out what ``progress`` decides about requests, one deed after the other, until they have to wait.
 
-Two workers may do so at once: each deed is a conditional update under the request's lock, or can be repeated. Calls to
-the outside (object store, key store) happen between transactions, never inside one.
+Two workers may do so at once: each deed is a conditional update under the request's lock, or can be repeated. Requests
+that move on at the same time share a transaction, and the deeds most of them need are statements over all of them.
+Calls to the outside (object store, key store) happen between transactions, never inside one.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import TypeAlias
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ARRAY, LargeBinary, Update, Uuid, bindparam, column, func, select, update
 
 from cdp.access.viewer import SYSTEM
 from cdp.connectors.base import Code
 from cdp.connectors.holds import HOLD_PLACED
 from cdp.core.db import Role, Tx
-from cdp.core.ids import SystemId
+from cdp.core.ids import CustomerId, RequestId, SystemId
 from cdp.core.keys import KeyGone
 from cdp.core.platform import Platform
 from cdp.core.seal import Unsealable
@@ -23,9 +26,10 @@ from cdp.operations import moves, subjects, systems
 from cdp.operations.letters import Template
 from cdp.operations.moves import RequestRow
 from cdp.operations.requests import certificates, erasure, exports, freezing, holding, opening, restrictions, tasks
+from cdp.operations.requests.erasure import Burial, Buried, Leaving
 from cdp.operations.requests.opening import Opened
 from cdp.operations.requests.progress import OPEN, Deed, Standing, next_deed
-from cdp.operations.subjects import SealedPerson
+from cdp.operations.subjects import Home, Person, SealedPerson
 from cdp.tables.request import RequestStatus, RequestType, TaskStatus, TaskStep, privacy_request, request_task
 
 IN_MOTION = frozenset(
@@ -55,6 +59,11 @@ class _Case:
         acted = (TaskStep.ERASE, TaskStep.VERIFY)
         return frozenset(t.system_id for t in self.tasks if t.step in acted and t.status is TaskStatus.UNSUPPORTED)
 
+    @property
+    def is_cooled_off(self) -> bool:
+        """Whether its cooling-off time is over, by the database's clock."""
+        return self.left_s is not None and self.left_s <= 0
+
     def systems(self, step: TaskStep, *, status: TaskStatus | None = None) -> list[SystemId]:
         return [
             SystemId(task.system_id)
@@ -82,76 +91,159 @@ async def standing_still(tx: Tx, *, limit: int, rested_s: float = 0.0) -> list[U
     return [row.id for row in found]
 
 
-async def advance(platform: Platform, request_id: UUID) -> None:
-    """Do what is next for a request, as long as there is something to do."""
+async def advance(platform: Platform, *request_ids: UUID) -> frozenset[UUID]:
+    """Do what is next for requests, as long as there is something to do; several share their transactions.
+
+    Of several, those are left out, and named, that somebody else has locked, or whose burial was in trouble; one alone
+    waits, and raises.
+    """
+    is_alone = len(request_ids) == 1
     async with platform.db.transaction(Role.WORKER) as tx:
-        buried = await _decide(tx, platform, request_id)
-    if buried is not None:
-        await erasure.bury(platform, buried.request, buried.sealed, left_out=buried.left_out)
+        locked = await moves.lock_many(tx, request_ids, is_waiting=is_alone)
+        burials, buried = await _decide(tx, platform, await _known(tx, platform, locked))
+    outcomes = await asyncio.gather(*(erasure.destroy(platform, one) for one in burials), return_exceptions=True)
+    buried += [one for one in outcomes if isinstance(one, Buried)]
+    if buried:
+        await erasure.bury(platform, buried)
+    failed = {one.request.id: o for one, o in zip(burials, outcomes, strict=True) if isinstance(o, BaseException)}
+    if is_alone:
+        for error in failed.values():
+            raise error
+    return frozenset(request_ids) - {request.id for request in locked} | failed.keys()
 
 
-async def _decide(tx: Tx, platform: Platform, request_id: UUID) -> _Case | None:
-    """Do one deed after the other under the request's lock; the case of one to be buried, outside this transaction."""
-    while (case := await _load(tx, platform, request_id)) is not None:
-        is_cooled_off = case.left_s is not None and case.left_s <= 0
-        is_released = bool(await holding.free(tx, case.request, case.tasks))
-        deed = next_deed(case.request.status, case.tasks, is_cooled_off=is_cooled_off, is_released=is_released)
-        if deed is Deed.BURY:
-            return case
-        if not await _DEEDS[deed](tx, platform, case):
-            return None
-    return None
+async def _decide(tx: Tx, platform: Platform, cases: Sequence[_Case]) -> tuple[list[Burial], list[Buried]]:
+    """Do one deed after the other under the locks of the requests; burials that go on outside this transaction.
+
+    Those that journal or certify come last, in this order: they take the locks everybody needs.
+    """
+    bury: list[_Case] = []
+    certify: list[_Case] = []
+    while cases:
+        chosen: dict[Deed, list[_Case]] = {}
+        for case in cases:
+            chosen.setdefault(await _deed_of(tx, case), []).append(case)
+        bury += chosen.pop(Deed.BURY, ())
+        certify += chosen.pop(Deed.CERTIFY, ())
+        cases = [one for deed, which in chosen.items() for one in await _DEEDS[deed](tx, platform, which)]
+    burials, buried = await erasure.withdraw(
+        tx, platform, [Leaving(case.request, case.sealed, case.left_out) for case in bury]
+    )
+    await certificates.issue(tx, platform, {case.request.id: (case.request, case.sealed) for case in certify})
+    return burials, buried
 
 
-async def _load(tx: Tx, platform: Platform, request_id: UUID) -> _Case | None:
-    request = await moves.lock(tx, request_id, is_sealed=True)
-    if request is None or request.is_settled:
-        return None
-    try:
-        person = subjects.unseal(platform.keys, request.id, request.identifiers_sealed or b"")
-    except (KeyGone, Unsealable) as error:
-        if request.status is not RequestStatus.NEEDS_ATTENTION:
-            await moves.move(tx, request, RequestStatus.NEEDS_ATTENTION, code=error.code)
-        return None
-    return _Case(request, tuple(await tasks.of_request(tx, request.id)), person, request.cooling_left_s)
+async def _deed_of(tx: Tx, case: _Case) -> Deed:
+    is_released = bool(await holding.free(tx, case.request, case.tasks))
+    return next_deed(case.request.status, case.tasks, is_cooled_off=case.is_cooled_off, is_released=is_released)
 
 
-async def _wait(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG001 - the deeds share one form
+async def _known(tx: Tx, platform: Platform, locked: Sequence[RequestRow]) -> list[_Case]:
+    """Those of the requests that can move on, with their tasks and what was sealed for them."""
+    going = [request for request in locked if not request.is_settled]
+    standing = await tasks.of_requests(tx, [request.id for request in going]) if going else {}
+    cases = []
+    for request in going:
+        try:
+            person = subjects.unseal(platform.keys, request.id, request.identifiers_sealed or b"")
+        except (KeyGone, Unsealable) as error:
+            if request.status is not RequestStatus.NEEDS_ATTENTION:
+                await moves.move(tx, request, RequestStatus.NEEDS_ATTENTION, code=error.code)
+        else:
+            cases.append(_Case(request, standing[request.id], person, request.cooling_left_s))
+    return cases
+
+
+async def _moved(tx: Tx, cases: Sequence[_Case], new: RequestStatus) -> list[_Case]:
+    """Move them all on; those that did."""
+    known = {case.request.id: case for case in cases}
+    moved = await moves.move_many(tx, [case.request for case in cases], new)
+    return [replace(known[request.id], request=request) for request in moved]
+
+
+async def _open(
+    tx: Tx, cases: Sequence[_Case], step: TaskStep, asked: Mapping[RequestId, Sequence[SystemId]]
+) -> list[_Case]:
+    """Write tasks of a step; the cases that got none, which go on at once."""
+    wanted = [(case.request.id, case.request.customer_id, asked[case.request.id]) for case in cases]
+    opened = await tasks.open_tasks(tx, step, wanted)
+    return [case for case in cases if not opened[case.request.id]]
+
+
+async def _wait(tx: Tx, platform: Platform, cases: Sequence[_Case]) -> list[_Case]:  # noqa: ARG001 - one form for all
     """Signing out of apps is not the person's own transaction's to do; it happens as soon as a worker looks."""
-    request = case.request
-    is_new = request.status in (RequestStatus.CHECKING, RequestStatus.COOLING_OFF)
-    if is_new and request.type is RequestType.ERASURE and request.customer_id is not None:
-        await freezing.end_grants(tx, request.customer_id, given_before=request.requested_at)
-    return False
+    new = (RequestStatus.CHECKING, RequestStatus.COOLING_OFF)
+    erasures = [case.request for case in cases if case.request.type is RequestType.ERASURE]
+    frozen = {one.customer_id: one.requested_at for one in erasures if one.customer_id and one.status in new}
+    await freezing.end_grants(tx, frozen)
+    return []
 
 
-async def _cool_off(tx: Tx, platform: Platform, case: _Case) -> bool:
-    request = case.request
-    await _wait(tx, platform, case)
-    moved = await moves.move(tx, request, RequestStatus.COOLING_OFF)
-    left_s = case.left_s or 0.0
-    if moved and 0 < left_s <= moves.LONGEST_RING_S:
-        tx.ring(moves.ADVANCE, request.id, defer_s=left_s)
-    return moved
+async def _cool_off(tx: Tx, platform: Platform, cases: Sequence[_Case]) -> list[_Case]:
+    await _wait(tx, platform, cases)
+    moved = await _moved(tx, cases, RequestStatus.COOLING_OFF)
+    for case in moved:
+        if 0 < (case.left_s or 0.0) <= moves.LONGEST_RING_S:
+            tx.ring(moves.ADVANCE, case.request.id, defer_s=case.left_s or 0.0)
+    return [case for case in moved if case.is_cooled_off]
 
 
-async def _erase(tx: Tx, platform: Platform, case: _Case) -> bool:
+async def _erase(tx: Tx, platform: Platform, cases: Sequence[_Case]) -> list[_Case]:
     """Erase in every system that was asked or has been connected since, knowing the person as we know them now.
 
-    True where there is none, so that the request goes on at once; as of ``_verify``.
+    Those go on at once where there is none; as of ``_verify``.
     """
-    request, values = case.request, {}
-    if request.customer_id is not None:
-        known = await subjects.gather(tx, request.customer_id)
-        lived = await subjects.homes(tx, request.customer_id)
-        sealed = case.sealed.known_better(known, lived)
-        values = {"identifiers_sealed": subjects.seal(platform.keys, request.id, sealed)}
-    own = await systems.own_id(tx)
-    asked = dict.fromkeys([*case.systems(TaskStep.CHECK), *await systems.asked(tx, request.id)])
-    if not await moves.move(tx, request, RequestStatus.ERASING, values=values):
-        return False
-    others = [one for one in asked if one != own]
-    return await tasks.open_tasks(tx, request.id, request.customer_id, TaskStep.ERASE, others) == 0
+    customers = [case.request.customer_id for case in cases if case.request.customer_id is not None]
+    known, lived = await subjects.gather_many(tx, customers), await subjects.homes(tx, customers)
+    own, asked = await systems.own_id(tx), await systems.asked(tx, [case.request.id for case in cases])
+    moved = [_informed(case, known, lived) for case in await _moved(tx, cases, RequestStatus.ERASING)]
+    sealed = {
+        case.request.id: subjects.seal(platform.keys, case.request.id, case.sealed)
+        for case in moved
+        if case.request.customer_id is not None
+    }
+    if sealed:
+        await tx.execute(_RESEAL, {"requests": list(sealed), "sealed": list(sealed.values())})
+    others = {
+        case.request.id: [
+            one for one in dict.fromkeys([*case.systems(TaskStep.CHECK), *asked[case.request.id]]) if one != own
+        ]
+        for case in moved
+    }
+    return await _open(tx, moved, TaskStep.ERASE, others)
+
+
+def _informed(case: _Case, known: Mapping[CustomerId, Person], lived: Mapping[CustomerId, Sequence[Home]]) -> _Case:
+    customer_id = case.request.customer_id
+    if customer_id is None:
+        return case
+    return replace(case, sealed=case.sealed.known_better(known.get(customer_id), lived[customer_id]))
+
+
+def _reseal() -> Update:
+    """Built once: every deletion needs it."""
+    rows = (
+        func.unnest(bindparam("requests", type_=ARRAY(Uuid)), bindparam("sealed", type_=ARRAY(LargeBinary)))
+        .table_valued(column("id", Uuid), column("sealed", LargeBinary), name="fresh")
+        .render_derived()
+    )
+    written = update(privacy_request).where(privacy_request.c.id == rows.c.id)
+    return written.values(identifiers_sealed=rows.c.sealed)
+
+
+_RESEAL = _reseal()
+
+
+async def _verify(tx: Tx, platform: Platform, cases: Sequence[_Case]) -> list[_Case]:  # noqa: ARG001 - one form for all
+    moved = await _moved(tx, cases, RequestStatus.VERIFYING)
+    erased = {case.request.id: case.systems(TaskStep.ERASE, status=TaskStatus.DONE) for case in moved}
+    return await _open(tx, moved, TaskStep.VERIFY, erased)
+
+
+async def _prove(tx: Tx, platform: Platform, cases: Sequence[_Case]) -> list[_Case]:  # noqa: ARG001 - one form for all
+    own = [await systems.own_id(tx)]
+    await tasks.open_tasks(tx, TaskStep.VERIFY, [(case.request.id, None, own) for case in cases])
+    return []
 
 
 async def _pack(tx: Tx, platform: Platform, case: _Case) -> bool:
@@ -161,7 +253,7 @@ async def _pack(tx: Tx, platform: Platform, case: _Case) -> bool:
         return False
     platform.keys.create(exports.key_name(package.id))
     own = await systems.own_id(tx)
-    await tasks.open_tasks(tx, request.id, request.customer_id, TaskStep.PACK, [own])
+    await tasks.open_tasks(tx, TaskStep.PACK, [(request.id, request.customer_id, [own])])
     return False
 
 
@@ -180,22 +272,6 @@ async def _lift(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG00
 
 async def _stop(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG001 - the deeds share one form
     return await moves.move(tx, case.request, RequestStatus.NEEDS_ATTENTION)
-
-
-async def _verify(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG001 - the deeds share one form
-    if not await moves.move(tx, case.request, RequestStatus.VERIFYING):
-        return False
-    done = case.systems(TaskStep.ERASE, status=TaskStatus.DONE)
-    return await tasks.open_tasks(tx, case.request.id, case.request.customer_id, TaskStep.VERIFY, done) == 0
-
-
-async def _prove(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG001 - the deeds share one form
-    await tasks.open_tasks(tx, case.request.id, None, TaskStep.VERIFY, [await systems.own_id(tx)])
-    return False
-
-
-async def _certify(tx: Tx, platform: Platform, case: _Case) -> bool:
-    return await certificates.issue(tx, platform, case.request, case.sealed)
 
 
 async def _refuse(tx: Tx, platform: Platform, case: _Case) -> bool:
@@ -225,18 +301,29 @@ async def _resume(tx: Tx, platform: Platform, case: _Case) -> bool:  # noqa: ARG
     return await holding.resume(tx, SYSTEM, case.request, case.tasks)
 
 
-_DEEDS: Mapping[Deed, Callable[[Tx, Platform, _Case], Awaitable[bool]]] = {
+def _each(deed: Callable[[Tx, Platform, _Case], Awaitable[bool]]) -> "_Deeds":
+    """The same deed for each by itself; those of which it says so are looked at again."""
+
+    async def together(tx: Tx, platform: Platform, cases: Sequence[_Case]) -> list[_Case]:
+        again = [case.request.id for case in cases if await deed(tx, platform, case)]
+        return await _known(tx, platform, await moves.lock_many(tx, again)) if again else []
+
+    return together
+
+
+_Deeds: TypeAlias = Callable[[Tx, Platform, Sequence[_Case]], Awaitable[list[_Case]]]
+"""Do something about cases of one deed; those that go on at once, as they are now."""
+_DEEDS: Mapping[Deed, _Deeds] = {
     Deed.WAIT: _wait,
     Deed.COOL_OFF: _cool_off,
-    Deed.REFUSE: _refuse,
-    Deed.STOP: _stop,
+    Deed.REFUSE: _each(_refuse),
+    Deed.STOP: _each(_stop),
     Deed.ERASE: _erase,
     Deed.VERIFY: _verify,
     Deed.PROVE: _prove,
-    Deed.CERTIFY: _certify,
-    Deed.PACK: _pack,
-    Deed.FINISH: _finish,
-    Deed.LIFT: _lift,
-    Deed.HOLD: _hold,
-    Deed.RESUME: _resume,
+    Deed.PACK: _each(_pack),
+    Deed.FINISH: _each(_finish),
+    Deed.LIFT: _each(_lift),
+    Deed.HOLD: _each(_hold),
+    Deed.RESUME: _each(_resume),
 }

@@ -18,10 +18,13 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import (
+    ARRAY,
     Row,
     String,
     Update,
+    Uuid,
     and_,
+    any_,
     bindparam,
     case,
     delete,
@@ -77,9 +80,10 @@ log = structlog.get_logger()
 
 # When this process last noted that a system is well; it saves a statement a task, and losing it costs one.
 _NOTED: dict[SystemId, float] = {}
-_OF_REQUEST = (
+_OF_REQUESTS = (
     select(
         request_task.c.id,
+        request_task.c.request_id,
         request_task.c.system_id,
         IS_OWN.label("own"),
         request_task.c.step,
@@ -87,7 +91,7 @@ _OF_REQUEST = (
         request_task.c.code,
     )
     .join(system)
-    .where(request_task.c.request_id == bindparam("request"))
+    .where(request_task.c.request_id == any_(bindparam("requests", type_=ARRAY(Uuid))))
 )
 _STATUS = {
     State.DONE: TaskStatus.DONE,
@@ -154,22 +158,35 @@ def job_of(step: TaskStep) -> str:
 
 
 async def open_tasks(
-    tx: Tx, request_id: RequestId, customer_id: CustomerId | None, step: TaskStep, systems: list[SystemId]
-) -> int:
-    """Write one task of a step for each system, all at once, and ring for each; returns how many were not there yet."""
-    if not systems:
-        return 0
-    rows = {"ids": [new_id() for _ in systems], "systems": systems}
-    fresh = await tx.all(OPEN_MANY, {**rows, "customer": customer_id, "request": request_id, "step": step})
+    tx: Tx, step: TaskStep, wanted: Sequence[tuple[RequestId, CustomerId | None, Sequence[SystemId]]]
+) -> Counter[RequestId]:
+    """Write one task of a step for each request and each of its systems, all at once, and ring for each.
+
+    Returns how many of each request were not there yet.
+    """
+    rows = [(new_id(), one, request, customer) for request, customer, systems in wanted for one in systems]
+    if not rows:
+        return Counter()
+    ids, systems, requests, customers = map(list, zip(*rows, strict=True))
+    given = {"id": ids, "system_id": systems, "request_id": requests, "customer_id": customers, "step": step}
+    fresh = await tx.all(OPEN_MANY, given)
     for row in fresh:
         tx.ring(job_of(step), row.id)
-    return len(fresh)
+    return Counter(RequestId(row.request_id) for row in fresh)
 
 
-async def of_request(tx: Tx, request_id: UUID) -> list[Standing]:
-    """Every task of a request as decisions see it."""
-    found = await tx.all(_OF_REQUEST, {"request": request_id})
-    return [Standing(row.id, row.system_id, row.own, row.step, row.status, row.code) for row in found]
+async def of_requests(tx: Tx, request_ids: Sequence[UUID]) -> dict[UUID, tuple[Standing, ...]]:
+    """Every task of each request as decisions see it."""
+    found: dict[UUID, list[Standing]] = {request_id: [] for request_id in request_ids}
+    for row in await tx.all(_OF_REQUESTS, {"requests": list(request_ids)}):
+        standing = Standing(row.id, row.system_id, row.own, row.step, row.status, row.code)
+        found[row.request_id].append(standing)
+    return {request_id: tuple(standing) for request_id, standing in found.items()}
+
+
+async def of_request(tx: Tx, request_id: UUID) -> tuple[Standing, ...]:
+    """Every task of one request."""
+    return (await of_requests(tx, [request_id]))[request_id]
 
 
 async def due(tx: Tx, *, limit: int, per_system: int, rested_s: float = 0.0) -> list[tuple[TaskId, TaskStep]]:

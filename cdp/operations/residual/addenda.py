@@ -85,7 +85,7 @@ async def issue(tx: Tx, platform: Platform, check: Check, result: Result) -> Non
         object_id=addendum_id,
         details={"reference": reference, "sha256": hashlib.sha256(canonical(statement)).hexdigest()},
     )
-    proof = await sequencer.include(tx, platform, event_id)
+    (proof,) = await sequencer.include(tx, platform, [event_id])
     await tx.execute(
         insert(certificate_addendum).values(
             id=addendum_id,

@@ -89,9 +89,9 @@ _PUBLISHED = (
 )
 
 
-async def wait(tx: Tx, request_id: UUID) -> None:
-    """Let the next pass look for the person of a request whose certificate was just issued."""
-    await tx.execute(_WAIT, {"id": new_id(), "request_id": request_id})
+async def wait(tx: Tx, request_ids: Sequence[UUID]) -> None:
+    """Let the next pass look for the people of requests whose certificates were just issued."""
+    await tx.execute(_WAIT, [{"id": new_id(), "request_id": request_id} for request_id in request_ids])
 
 
 async def due(tx: Tx, every: timedelta) -> UUID | None:
