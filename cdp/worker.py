@@ -24,9 +24,9 @@ from cdp.core.platform import Platform
 from cdp.core.settings import Settings
 from cdp.jobs import JOBS
 from cdp.jobs.bell import NearDoorbell
-from cdp.jobs.job import Workplace
 from cdp.jobs.purge import purge
 from cdp.jobs.sweep import Sweeper
+from cdp.jobs.workplace import Workplace
 from cdp.operations import journal, signing_keys
 from cdp.operations.audit import sequencer, witness
 from cdp.operations.bulk.floor import Floor

@@ -23,8 +23,8 @@ from cdp.core import log
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
-from cdp.jobs.job import Workplace
 from cdp.jobs.sweep import sweep
+from cdp.jobs.workplace import Workplace
 from cdp.operations import journal, systems
 from cdp.operations.packages.choices import EVERYTHING, Choices
 from cdp.operations.reference import ensure_reference

@@ -3,7 +3,8 @@
 from uuid import UUID
 
 from cdp.core.db import Role
-from cdp.jobs.job import Workplace, job
+from cdp.jobs.job import job
+from cdp.jobs.workplace import Workplace
 from cdp.operations.oauth import backchannel_logout
 
 

@@ -2,11 +2,11 @@
 
 from uuid import UUID
 
-from cdp.jobs.job import Workplace, job
-from cdp.operations.requests import closing
+from cdp.jobs.job import job
+from cdp.jobs.workplace import Workplace
 
 
 @job
 async def close_request(place: Workplace, request_id: UUID) -> None:
-    """Close it; closing twice is fine."""
-    await closing.close(place.platform, request_id)
+    """Close it, with others that are settled now; closing twice is fine."""
+    await place.closings.ask(request_id)

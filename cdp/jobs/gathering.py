@@ -1,10 +1,9 @@
 """Things that come one by one and are done together a moment later: what they share is paid for once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeAlias, TypeVar
-from uuid import UUID
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -13,8 +12,6 @@ GATHER_S = 0.005
 # As many as one transaction takes; each holds the lock of its request until it commits.
 MOST_TOGETHER = 64
 
-Over: TypeAlias = "asyncio.Future[None]"
-
 log = structlog.get_logger()
 
 
@@ -22,24 +19,26 @@ class Awaited(Protocol):
     """Something somebody waits for."""
 
     @property
-    def over(self) -> Over:
+    def over(self) -> "asyncio.Future[Any]":
         """Resolved once it is done."""
 
 
 Thing = TypeVar("Thing", bound=Awaited)
+Question = TypeVar("Question", bound=Hashable)
+Answer = TypeVar("Answer")
 
 
-def future() -> Over:
+def future() -> "asyncio.Future[Any]":
     """A future of the loop that runs."""
     return asyncio.get_running_loop().create_future()
 
 
-def resolve(over: Over, error: BaseException | None = None) -> None:
+def resolve(over: "asyncio.Future[Any]", error: BaseException | None = None, *, answer: object = None) -> None:
     """Let those who wait go on, or fail; once."""
     if over.done():
         return
     if error is None:
-        over.set_result(None)
+        over.set_result(answer)
     else:
         over.set_exception(error)
 
@@ -80,48 +79,48 @@ class Gathering(Generic[Thing]):
 
 
 @dataclass(eq=False)
-class _Row:
-    id: UUID
-    over: Over = field(default_factory=future)
+class _Asked(Generic[Question, Answer]):
+    question: Question
+    over: "asyncio.Future[Answer]" = field(default_factory=future)
 
 
-class Together:
-    """Rows of one kind that are worked on together.
+class Together(Generic[Question, Answer]):
+    """Answers together what is asked within a moment.
 
-    ``work`` answers which of several it left out; those, and all where it failed, are worked on again, each by itself:
-    one row's trouble costs its neighbours no more than a moment.
+    ``answer`` leaves out those of several it could not do; they, and all where it failed, are asked again, each by
+    itself: the trouble of one costs its neighbours no more than that moment.
     """
 
-    def __init__(self, name: str, work: Callable[[Sequence[UUID]], Awaitable[Collection[UUID]]]) -> None:
-        self._name, self._work = name, work
-        self._rows: Gathering[_Row] = Gathering(self._take)
+    def __init__(self, name: str, answer: Callable[[Sequence[Question]], Awaitable[Mapping[Question, Answer]]]) -> None:
+        self._name, self._answer = name, answer
+        self._asked: Gathering[_Asked[Question, Answer]] = Gathering(self._take)
         self._alone: set[asyncio.Task[None]] = set()
 
-    async def work_on(self, row_id: UUID) -> None:
-        """Work on this row with those that are asked for now; raises what it fails with by itself."""
-        row = _Row(row_id)
-        self._rows.add(row)
-        await row.over
+    async def ask(self, question: Question) -> Answer:
+        """Ask with whoever asks now; raises what it fails with by itself."""
+        asked: _Asked[Question, Answer] = _Asked(question)
+        self._asked.add(asked)
+        return await asked.over
 
-    async def _take(self, rows: Sequence[_Row]) -> None:
-        left: Collection[UUID] = [row.id for row in rows]
-        if len(rows) > 1:
+    async def _take(self, together: Sequence[_Asked[Question, Answer]]) -> None:
+        answers: Mapping[Question, Answer] = {}
+        if len(together) > 1:
             try:
-                left = await self._work([row.id for row in rows])
+                answers = await self._answer(list(dict.fromkeys(asked.question for asked in together)))
             except Exception as error:  # noqa: BLE001 - each by itself says what is wrong with it
-                log.warning("rows.not_together", kind=self._name, rows=len(rows), reason=type(error).__name__)
-        for row in rows:
-            if row.id in left:
-                begun = asyncio.create_task(self._work_alone(row))
+                log.warning("work.not_together", kind=self._name, count=len(together), reason=type(error).__name__)
+        for asked in together:
+            if asked.question in answers:
+                resolve(asked.over, answer=answers[asked.question])
+            else:
+                begun = asyncio.create_task(self._ask_alone(asked))
                 self._alone.add(begun)
                 begun.add_done_callback(self._alone.discard)
-            else:
-                resolve(row.over)
 
-    async def _work_alone(self, row: _Row) -> None:
+    async def _ask_alone(self, asked: _Asked[Question, Answer]) -> None:
         try:
-            await self._work([row.id])
-        except BaseException as error:  # noqa: BLE001 - raised where it was asked for
-            resolve(row.over, error)
+            answer = (await self._answer([asked.question]))[asked.question]
+        except BaseException as error:  # noqa: BLE001 - raised where it was asked
+            resolve(asked.over, error)
         else:
-            resolve(row.over)
+            resolve(asked.over, answer=answer)

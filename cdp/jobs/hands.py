@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cdp.core.db import Role
 from cdp.core.platform import Platform
 from cdp.jobs.claim import Heartbeat, poisoned, release, settle
-from cdp.jobs.gathering import Gathering, Over, future, resolve
+from cdp.jobs.gathering import Gathering, future, resolve
 from cdp.operations.requests import tasks
 from cdp.operations.requests.tasks import Performed, Work
 
@@ -37,7 +37,7 @@ class _Asked:
 
     id: UUID
     perform: Perform
-    over: Over
+    over: "asyncio.Future[None]"
     working: asyncio.Task[None] | None = None
     is_unwanted: bool = False
     slow_at: asyncio.TimerHandle | None = None
@@ -50,7 +50,7 @@ class _Ended:
 
     work: Work
     performed: Performed
-    over: Over = field(default_factory=future)
+    over: "asyncio.Future[None]" = field(default_factory=future)
 
 
 class Hands:

@@ -6,47 +6,15 @@ row says what is to be done; the sweeper comes back to it.
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
 
-from cdp.compiler.reader import Reader
-from cdp.core.platform import Platform
-from cdp.jobs.gathering import Together
-from cdp.jobs.hands import Hands
-from cdp.operations.requests import phases
+from cdp.jobs.workplace import Workplace
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """The worker a job runs in: the platform, the reader of its profiles, and the name its leases carry.
-
-    ``hands`` work on the tasks it is asked for; ``under_way`` are all its jobs, and whether one was asked for again.
-    """
-
-    platform: Platform
-    reader: Reader
-    owner: str
-    under_way: dict[tuple[str, UUID], bool] = field(default_factory=dict)
-
-    @functools.cached_property
-    def hands(self) -> Hands:
-        """The tasks under way here."""
-        return Hands(self.platform, self.owner)
-
-    @functools.cached_property
-    def advances(self) -> Together:
-        """The requests that move on here."""
-
-        async def advance(request_ids: Sequence[UUID]) -> Collection[UUID]:
-            return await phases.advance(self.platform, *request_ids)
-
-        return Together("request", advance)
 
 
 class Job(Protocol):

@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from cdp.jobs.job import Workplace, job
+from cdp.jobs.job import job
+from cdp.jobs.workplace import Workplace
 from cdp.operations.requests import exports
 
 

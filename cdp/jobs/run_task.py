@@ -3,7 +3,8 @@
 from functools import partial
 from uuid import UUID
 
-from cdp.jobs.job import Workplace, job
+from cdp.jobs.job import job
+from cdp.jobs.workplace import Workplace
 from cdp.operations.requests import steps
 
 

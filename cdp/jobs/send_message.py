@@ -2,27 +2,20 @@
 
 from uuid import UUID
 
-from cdp.core.db import Role
 from cdp.core.mail import MailRefused
-from cdp.jobs.job import Workplace, job
-from cdp.operations import messages
+from cdp.jobs.job import job
+from cdp.jobs.workplace import Workplace
 
 
 @job
 async def send_message(place: Workplace, message_id: UUID) -> None:
     """Claim it, send it outside any transaction, settle; a message may leave twice, under one Message-ID."""
-    platform = place.platform
-    settings = platform.settings
-    async with platform.db.transaction(Role.WORKER) as tx:
-        outgoing = await messages.claim(tx, message_id, lease_s=settings.lease_s)
+    outgoing = await place.claims_of_messages.ask(message_id)
     if outgoing is None:
         return
     try:
-        await platform.mailer.send(outgoing.id, outgoing.recipient, outgoing.subject, outgoing.body)
-        taken = True
+        await place.platform.mailer.send(outgoing.id, outgoing.recipient, outgoing.subject, outgoing.body)
+        is_taken = True
     except (MailRefused, OSError):
-        taken = False
-    async with platform.db.transaction(Role.WORKER) as tx:
-        await messages.settle(
-            tx, outgoing, taken=taken, max_attempts=settings.max_attempts, retry_base_s=settings.retry_base_s
-        )
+        is_taken = False
+    await place.ends_of_messages.ask((outgoing, is_taken))

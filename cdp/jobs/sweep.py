@@ -17,12 +17,13 @@ from cdp.jobs.advance_request import advance_request
 from cdp.jobs.announce_logout import announce_logout
 from cdp.jobs.call_controller import call_controller
 from cdp.jobs.close_request import close_request
-from cdp.jobs.job import Job, Workplace
+from cdp.jobs.job import Job
 from cdp.jobs.pack_export import pack_export
 from cdp.jobs.remove_export import remove_export
 from cdp.jobs.run_task import run_task
 from cdp.jobs.send_message import send_message
 from cdp.jobs.work_on_asked import work_on_asked
+from cdp.jobs.workplace import Workplace
 from cdp.operations import expired, messages, suppression
 from cdp.operations.holds import holds
 from cdp.operations.oauth import backchannel_logout

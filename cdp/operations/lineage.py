@@ -19,7 +19,7 @@ def merged_into(customers: Collection[UUID | ColumnElement[UUID]] | Select[UUID]
     return select(customer_merge.c.merged_id).where(customer_merge.c.customer_id.in_(customers), standing)
 
 
-def log_names_of(customers: Collection[UUID | BindParameter[UUID]]) -> Select[UUID]:
+def log_names_of(customers: Collection[UUID | ColumnElement[UUID]]) -> Select[UUID]:
     """What the log called the records that went into these customers."""
     standing = customer_merge.c.status == MergeStatus.MERGED
     return select(customer_merge.c.merged_ref).where(customer_merge.c.customer_id.in_(customers), standing)

@@ -6,6 +6,7 @@
 A message may leave twice (a worker dies after the server took it), always under the same Message-ID.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -16,12 +17,15 @@ from sqlalchemy import (
     BindParameter,
     Boolean,
     ColumnElement,
+    Integer,
     Interval,
     Text,
     Uuid,
     and_,
+    any_,
     bindparam,
     case,
+    column,
     delete,
     func,
     insert,
@@ -30,6 +34,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.types import TypeEngine
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Tx
@@ -98,7 +103,12 @@ def _claim() -> ReturningUpdate[Any]:
     until = func.now() + bindparam("lease", type_=Interval())
     free = (
         select(message.c.id)
-        .where(message.c.id == bindparam("wanted"), message.c.status.in_(UNSENT), message.c.next_run_at <= func.now())
+        .where(
+            message.c.id == any_(bindparam("wanted", type_=ARRAY(Uuid))),
+            message.c.status.in_(UNSENT),
+            message.c.next_run_at <= func.now(),
+        )
+        .order_by(message.c.id)
         .with_for_update(skip_locked=True)
     )
     return (
@@ -127,6 +137,19 @@ def _claim() -> ReturningUpdate[Any]:
 
 def _settle() -> ReturningUpdate[Any]:
     """Answers what the log calls the person, and which erasures wait for their last letter before they go on."""
+    columns: dict[str, TypeEngine[Any]] = {
+        "id": Uuid(),
+        "fence": Integer(),
+        "status": message.c.status.type,
+        "delay": Interval(),
+        "is_taken": Boolean(),
+        "text": Text(),
+    }
+    ended = (
+        func.unnest(*(bindparam(f"each_{name}", type_=ARRAY(kind)) for name, kind in columns.items()))
+        .table_valued(*(column(name, kind) for name, kind in columns.items()), name="ended")
+        .render_derived()
+    )
     owner = select(customer.c.audit_ref).where(customer.c.id == message.c.customer_id).scalar_subquery()
     of_request = select(privacy_request.c.subject_ref).where(privacy_request.c.id == message.c.request_id)
     theirs = or_(
@@ -137,18 +160,19 @@ def _settle() -> ReturningUpdate[Any]:
     return (
         update(message)
         .where(
-            message.c.id == bindparam("wanted"),
+            message.c.id == ended.c.id,
             message.c.status == MessageStatus.SENDING,
-            message.c.fence == bindparam("claim"),
+            message.c.fence == ended.c.fence,
         )
         .values(
-            status=bindparam("came_to", type_=message.c.status.type),
+            status=ended.c.status,
             lease_until=None,
-            next_run_at=func.now() + bindparam("delay", type_=Interval()),
-            sent_at=case((bindparam("is_taken", type_=Boolean), func.now())),
-            body=func.coalesce(bindparam("text", type_=Text), message.c.body),
+            next_run_at=func.now() + ended.c.delay,
+            sent_at=case((ended.c.is_taken, func.now())),
+            body=func.coalesce(ended.c.text, message.c.body),
         )
         .returning(
+            message.c.id,
             func.coalesce(owner, of_request.scalar_subquery()).label("subject_ref"),
             func.array(waiting.scalar_subquery(), type_=ARRAY(Uuid)).label("waiting"),
         )
@@ -161,57 +185,82 @@ _CLAIM = _claim()
 _SETTLE = _settle()
 
 
-async def claim(tx: Tx, message_id: UUID, *, lease_s: float) -> Outgoing | None:
-    """Take a due message for ``lease_s`` seconds; None when it is not due or somebody else has it."""
+async def claim(tx: Tx, message_ids: Sequence[UUID], *, lease_s: float) -> list[Outgoing]:
+    """Take messages for ``lease_s`` seconds, as far as they are due and nobody else has them."""
     lease = timedelta(seconds=lease_s)
-    taken = await tx.first(_CLAIM, {"wanted": message_id, "lease": lease})
-    if taken is None:
-        return None
-    return Outgoing(
-        id=taken.id,
-        fence=taken.fence,
-        attempt=taken.attempt,
-        template=taken.template,
-        customer_id=CustomerId(taken.customer_id) if taken.customer_id else None,
-        request_id=taken.request_id,
-        recipient=taken.recipient,
-        subject=taken.subject,
-        body=taken.body,
-    )
+    return [
+        Outgoing(
+            id=taken.id,
+            fence=taken.fence,
+            attempt=taken.attempt,
+            template=taken.template,
+            customer_id=CustomerId(taken.customer_id) if taken.customer_id else None,
+            request_id=taken.request_id,
+            recipient=taken.recipient,
+            subject=taken.subject,
+            body=taken.body,
+        )
+        for taken in await tx.all(_CLAIM, {"wanted": list(message_ids), "lease": lease})
+    ]
 
 
 async def settle(
-    tx: Tx, outgoing: Outgoing, *, taken: bool, max_attempts: int, retry_base_s: float
-) -> MessageStatus | None:
-    """Record whether the next hop took the message; None when this claim is no longer the newest."""
-    if taken:
-        status = MessageStatus.SENT
-    elif outgoing.attempt >= max_attempts:
-        status = MessageStatus.FAILED
-    else:
-        status = MessageStatus.QUEUED
-    if status not in MESSAGE_TRANSITIONS[MessageStatus.SENDING]:
-        raise ValueError(f"a message never goes from sending to {status}")
-    delay_s = wait_s(outgoing.attempt, base_s=retry_base_s)
-    given = {"came_to": status, "delay": timedelta(seconds=delay_s), "is_taken": taken, "text": _text(outgoing, status)}
-    settled = await tx.first(_SETTLE, {"wanted": outgoing.id, "claim": outgoing.fence, **given})
-    if settled is None:
-        return None
-    if status is MessageStatus.QUEUED:
-        tx.ring(JOB, outgoing.id, defer_s=delay_s)
-    else:
-        for request_id in settled.waiting:
-            tx.ring(ADVANCE, request_id)
-    await audit.record(
-        tx,
-        SYSTEM,
-        f"message.{status.value}",
-        subject_ref=settled.subject_ref,
-        object_type="Message",
-        object_id=outgoing.id,
-        details={"template": outgoing.template, "attempt": outgoing.attempt},
-    )
-    return status
+    tx: Tx, ended: Sequence[tuple[Outgoing, bool]], *, max_attempts: int, retry_base_s: float
+) -> dict[UUID, MessageStatus]:
+    """Record of each message whether the next hop took it; where the claim is not the newest, nothing happens.
+
+    Returns what those came to that it was recorded of.
+    """
+    rows = {one.id: _Settled.of(one, is_taken, max_attempts, retry_base_s) for one, is_taken in ended}
+    found = await tx.all(_SETTLE, _Settled.arrays(list(rows.values()))) if rows else ()
+    for row in found:
+        settled = rows[row.id]
+        if settled.status is MessageStatus.QUEUED:
+            tx.ring(JOB, row.id, defer_s=settled.delay.total_seconds())
+        else:
+            for request_id in row.waiting:
+                tx.ring(ADVANCE, request_id)
+    await audit.record_many(tx, SYSTEM, [rows[row.id].told(row.subject_ref) for row in found])
+    return {row.id: rows[row.id].status for row in found}
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """What one claimed message comes to."""
+
+    outgoing: Outgoing
+    is_taken: bool
+    status: MessageStatus
+    delay: timedelta
+
+    @classmethod
+    def of(cls, outgoing: Outgoing, is_taken: bool, max_attempts: int, retry_base_s: float) -> "_Settled":
+        if is_taken:
+            status = MessageStatus.SENT
+        elif outgoing.attempt >= max_attempts:
+            status = MessageStatus.FAILED
+        else:
+            status = MessageStatus.QUEUED
+        if status not in MESSAGE_TRANSITIONS[MessageStatus.SENDING]:
+            raise ValueError(f"a message never goes from sending to {status}")
+        return cls(outgoing, is_taken, status, timedelta(seconds=wait_s(outgoing.attempt, base_s=retry_base_s)))
+
+    @staticmethod
+    def arrays(settled: Sequence["_Settled"]) -> dict[str, list[object]]:
+        """As the statement takes them."""
+        return {
+            "each_id": [one.outgoing.id for one in settled],
+            "each_fence": [one.outgoing.fence for one in settled],
+            "each_status": [one.status for one in settled],
+            "each_delay": [one.delay for one in settled],
+            "each_is_taken": [one.is_taken for one in settled],
+            "each_text": [_text(one.outgoing, one.status) for one in settled],
+        }
+
+    def told(self, subject_ref: UUID | None) -> audit.Happened:
+        outgoing = self.outgoing
+        details = {"template": outgoing.template, "attempt": outgoing.attempt}
+        return audit.Happened(f"message.{self.status.value}", subject_ref, "Message", outgoing.id, details=details)
 
 
 def _text(outgoing: Outgoing, status: MessageStatus) -> str | None:

@@ -12,7 +12,7 @@ from sqlalchemy import func, update
 from cdp.connectors.own.rows import erase_rows
 from cdp.core.db import Role
 from cdp.core.sign import Verdict, check
-from cdp.jobs.job import Workplace
+from cdp.jobs.workplace import Workplace
 from cdp.operations.bulk import reach, spares
 from cdp.operations.requests import requests
 from cdp.tables.bulk import BulkCompression, BulkFormat, BulkStatus, bulk_part

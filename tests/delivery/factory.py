@@ -26,8 +26,8 @@ from cdp.core import age
 from cdp.core.db import Role
 from cdp.core.ids import new_id
 from cdp.core.platform import Platform
-from cdp.jobs.job import Workplace
 from cdp.jobs.sweep import sweep
+from cdp.jobs.workplace import Workplace
 from cdp.operations.delivery.floor import Floor
 from cdp.operations.delivery.receiver import Account, Receiver
 from cdp.operations.oauth import clients

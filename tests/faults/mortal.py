@@ -17,8 +17,8 @@ from cdp.core.http import Answer, Outbound
 from cdp.core.ids import CustomerId
 from cdp.core.keys import KeyStore, Sealing
 from cdp.core.mail import Mailer, OutboxMailer
-from cdp.jobs.job import Workplace
 from cdp.jobs.sweep import sweep
+from cdp.jobs.workplace import Workplace
 from tests.engine import Engine
 
 

@@ -16,10 +16,11 @@ from cdp.core.db import Role
 from cdp.jobs.advance_request import advance_request
 from cdp.jobs.claim import settle
 from cdp.jobs.close_request import close_request
-from cdp.jobs.job import Job, Workplace, job
+from cdp.jobs.job import Job, job
 from cdp.jobs.pack_export import pack_export
 from cdp.jobs.run_task import run_task
 from cdp.jobs.send_message import send_message
+from cdp.jobs.workplace import Workplace
 from cdp.operations import messages
 from cdp.operations.requests import closing, phases, steps, tasks
 from cdp.operations.residual import checks, passes

@@ -13,8 +13,9 @@ from cdp.core.ids import TaskId, new_id
 from cdp.jobs.bell import NearDoorbell
 from cdp.jobs.claim import leased, settle
 from cdp.jobs.hands import Hands
-from cdp.jobs.job import Workplace, job
+from cdp.jobs.job import job
 from cdp.jobs.run_task import run_task
+from cdp.jobs.workplace import Workplace
 from cdp.operations.backoff import LONGEST_S, wait_s
 from cdp.operations.requests import claiming, tasks
 from cdp.operations.requests.tasks import Performed, Work

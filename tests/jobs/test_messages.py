@@ -101,12 +101,11 @@ async def test_a_dead_workers_message_leaves_under_the_same_id(engine: Engine, i
     mailing = by_smtp(engine, inbox.port)
     message_id = await queued(mailing, await make_person(engine.platform.db))
     async with engine.platform.db.transaction(Role.WORKER) as tx:
-        claimed = await messages.claim(tx, next(iter(await messages.due(tx, limit=1))), lease_s=0)
-    assert claimed is not None
+        (claimed,) = await messages.claim(tx, await messages.due(tx, limit=1), lease_s=0)
     await mailing.work()
     async with engine.platform.db.transaction(Role.WORKER) as tx:
-        late = await messages.settle(tx, claimed, taken=False, max_attempts=1, retry_base_s=0)
-    assert late is None
+        late = await messages.settle(tx, [(claimed, False)], max_attempts=1, retry_base_s=0)
+    assert late == {}
     assert await status_of(engine, message_id) is MessageStatus.SENT
 
 

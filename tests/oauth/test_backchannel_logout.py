@@ -12,7 +12,7 @@ from cdp.core.db import Role
 from cdp.core.http import Outbound
 from cdp.core.ids import CustomerId
 from cdp.jobs.announce_logout import announce_logout
-from cdp.jobs.job import Workplace
+from cdp.jobs.workplace import Workplace
 from cdp.operations import account_security
 from cdp.operations.oauth import backchannel_logout, clients
 from cdp.operations.oauth.backchannel_logout import EVENT

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from cdp.core.settings import Settings
-from cdp.jobs.job import Workplace
+from cdp.jobs.workplace import Workplace
 from cdp.operations.oauth.tokens import issuer_of
 from cdp.schema.schema import open_reader
 from tests.conftest import fresh_place

@@ -194,10 +194,9 @@ async def test_the_letter_forgets_its_link_once_it_is_sent(platform, new_custome
     code = await mailed_code(platform, name)
     async with platform.db.transaction(Role.WORKER) as tx:
         message_id = await tx.scalar(select(message.c.id).where(message.c.recipient == name))
-        outgoing = await messages.claim(tx, message_id, lease_s=30)
-        assert outgoing is not None
+        (outgoing,) = await messages.claim(tx, [message_id], lease_s=30)
         assert code in outgoing.body
-        await messages.settle(tx, outgoing, taken=True, max_attempts=3, retry_base_s=1)
+        await messages.settle(tx, [(outgoing, True)], max_attempts=3, retry_base_s=1)
         assert code not in await tx.scalar(select(message.c.body).where(message.c.id == message_id))
     assert await mailed(platform, name) == ["account_registered"]
 

@@ -44,7 +44,7 @@ class Own:
     async def check(self, subject: Subject, key: str) -> Outcome:  # noqa: ARG002
         """Count what would go and what would stay."""
         try:
-            async with self._platform.db.transaction(Role.WORKER) as tx:
+            async with self._platform.db.looking(Role.WORKER) as tx:
                 found = await holdings(tx, subject.customer_id)
                 held = await held_holdings(tx, subject.customer_id, await effective(tx, subject.customer_id))
         except (SQLAlchemyError, OSError) as error:
@@ -69,7 +69,7 @@ class Own:
     async def verify(self, subject: Subject, key: str) -> Outcome:  # noqa: ARG002
         """Read every personal table by customer and every identity column by identifier."""
         try:
-            async with self._platform.db.transaction(Role.WORKER) as tx:
+            async with self._platform.db.looking(Role.WORKER) as tx:
                 held = await holdings(tx, subject.customer_id)
                 found = await traces(tx, subject.customer_id, subject.identifiers)
         except (SQLAlchemyError, OSError) as error:
@@ -84,7 +84,7 @@ class Own:
         """Hold the data map against itself and reach the database."""
         found = [Problem("DATA_MAP_GAP", "tables", gap) for gap in gaps()]
         try:
-            async with self._platform.db.transaction(Role.WORKER) as tx:
+            async with self._platform.db.looking(Role.WORKER) as tx:
                 await tx.scalar(select(1))
         except (SQLAlchemyError, OSError) as error:
             found.append(Problem(outcome_of(error).code, "database", "Our own database can not be reached"))

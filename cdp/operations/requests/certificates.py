@@ -56,6 +56,12 @@ class Issued:
     request_reference: str
     document: bytes
 
+    @classmethod
+    def of(cls, document: str) -> "Issued":
+        """From the text of its row: that is the original."""
+        read = json.loads(document)
+        return cls(read["reference"], read["request"]["reference"], document.encode())
+
     def pdf(self) -> bytes:
         """The same certificate to print."""
         return certificate_pdf.render(self.document)
@@ -81,9 +87,7 @@ _TASKS = (
     .where(request_task.c.request_id == any_(bindparam("requests", type_=ARRAY(Uuid))))
     .order_by(system.c.position, system.c.name)
 )
-_OF_REQUEST = select(certificate.c.reference, certificate.c.document).where(
-    certificate.c.request_id == bindparam("request")
-)
+_OF_REQUEST = select(certificate.c.document).where(certificate.c.request_id == bindparam("request"))
 
 
 async def issue(tx: Tx, platform: Platform, cases: Mapping[RequestId, tuple[RequestRow, SealedPerson]]) -> None:
@@ -209,20 +213,16 @@ def _retained(steps: Mapping[TaskStep, Row[Any]]) -> list[Document]:
 
 
 async def of_request(tx: Tx, request_id: UUID) -> Issued | None:
-    """The certificate of a request, from its row: that is the original."""
-    row = await tx.first(_OF_REQUEST, {"request": request_id})
-    return None if row is None else _issued(row.reference, row.document)
-
-
-def _issued(reference: str, document: str) -> Issued:
-    return Issued(reference, json.loads(document)["request"]["reference"], document.encode())
+    """The certificate of a request."""
+    document = await tx.scalar(_OF_REQUEST, {"request": request_id})
+    return None if document is None else Issued.of(document)
 
 
 async def find(platform: Platform, reference: str) -> Issued | None:
     """A certificate by its own reference; it holds no personal data, so who knows the reference may have it."""
     async with platform.db.transaction(Role.WORKER) as tx:
         row = await tx.first(select(certificate.c.document).where(certificate.c.reference == reference))
-    return None if row is None else _issued(reference, row.document)
+    return None if row is None else Issued.of(row.document)
 
 
 def verifier() -> bytes:

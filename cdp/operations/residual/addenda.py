@@ -126,6 +126,6 @@ async def of_request(tx: Tx, request_id: UUID) -> Addendum | None:
     return None if row is None else Addendum(row.reference, row.document.encode())
 
 
-async def publish(platform: Platform, addendum: Addendum, certificate_reference: str) -> None:
+async def publish(platform: Platform, document: bytes, certificate_reference: str) -> None:
     """Put it beside its certificate in the object store; doing it again writes the same."""
-    await platform.blobs.put(f"certificates/{certificate_reference}.addendum.json", addendum.document)
+    await platform.blobs.put(f"certificates/{certificate_reference}.addendum.json", document)

@@ -13,7 +13,22 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, DateTime, Row, bindparam, cast, exists, func, insert, literal, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    DateTime,
+    Row,
+    Uuid,
+    any_,
+    bindparam,
+    cast,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from cdp.access.viewer import Actor, Viewer
 from cdp.core.db import Tx
@@ -84,8 +99,12 @@ class Found:
 _WAIT = insert(residual_check)
 _PUBLISHED = (
     update(residual_check)
-    .where(residual_check.c.request_id == bindparam("request"), residual_check.c.status.in_(OPEN))
+    .where(
+        residual_check.c.request_id == any_(bindparam("requests", type_=ARRAY(Uuid))),
+        residual_check.c.status.in_(OPEN),
+    )
     .values(published_at=func.coalesce(residual_check.c.published_at, func.now()))
+    .returning(residual_check.c.request_id)
 )
 
 
@@ -229,7 +248,6 @@ def is_waiting(request_id: ColumnElement[Any]) -> ColumnElement[bool]:
     return exists().where(residual_check.c.request_id == request_id, waits)
 
 
-async def published(tx: Tx, request_id: UUID) -> bool:
-    """Note that the certificate is out; False unless the sealed identifiers are still needed."""
-    noted = await tx.execute(_PUBLISHED, {"request": request_id})
-    return noted.rowcount == 1
+async def published(tx: Tx, request_ids: Sequence[UUID]) -> set[UUID]:
+    """Note that the certificates of requests are out; those whose sealed identifiers are still needed."""
+    return {row.request_id for row in await tx.all(_PUBLISHED, {"requests": list(request_ids)})}

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from cdp.access.viewer import Actor
 from cdp.core.db import Role
 from cdp.core.settings import Settings
-from cdp.jobs.job import Workplace
+from cdp.jobs.workplace import Workplace
 from cdp.operations.accounts import sessions
 from cdp.tables.account import account, session
 from tests.browser import serving, submit, visitor
