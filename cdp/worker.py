@@ -10,15 +10,18 @@ import os
 import signal
 import socket
 from contextlib import suppress
+from typing import Any
+from uuid import UUID
 
 import structlog
 import uvloop
 from arq import func
+from arq.typing import WorkerCoroutine
 from arq.worker import Worker
 from redis.exceptions import RedisError
 
 from cdp.core import log as logging
-from cdp.core.db import Role
+from cdp.core.db import Ring, Role
 from cdp.core.doorbell import QUEUE, deserialize, redis_settings, serialize
 from cdp.core.platform import Platform
 from cdp.core.settings import Settings
@@ -39,6 +42,8 @@ from cdp.schema.schema import open_reader
 
 GRACE_S = 5.0
 POLL_S = 0.05
+# Jobs of arq that wait for room here; the others wait in Valkey, for whichever worker has room first.
+MOST_WAITING = 8
 CANARY_POLL_S = 5.0
 LONGEST_JOB_S = 24 * 3600
 LONGEST_PAUSE_S = 10.0
@@ -79,8 +84,9 @@ async def serve(platform: Platform, stop: asyncio.Event) -> None:
 async def _work(place: Workplace, stop: asyncio.Event) -> None:
     floor = Floor(place.platform, place.reader, place.owner)
     most = place.platform.settings.worker_concurrency
+    bell = NearDoorbell(place, place.platform.db.doorbell, most=most)
     loops = [
-        asyncio.create_task(NearDoorbell(place, place.platform.db.doorbell, most=most).run(stop)),
+        asyncio.create_task(bell.run(stop)),
         asyncio.create_task(Sweeper(place, concurrency=most).run(stop)),
         asyncio.create_task(_sequencing(place.platform, stop)),
         asyncio.create_task(_looking(place.platform, stop)),
@@ -90,7 +96,7 @@ async def _work(place: Workplace, stop: asyncio.Event) -> None:
         asyncio.create_task(_purging(place, stop)),
     ]
     if place.platform.settings.redis_url:
-        loops.append(asyncio.create_task(_listening(place, stop)))
+        loops.append(asyncio.create_task(_listening(place, bell, stop)))
     log.info("worker.started", owner=place.owner)
     await stop.wait()
     _, late = await asyncio.wait(loops, timeout=GRACE_S)
@@ -143,10 +149,10 @@ async def _trying(platform: Platform, stop: asyncio.Event) -> None:
         await _pause(stop, CANARY_POLL_S)
 
 
-async def _listening(place: Workplace, stop: asyncio.Event) -> None:
+async def _listening(place: Workplace, bell: NearDoorbell, stop: asyncio.Event) -> None:
     pause_s, clock = POLL_S, asyncio.get_running_loop().time
     while not stop.is_set():
-        listener, began = _Listener(place), clock()
+        listener, began = _Listener(place, bell), clock()
         try:
             await listener.listen(stop)
         except (RedisError, OSError) as error:
@@ -157,17 +163,25 @@ async def _listening(place: Workplace, stop: asyncio.Event) -> None:
         pause_s = POLL_S if clock() - began > LONGEST_PAUSE_S else min(LONGEST_PAUSE_S, pause_s * 2)
 
 
+def _taking(bell: NearDoorbell, name: str) -> WorkerCoroutine:
+    """A job of arq is over once its rows have begun here: arq asks Valkey about every job in hand at each poll."""
+
+    async def take(ctx: dict[Any, Any], *row_ids: str, **_: object) -> None:  # noqa: ARG001 - arq's form
+        await bell.take([Ring(name, UUID(row_id)) for row_id in row_ids])
+
+    return take
+
+
 class _Listener:
     """One life of an arq worker: from the first connection to the loss of Valkey, or to the end of ours."""
 
-    def __init__(self, place: Workplace) -> None:
+    def __init__(self, place: Workplace, bell: NearDoorbell) -> None:
         self._arq = Worker(
-            functions=[func(job, name=job.__name__) for job in JOBS],  # type: ignore[arg-type]  # arq names __qualname__
+            functions=[func(_taking(bell, job.__name__), name=job.__name__) for job in JOBS],
             queue_name=QUEUE,
             redis_settings=redis_settings(place.platform.settings.redis_url),
-            ctx={"workplace": place},
             handle_signals=False,
-            max_jobs=place.platform.settings.worker_concurrency,
+            max_jobs=MOST_WAITING,
             job_timeout=LONGEST_JOB_S,
             keep_result=0,
             poll_delay=POLL_S,

@@ -16,43 +16,63 @@ _JOBS: Mapping[str, Job] = {job.__name__: job for job in JOBS}
 
 
 class NearDoorbell:
-    """Rings here first. A ring for later, or beyond ``most`` of its job under way, goes to ``far``.
+    """Rings here first. A ring for later, or while ``most`` of its job are under way, goes to ``far``.
 
     Each job has room of its own: many tasks at slow systems leave the requests room to move on.
     """
 
     def __init__(self, place: Workplace, far: Doorbell, *, most: int) -> None:
-        self._place, self._far, self._most = place, far, most
-        self._under_way: dict[str, set[asyncio.Task[None]]] = {name: set() for name in _JOBS}
+        self._place, self._far = place, far
+        self._room = {name: asyncio.Semaphore(most) for name in _JOBS}
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._is_open = False
 
     async def ring(self, rings: Sequence[Ring]) -> None:
         """Begin what is due and has room, in tasks of its own; never raises."""
         for_others = []
         for ring in dict.fromkeys(rings):
-            job = _JOBS.get(ring.job)
-            if job is None or ring.defer_s > 0 or len(self._under_way[ring.job]) >= self._most:
+            room = self._room.get(ring.job)
+            if room is None or ring.defer_s > 0 or room.locked():
                 for_others.append(ring)
-                continue
-            begun = asyncio.create_task(job({"workplace": self._place}, str(ring.row_id)))
-            self._under_way[ring.job].add(begun)
-            begun.add_done_callback(self._under_way[ring.job].discard)
+            else:
+                await room.acquire()
+                self._begin(ring, room)
         if for_others:
             await self._far.ring(for_others)
+
+    async def take(self, rings: Sequence[Ring]) -> None:
+        """Begin what somebody else rang for, each as soon as there is room; when this worker stops, others hear it."""
+        for ring in rings:
+            room = self._room[ring.job]
+            await room.acquire()
+            if self._is_open:
+                self._begin(ring, room)
+            else:
+                room.release()
+                await self._far.ring([ring])
+
+    def _begin(self, ring: Ring, room: asyncio.Semaphore) -> None:
+        begun = asyncio.create_task(_JOBS[ring.job]({"workplace": self._place}, str(ring.row_id)))
+        self._under_way.add(begun)
+        begun.add_done_callback(self._under_way.discard)
+        begun.add_done_callback(lambda _: room.release())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Be the doorbell of this process until ``stop``; then finish what is under way. Cancelling gives it back."""
         self._place.platform.db.doorbell = self
+        self._is_open = True
         try:
             await stop.wait()
-            self._place.platform.db.doorbell = self._far
-            while left := self._left():
-                await asyncio.wait(left)
+            self._close()
+            while self._under_way:
+                await asyncio.wait(self._under_way)
         finally:
-            self._place.platform.db.doorbell = self._far
-            left = self._left()
+            self._close()
+            left = list(self._under_way)
             for one in left:
                 one.cancel()
             await asyncio.gather(*left, return_exceptions=True)
 
-    def _left(self) -> list[asyncio.Task[None]]:
-        return [one for of_job in self._under_way.values() for one in of_job]
+    def _close(self) -> None:
+        self._is_open = False
+        self._place.platform.db.doorbell = self._far
