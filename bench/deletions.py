@@ -351,7 +351,9 @@ def peer(folder: Path) -> Iterator[list[int]]:
         while True:
             try:
                 httpx.get(f"http://127.0.0.1:{ports[-1]}/calls", trust_env=False)
-            except httpx.HTTPError:
+            except httpx.HTTPError as error:
+                if child.exit_code() is not None:
+                    raise SystemExit("the slow peer ended: somebody else took one of its ports") from error
                 time.sleep(0.05)
             else:
                 break

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from cdp.core.db import Doorbell, Ring
 from cdp.jobs import JOBS
+from cdp.jobs.hands import SLOW_S
 from cdp.jobs.job import Job
 from cdp.jobs.workplace import Workplace
 
@@ -18,11 +19,12 @@ _JOBS: Mapping[str, Job] = {job.__name__: job for job in JOBS}
 class NearDoorbell:
     """Rings here first. A ring for later, or while ``most`` of its job are under way, goes to ``far``.
 
-    Each job has room of its own: many tasks at slow systems leave the requests room to move on.
+    Each job has room of its own, and what takes longer than ``slow_s`` takes none: systems that hang leave the others
+    theirs.
     """
 
-    def __init__(self, place: Workplace, far: Doorbell, *, most: int) -> None:
-        self._place, self._far = place, far
+    def __init__(self, place: Workplace, far: Doorbell, *, most: int, slow_s: float = SLOW_S) -> None:
+        self._place, self._far, self._slow_s = place, far, slow_s
         self._room = {name: asyncio.Semaphore(most) for name in _JOBS}
         self._under_way: set[asyncio.Task[None]] = set()
         self._is_open = False
@@ -55,7 +57,15 @@ class NearDoorbell:
         begun = asyncio.create_task(_JOBS[ring.job]({"workplace": self._place}, str(ring.row_id)))
         self._under_way.add(begun)
         begun.add_done_callback(self._under_way.discard)
-        begun.add_done_callback(lambda _: room.release())
+        loop = asyncio.get_running_loop()
+        slow = loop.call_later(self._slow_s, room.release)
+
+        def over(_: object) -> None:
+            if slow.when() > loop.time():
+                slow.cancel()
+                room.release()
+
+        begun.add_done_callback(over)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Be the doorbell of this process until ``stop``; then finish what is under way. Cancelling gives it back."""

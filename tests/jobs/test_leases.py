@@ -16,6 +16,7 @@ from cdp.jobs.hands import Hands
 from cdp.jobs.job import job
 from cdp.jobs.run_task import run_task
 from cdp.jobs.workplace import Workplace
+from cdp.operations import moves
 from cdp.operations.backoff import LONGEST_S, wait_s
 from cdp.operations.requests import claiming, tasks
 from cdp.operations.requests.tasks import Performed, Work
@@ -419,5 +420,26 @@ async def test_a_worker_rings_itself_first_and_others_for_the_rest(engine: Engin
         stop.set()
         await running
         assert engine.platform.db.doorbell is far
+    finally:
+        engine.platform.db.doorbell = before
+
+
+async def test_what_hangs_leaves_room_at_the_bell(engine: Engine) -> None:
+    far, stop, before = Far(), asyncio.Event(), engine.platform.db.doorbell
+    bell = NearDoorbell(engine.place, far, most=1, slow_s=0.05)
+    references = [(await one_task(engine, await make_person(engine.platform.db)))[0] for _ in range(2)]
+    stuck, other = [Ring("advance_request", (await engine.request(one)).id) for one in references]
+    running = asyncio.create_task(bell.run(stop))
+    await asyncio.sleep(0)
+    try:
+        async with engine.platform.db.transaction(Role.WORKER) as tx:
+            await moves.lock(tx, stuck.row_id)
+            await bell.ring([stuck, other])
+            assert far.heard == [other]
+            await bell.take([other])  # as soon as the first is seen to hang
+        stop.set()
+        await running
+        await bell.take([other])
+        assert far.heard == [other, other]
     finally:
         engine.platform.db.doorbell = before
