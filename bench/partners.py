@@ -1,7 +1,9 @@
 """``python -m bench.partners``: a profile read by a partner, with grant and disclosure, against the customer's own.
 
 The same fields of the same customers from the same server, in interleaved rounds; the partner's statement also looks
-its grant up, asks for consent, objection, holds and erasure, and writes the disclosure before it answers.
+its grant up, asks for consent, objection, holds and erasure, and writes the disclosure before it answers. All of a
+partner's reads are under one grant, as a program's are, so those that come together share a statement; what one costs
+that comes alone is told beside.
 """
 
 import argparse
@@ -77,6 +79,8 @@ def main() -> int:
                     done = _fire(made, server, shots, seconds=asked.seconds, seed=asked.seed * 1000 + number)
                     if number:  # the first fills caches
                         report.rounds.setdefault(name, []).append(done)
+            alone = _alone(made, server, contenders)
+            report.facts["a partner's read / the customer's own, one connection each"] = alone
         own, shared = report.rounds.values()
         report.targets.append(_times(own, shared))
     results.show(report, console)
@@ -100,6 +104,16 @@ def _times(own: list[Round], shared: list[Round]) -> Target:
     return replace(found, at_least=False)
 
 
+def _alone(made: Ground, server: Server, contenders: dict[str, list[Shot]]) -> str:
+    """The same ratio where nobody shares a statement with anybody."""
+    rounds: list[list[Round]] = [[], []]
+    for number in range(5):
+        for done, shots in zip(rounds, contenders.values(), strict=True):
+            done.append(_fire(made, server, shots, seconds=1.0, seed=number, concurrency=1))
+    own, shared = rounds
+    return f"{_times(own, shared).found:.2f}"
+
+
 def _shots(server: Server, requests: list[bytes]) -> list[Shot]:
     bodies = collect(server.port, requests, concurrency=CONCURRENCY)
     return [Shot(*pair) for pair in zip(requests, bodies, strict=True)]
@@ -114,14 +128,16 @@ def _agree(contenders: dict[str, list[Shot]]) -> None:
             raise WrongAnswer(f"they disagree:\n{json.dumps(mine)[:1000]}\n{shared.body[:1000]!r}")
 
 
-def _fire(made: Ground, server: Server, shots: list[Shot], *, seconds: float, seed: int) -> Round:
+def _fire(
+    made: Ground, server: Server, shots: list[Shot], *, seconds: float, seed: int, concurrency: int = CONCURRENCY
+) -> Round:
     return fire_apart(
         Order(
             port=server.port,
             pid=server.pid,
             postgres_pid=made.postgres_pid,
             shots=shots,
-            concurrency=CONCURRENCY,
+            concurrency=concurrency,
             warm_s=WARM_S,
             seconds=seconds,
             seed=seed,
