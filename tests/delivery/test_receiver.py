@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
 from cdp.access.viewer import SYSTEM
 from cdp.core.db import Role
 from cdp.core.sign import canonical
-from cdp.operations.delivery import bag, chain, checks, custody
+from cdp.operations.delivery import bag, chain, checks, custody, forgetting
 from cdp.operations.delivery.receiver import Account, DeltaRefused, PackageRefused, Receiver, SellerRefused
 from cdp.operations.transfers import objections
 from cdp.tables.delivery import transfer_receipt
 from cdp.tables.transfer import TransferStatus
-from tests.delivery.factory import Deal, Seller, sold
+from tests.delivery.factory import Deal, Seller, lines, sold
 from tests.population import Person, make_person
 
 Answer = Callable[[bytes], bytes | None]
@@ -178,3 +179,37 @@ async def test_changes_that_were_told_can_not_be_taken_back(
         (second,) = await receiver.follow(packed.reference)
     assert (first["ordinal"], second["ordinal"]) == (1, 2)
     assert {one["reason"] for one in second["entries"]} == {"objected"}
+
+
+async def test_who_is_to_be_forgotten_goes_from_what_was_decrypted(
+    seller: Seller, packed: Deal, people: list[Person], tmp_path: Path
+) -> None:
+    agent, gone = await seller.member("agent"), people[0]
+    plain = tmp_path / packed.reference / "plain"
+    async with before(seller, packed, tmp_path) as (receiver, _):
+        await receiver.receive(packed.reference, keep_plain=True)
+        assert len(held(plain)) == len(people)
+        async with seller.platform.db.transaction(Role.WORKER) as tx:
+            await objections.record(tx, agent, packed.id, gone.customer_id)
+        await seller.floor.drain()
+        (change,) = await receiver.follow(packed.reference)
+    (entry,) = change["entries"]
+    assert held(plain) == {one.email for one in people[1:]}
+    for path in files(plain):
+        assert entry["id"].encode() not in path.read_bytes()
+        if path.suffix == ".parquet":
+            assert entry["id"] not in pq.read_table(path)["id"].to_pylist()
+    assert forgetting.forget(tmp_path / packed.reference, [entry["id"]]) == 0, "again changes nothing"
+
+
+def held(plain: Path) -> set[str]:
+    """Addresses of everybody in the decrypted files."""
+    return {one["contacts"]["emails"][0]["address"] for one in lines(plain, "customers-*.ndjson")}
+
+
+def test_what_can_not_be_destroyed_is_not_said_to_be(tmp_path: Path) -> None:
+    """A file where a folder should be: the same as one that nobody may remove."""
+    (tmp_path / "bag").write_text("still here")
+    with pytest.raises(forgetting.NotDestroyed):
+        forgetting.destroy(tmp_path, ("bag", "plain"))
+    assert (tmp_path / "bag").exists()

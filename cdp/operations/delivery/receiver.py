@@ -8,7 +8,6 @@ once it was made anew.
 import asyncio
 import json
 import secrets
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from cdp.core import age
 from cdp.core.age import AgeUnreadable
 from cdp.core.errors import InvalidInput, PlatformError
 from cdp.core.sign import Verdict, check, decode, encode
-from cdp.operations.delivery import bag, checks, statements
+from cdp.operations.delivery import bag, checks, forgetting, statements
 from cdp.operations.delivery.deltas import KIND as DELTA
 from cdp.operations.oauth.client_assertions import ASSERTION_TYPE
 from cdp.operations.oauth.proofs import PublicKey
@@ -103,6 +102,8 @@ class Receiver:
         package = self._package(folder, reference)
         self._remove_others(folder, package)
         verdicts = [await self._file(package, place, one, keep_plain=keep_plain) for one in package["files"]]
+        if keep_plain:  # who was to be forgotten before may be in what was decrypted again
+            await asyncio.to_thread(forgetting.forget, place, ())
         said = {
             "kind": statements.RECEIPT,
             "reference": reference,
@@ -167,7 +168,7 @@ class Receiver:
             begun = place / PARTIAL / one["encrypted"]["sha256"]
             await self._download(reference, begun, one)
             begun.replace(path)
-        plain = place / "plain" / one["name"] if keep_plain else None
+        plain = place / forgetting.PLAIN / one["name"] if keep_plain else None
         if plain is not None:
             plain.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         measured = await asyncio.to_thread(checks.measure, path, self._account.identity, plain=plain, cohort=cohort)
@@ -206,7 +207,9 @@ class Receiver:
     async def follow(self, reference: str) -> list[dict[str, Any]]:
         """Apply and acknowledge every change that was told since; a recall destroys what is here.
 
-        Returns the changes that were new, with their entries. Raises SellerRefused, DeltaRefused.
+        Whom a change concerns goes from what was decrypted here; the bag stays as it came, and whoever took records
+        over has to forget them there. Returns the changes that were new, with their entries. Raises SellerRefused,
+        DeltaRefused, NotDestroyed.
         """
         folder = self.place(reference) / "deltas"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -225,7 +228,10 @@ class Receiver:
             known.write_bytes(raw)
             is_recall = delta["change"] == "recall"
             if is_recall:
-                self._destroy(reference)
+                await asyncio.to_thread(forgetting.destroy, self.place(reference), ("bag", forgetting.PLAIN, PARTIAL))
+            else:
+                gone = [str(entry["id"]) for entry in entries]
+                await asyncio.to_thread(forgetting.forget, self.place(reference), gone)
             said = {
                 "kind": statements.DESTRUCTION if is_recall else statements.ACKNOWLEDGEMENT,
                 "reference": reference,
@@ -260,10 +266,6 @@ class Receiver:
         if bag.sha256(plain) != delta["entries"]["sha256"] or len(entries) != delta["count"]:
             raise DeltaRefused(ordinal=delta["ordinal"])
         return list(entries)
-
-    def _destroy(self, reference: str) -> None:
-        for name in ("bag", "plain", PARTIAL):
-            shutil.rmtree(self.place(reference) / name, ignore_errors=True)
 
     async def _sign(self, reference: str, path: str, said: Mapping[str, Any], name: str) -> None:
         """Sign a statement, keep it, then send it."""
