@@ -56,10 +56,11 @@ def left(where: Shop) -> list[Any]:
         (email("none"), "email", "josé@example.com", ["josé@example.com", "jose\u0301@example.com"], "delete"),
         (email("lower"), "email", "josé@example.com", ["José@example.com", "Jose\u0301@example.com"], "keep"),
         (email("trimmed"), "email", "josé@example.com", [" José@Example.com ", "jose\u0301@example.com "], "keep"),
+        (email("lower"), "email", "zoe@bücher.example", ["Zoe@xn--bcher-kva.example", "zoe@bücher.example"], "keep"),
         (phone("digits"), "phone", "+491707654321", ["+49 170 7654321", "0049 (170) 765-43-21"], "delete"),
         (phone("digits", region="DE"), "phone", "+491707654321", ["0170/7654321", "+49 (0) 170 7654321"], "keep"),
     ],
-    ids=["composed", "capitals", "blanks", "dialled", "national"],
+    ids=["composed", "capitals", "blanks", "domain", "dialled", "national"],
 )
 async def test_every_spelling_is_found(
     either_shop: Shop, identity: dict[str, Any], kind: str, value: str, written: list[str], rows: str

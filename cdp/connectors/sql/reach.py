@@ -13,6 +13,7 @@ from typing import Any
 from unicodedata import normalize
 
 import phonenumbers
+from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import (
     JSON,
     Column,
@@ -311,10 +312,17 @@ def sought(identity: IdentityRule, one: Identifier) -> tuple[str, ...]:
 
 
 def _spelt(value: str) -> tuple[str, ...]:
-    """A text in each form that Unicode takes for the same (https://www.unicode.org/reports/tr15/); first as it is."""
+    """A text in each form that Unicode takes for the same, an address also with its domain as name servers know it.
+
+    Sources: https://www.unicode.org/reports/tr15/ and RFC 5891.
+    """
     if value.isascii():
         return (value,)
-    return tuple(dict.fromkeys([value, normalize("NFC", value), normalize("NFD", value)]))
+    written = [value]
+    with suppress(EmailNotValidError):
+        read = validate_email(value, check_deliverability=False)
+        written.append(f"{read.local_part}@{read.ascii_domain}")
+    return tuple(dict.fromkeys(normalize(form, one) for one in written for form in ("NFC", "NFD")))
 
 
 def _dialled(digits: str, number: str, region: str | None) -> tuple[str, ...]:
