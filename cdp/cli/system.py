@@ -99,7 +99,8 @@ def check(
     else:
         for problem in found:
             print(f"{problem.at}: {problem.message} ({problem.code})", file=sys.stderr)
-        print(f"{name}: {'well' if not found else f'{len(found)} problems'}")
+        many = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
+        print(f"{name}: {many if found else 'well'}")
     if found:
         raise typer.Exit(FAILED)
 
