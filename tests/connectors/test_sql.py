@@ -329,8 +329,9 @@ async def test_a_shared_number_reaches_its_other_owner_only_when_verified(either
     email, phone = subject.identifiers
     borrowed = replace(neighbour.identifiers[1], verified=False)
     before = await either_shop.held(neighbour)
-    await steps(either_shop.connector, replace(subject, identifiers=(email, phone, borrowed)))
+    outcomes = await steps(either_shop.connector, replace(subject, identifiers=(email, phone, borrowed)))
     assert await either_shop.held(neighbour) == before
+    assert [outcome.evidence["unproven"] for outcome in outcomes] == [["phone"]] * 3
 
 
 async def test_rows_hidden_by_row_level_security_are_not_taken_for_erased(postgres_shop: Shop) -> None:

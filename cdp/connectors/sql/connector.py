@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
@@ -233,7 +234,7 @@ class Sql:
         if refused := self._unsearchable(subject):
             return refused
         try:
-            return await self._in_thread(lambda: step(subject))
+            return self._with_unproven(subject, await self._in_thread(lambda: step(subject)))
         except (SQLAlchemyError, OSError, DriverMissing, MappingMismatch, LeftBehind) as error:
             return _failure(error)
 
@@ -253,6 +254,17 @@ class Sql:
         if self._system.id not in known:
             known[self._system.id] = anyio.CapacityLimiter(THREADS)
         return known[self._system.id]
+
+    def _with_unproven(self, subject: Subject, outcome: Outcome) -> Outcome:
+        """What was done, and which types of identifiers nobody was looked for by, since some were not verified."""
+        types = {
+            known.type
+            for known in subject.identifiers
+            if not known.verified and (known.type, known.issuer) in self._searched
+        }
+        if not types or outcome.state is not State.DONE:
+            return outcome
+        return replace(outcome, evidence={**outcome.evidence, "unproven": [*sorted(types)]})
 
     def _unsearchable(self, subject: Subject) -> Outcome | None:
         """Nobody can be looked for without a verified identifier of a type that this database is searched by."""
