@@ -33,7 +33,7 @@ from sqlalchemy import Engine, create_engine, func, make_url, select, text, upda
 
 from bench import crowd, results
 from bench.load import children_of, cpu_of
-from bench.peers import free_port
+from bench.peers import free_ports
 from bench.results import Target
 from cdp.access.scopes import CUSTOMER_SCOPES
 from cdp.access.viewer import SYSTEM, Actor, Viewer
@@ -343,7 +343,7 @@ async def scene(settings: Settings, folder: Path, people: int, postgres_pid: int
 @contextmanager
 def peer(folder: Path) -> Iterator[list[int]]:
     """The slow peer in a process of its own; its ports."""
-    ports = [free_port() for _ in range(WIDE)]
+    ports = free_ports(WIDE)
     argv = [sys.executable, "-m", "bench.slow", str(DELAY_MS), *map(str, ports)]
     me = Account("", os.geteuid(), os.getegid())
     child = start(Command("slow", argv, me, signal.SIGKILL, [(signal.SIGTERM, 5.0)], output=folder / "slow.log"))

@@ -356,3 +356,4 @@ Index(
     request_task.c.next_run_at,
     postgresql_where="status IN ('pending', 'running', 'retrying', 'waiting')",
 )
+Index("request_task_retrying_by_system_idx", request_task.c.system_id, postgresql_where="status = 'retrying'")

@@ -26,6 +26,7 @@ from sqlalchemy import (
     column,
     exists,
     func,
+    literal_column,
     or_,
     select,
     true,
@@ -45,13 +46,19 @@ from cdp.tables.system import system
 LATELY = timedelta(seconds=30)
 TROUBLED = 5
 
+
+def _spelled(*statuses: TaskStatus) -> list[ColumnElement[TaskStatus]]:
+    """Statuses in the text of a statement: with parameters a prepared one could use no index of open tasks alone."""
+    return [literal_column(f"'{status.value}'", request_task.c.status.type) for status in statuses]
+
+
 IS_OWN = system.c.kind == OWN
 # A task may run only while its request is in the state of its step.
 _may_run = or_(
     tuple_(request_task.c.step, privacy_request.c.status).in_(list(RUNS_IN.items())),
     and_(IS_OWN, request_task.c.step == TaskStep.ERASE, privacy_request.c.status == RequestStatus.VERIFYING),
 )
-DUE = and_(request_task.c.status.in_(OPEN), request_task.c.next_run_at <= func.now(), _may_run)
+DUE = and_(request_task.c.status.in_(_spelled(*sorted(OPEN))), request_task.c.next_run_at <= func.now(), _may_run)
 
 
 _REQUESTS = privacy_request.c.id == any_(bindparam("requests", type_=ARRAY(Uuid)))
@@ -198,9 +205,10 @@ def room(most: int) -> ColumnElement[int]:
     """
     other = request_task.alias()
     same = other.c.system_id == system.c.id
-    held = and_(same, other.c.status == TaskStatus.RUNNING, other.c.next_run_at > func.now())
+    is_running, is_retrying = (other.c.status == one for one in _spelled(TaskStatus.RUNNING, TaskStatus.RETRYING))
+    held = and_(same, is_running, other.c.next_run_at > func.now())
     running = select(func.count()).where(held).scalar_subquery()
-    waiting = select(func.count()).where(same, other.c.status == TaskStatus.RETRYING).scalar_subquery()
+    waiting = select(func.count()).where(same, is_retrying).scalar_subquery()
     lately = func.now() - LATELY
     troubled = and_(waiting >= TROUBLED, or_(system.c.last_ok_at.is_(None), system.c.last_ok_at < lately))
     return case((IS_OWN, most), (troubled, 1 - running), else_=most - running)
@@ -237,6 +245,7 @@ def claim_of(most: int) -> ReturningUpdate[Any]:
         select(system.c.id, case((mine, room(most)), else_=func.least(room(most), 1)).label("room"))
         .where(system.c.id.in_(select(asked.c.system_id)))
         .cte("rooms")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     free = (
         select(request_task.c.id)
@@ -244,7 +253,7 @@ def claim_of(most: int) -> ReturningUpdate[Any]:
         .join(system)
         .join(asked, asked.c.id == request_task.c.id)
         .join(rooms, rooms.c.id == request_task.c.system_id)
-        .where(DUE, or_(and_(IS_OWN, rooms.c.room > 0), asked.c.place <= rooms.c.room))
+        .where(_TASKS, DUE, or_(and_(IS_OWN, rooms.c.room > 0), asked.c.place <= rooms.c.room))
         .with_for_update(of=request_task, skip_locked=True)
         .cte("free")
     )

@@ -197,6 +197,7 @@ async def due(tx: Tx, *, limit: int, per_system: int, rested_s: float = 0.0) -> 
     is_lost = request_task.c.status == TaskStatus.RUNNING
     is_rested = or_(is_lost, request_task.c.next_run_at <= func.now() - timedelta(seconds=rested_s))
     place = func.row_number().over(partition_by=request_task.c.system_id, order_by=request_task.c.next_run_at)
+    rooms = select(system.c.id, room(per_system).label("room")).cte("rooms").prefix_with("MATERIALIZED")
     found = (
         select(
             request_task.c.id,
@@ -207,7 +208,8 @@ async def due(tx: Tx, *, limit: int, per_system: int, rested_s: float = 0.0) -> 
         )
         .join(privacy_request)
         .join(system)
-        .where(DUE, is_rested, room(per_system) > 0)
+        .join(rooms, rooms.c.id == request_task.c.system_id)
+        .where(DUE, is_rested, rooms.c.room > 0)
         .subquery()
     )
     chosen = select(found.c.id, found.c.step).where(or_(found.c.own, found.c.place <= per_system))
