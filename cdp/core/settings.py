@@ -198,7 +198,7 @@ class Settings(BaseSettings):
     task_timeout_s: float = Field(60.0, description="longest call of one connected system, seconds")
     system_concurrency: int = Field(8, description="calls of one connected system at a time, over all workers")
     worker_concurrency: int = Field(
-        64, ge=1, description="tasks one worker does at a time; most of a task is waiting for a connected system"
+        128, ge=1, description="tasks one worker does at a time; most of a task is waiting for a connected system"
     )
     retry_base_s: float = Field(1.0, description="longest wait before the second try, seconds; doubles with each try")
     retry_longest_s: float = Field(
