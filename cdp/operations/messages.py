@@ -295,12 +295,6 @@ async def unsent(tx: Tx, whose: ColumnElement[bool]) -> int:
     return int(await tx.scalar(found))
 
 
-async def exists(tx: Tx, whose: ColumnElement[bool], template: str) -> bool:
-    """Whether a message of this template was ever queued for somebody."""
-    found = select(message.c.id).where(whose, message.c.template == template).limit(1)
-    return await tx.scalar(found) is not None
-
-
 async def forget(tx: Tx, request_id: UUID) -> int:
     """Delete the letters that belong to a request alone; returns how many."""
     gone = await tx.execute(delete(message).where(of(None, request_id)))
